@@ -1,8 +1,8 @@
 /* Growing bytes with a ceiling from birth.
  *
- * A buffer never grows above `max`; an append that would cross it fails with -ENOBUFS and leaves the bytes as they were.
- * `data` is always NUL-terminated once something was appended (the NUL is not counted in `len`), so text can be printed.
- * A buffer is owned by whoever initialised it; one thread at a time. */
+ * A buffer never grows above `max`; an append that would cross it fails with -ENOBUFS and leaves the bytes as
+ * they were. `data` is always NUL-terminated once something was appended (the NUL is not counted in `len`),
+ * so text can be printed. A buffer is owned by whoever initialised it; one thread at a time. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -34,8 +34,8 @@ void buf_commit(struct buf *b, size_t n);
 
 /* Removes the first n bytes (n <= len). */
 void buf_consume(struct buf *b, size_t n);
-/* Gives the bytes away: the caller frees them with free(); the buffer is empty after. "" for an empty buffer; NULL
- * only when memory is out. */
+/* Gives the bytes away: the caller frees them with free(); the buffer is empty after. "" for an empty buffer;
+ * NULL only when memory is out. */
 char *buf_take(struct buf *b, size_t *len);
 
 #endif

@@ -1,4 +1,5 @@
-/* Time. Durations come from the monotonic clock, dates from the wall clock; the two are never mixed. [any-thread] */
+/* Time. Durations come from the monotonic clock, dates from the wall clock; the two are never mixed.
+ * [any-thread] */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

@@ -1,11 +1,13 @@
 /* JSON in and out.
  *
- * Reading: cJSON keeps numbers as double, recurses, and takes the first of two equal keys in silence, so untrusted text
- * goes through one strict scan first (RFC 8259, valid UTF-8, depth, size, node count, unique keys, no U+0000, finite numbers,
- * integers within +-2^53 unless exact) and is only then handed to cJSON. A document that json_parse() accepted is read with cJSON's accessors.
+ * Reading: cJSON keeps numbers as double, recurses, and takes the first of two equal keys in silence, so
+ * untrusted text goes through one strict scan first (RFC 8259, valid UTF-8, depth, size, node count, unique
+ * keys, no U+0000, finite numbers, integers within +-2^53 unless exact) and is only then handed to cJSON. A
+ * document that json_parse() accepted is read with cJSON's accessors.
  *
- * Writing: a small emitter that appends to a buf with ", " and ": " (Python's json.dumps spacing, which Hermes models
- * have seen) or compact. The first failure (ceiling, memory) sticks and is returned by json_writer_end(). */
+ * Writing: a small emitter that appends to a buf with ", " and ": " (Python's json.dumps spacing, which
+ * Hermes models have seen) or compact. The first failure (ceiling, memory) sticks and is returned by
+ * json_writer_end(). */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
@@ -25,20 +27,22 @@ struct json_limits {
 /* 1 MiB, 100,000 nodes, depth 64. */
 extern const struct json_limits json_limits_default;
 
-/* Checks without building: 0, or -EINVAL with a sentence that names the byte offset, or -E2BIG when a limit is crossed.
- * [any-thread] */
-HX_MUST_CHECK int json_check(const char *text, size_t len, const struct json_limits *limits, char *err, size_t errlen);
-/* json_check(), then cJSON. *out is the caller's (cJSON_Delete). -ENOMEM too. [any-thread] */
-HX_MUST_CHECK int json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **out, char *err,
+/* Checks without building: 0, or -EINVAL with a sentence that names the byte offset, or -E2BIG when a limit
+ * is crossed. [any-thread] */
+HX_MUST_CHECK int json_check(const char *text, size_t len, const struct json_limits *limits, char *err,
                              size_t errlen);
+/* json_check(), then cJSON. *out is the caller's (cJSON_Delete). -ENOMEM too. [any-thread] */
+HX_MUST_CHECK int json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **out,
+                             char *err, size_t errlen);
 
-/* Length of the first complete JSON value at the start of text (leading whitespace counted), judged by structure only
- * (strings and brackets): > 0, 0 when more bytes are needed, -EINVAL when it cannot become one. */
+/* Length of the first complete JSON value at the start of text (leading whitespace counted), judged by
+ * structure only (strings and brackets): > 0, 0 when more bytes are needed, -EINVAL when it cannot become
+ * one. */
 HX_MUST_CHECK long json_value_span(const char *text, size_t len);
 
-/* Appends the valid JSON `text` with one spacing (", " and ": ", no line breaks); numbers and key order are kept as
- * written, escapes of plain characters are kept. With `escape_markup`, < > & become \u003c \u003e \u0026, so that no tag can
- * be spelled inside. 0, -EINVAL for text that is not JSON, -ENOBUFS, -ENOMEM. */
+/* Appends the valid JSON `text` with one spacing (", " and ": ", no line breaks); numbers and key order are
+ * kept as written, escapes of plain characters are kept. With `escape_markup`, < > & become \u003c \u003e
+ * \u0026, so that no tag can be spelled inside. 0, -EINVAL for text that is not JSON, -ENOBUFS, -ENOMEM. */
 HX_MUST_CHECK int json_respace(struct buf *out, const char *text, size_t len, bool escape_markup);
 /* Appends `text` as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD. */
 HX_MUST_CHECK int json_quote(struct buf *out, const char *text, size_t len, bool escape_markup);
@@ -57,10 +61,11 @@ void json_object_end(struct json_writer *w);
 void json_array_begin(struct json_writer *w);
 void json_array_end(struct json_writer *w);
 void json_key(struct json_writer *w, const char *key);
-void json_string(struct json_writer *w, const char *text);                /* NULL writes null */
+void json_string(struct json_writer *w, const char *text); /* NULL writes null */
 void json_string_n(struct json_writer *w, const char *text, size_t len);
 void json_int(struct json_writer *w, int64_t value);
-void json_number(struct json_writer *w, double value); /* shortest text that reads back equal; null if not finite */
+void json_number(struct json_writer *w,
+                 double value); /* shortest text that reads back equal; null if not finite */
 void json_bool(struct json_writer *w, bool value);
 void json_null(struct json_writer *w);
 /* Valid JSON text, copied as it is. */

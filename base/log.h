@@ -1,5 +1,6 @@
-/* The daemon's log: one line per event on standard error, `key=value` after the message, never a prompt, an argument or a
- * result above debug. Only daemon/ and the worker's main write to it; libraries return errors instead. [any-thread] */
+/* The daemon's log: one line per event on standard error, `key=value` after the message, never a prompt, an
+ * argument or a result above debug. Only daemon/ and the worker's main write to it; libraries return errors
+ * instead. [any-thread] */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
