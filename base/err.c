@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,9 +19,8 @@ int err_set(char *err, size_t errlen, int code, const char *fmt, ...) {
         size_t lead = end;
         while (lead > 0 && ((unsigned char)err[lead - 1] & 0xC0) == 0x80)
             lead--;
-        if (lead > 0 && ((unsigned char)err[lead - 1] & 0xC0) == 0xC0)
-            end = lead - 1;
-        err[end] = '\0';
+        if (lead > 0 && lead - 1 + utf8_wanted((unsigned char)err[lead - 1]) > end)
+            err[lead - 1] = '\0';
     }
     return code;
 }

@@ -147,17 +147,16 @@ static int scan_number(struct scan *s) {
             return bad(s, "invalid number");
         skip_digits(s);
     }
-    char copy[64];
+    char copy[512];
     size_t n = s->at - start;
     if (n >= sizeof copy)
-        return bad(s, "a number of more than 63 characters");
-                       : 0; /* cannot overflow: checked by length below */
+        return bad(s, "a number of more than 511 characters");
     memcpy(copy, s->text + start, n);
     copy[n] = '\0';
-    double value = strtod(copy, NULL);
-    if (!isfinite(value))
+    if (!isfinite(strtod(copy, NULL)))
         return bad(s, "a number outside the range of doubles");
-    if (integer && fabs(value) > 9007199254740992.0)
+    long long value = strtoll(copy, NULL, 10); /* saturates, which is refused as well */
+    if (integer && (value > 9007199254740992 || value < -9007199254740992))
         return bad(s, "an integer that a double cannot hold exactly");
     return 0;
 }
