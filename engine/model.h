@@ -6,28 +6,13 @@
 #define ENGINE_MODEL_H
 
 #include "base/err.h"
+#include "kernels/tensor.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct tokenizer;
-
-/* Element types of stored weights. One row each in engine/dtype.c (block size in elements, block bytes, name, conversion
- * to F32) and one row in a device's dot-product table: that is all a further type needs. */
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_COUNT };
-
-/* A matrix (rows x cols), row-major, each row a whole number of blocks; a vector is 1 x cols. */
-struct tensor {
-    const void *data; /* NULL: absent */
-    enum dtype type;
-    int64_t rows; /* outputs */
-    int64_t cols; /* inputs */
-};
-
-/* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp ROPE_TYPE_NORM), Hugging
- * Face half-split pairs (i, i + head_dim/2) (NEOX). The projection rows of the file fit its own layout only. */
-enum rope_layout { ROPE_ADJACENT, ROPE_HALF_SPLIT };
 
 struct model_layer {
     struct tensor attn_norm; /* 1 x dim, F32 after loading */
