@@ -1,13 +1,13 @@
-/* Stored numbers: element types, matrices, and how rotated pairs lie in a head. Shared by the readers of model files and
- * the devices; nothing here owns memory. */
+/* Stored numbers: element types, matrices, and how rotated pairs lie in a head. Shared by the readers of
+ * model files and the devices; nothing here owns memory. */
 #ifndef KERNELS_TENSOR_H
 #define KERNELS_TENSOR_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Element types of stored weights. One row each in engine/dtype.c (block size in elements, block bytes, name, conversion
- * to F32) and one row in a device's dot-product table: that is all a further type needs. */
+/* Element types of stored weights. One row each in engine/dtype.c (block size in elements, block bytes, name,
+ * conversion to F32) and one row in a device's dot-product table: that is all a further type needs. */
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_COUNT };
 
 /* A matrix (rows x cols), row-major, each row a whole number of blocks; a vector is 1 x cols. */
@@ -18,8 +18,9 @@ struct tensor {
     int64_t cols; /* inputs */
 };
 
-/* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp ROPE_TYPE_NORM),
- * Hugging Face half-split pairs (i, i + head_dim/2) (NEOX). The projection rows of the file fit its own layout only. */
+/* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp
+ * ROPE_TYPE_NORM), Hugging Face half-split pairs (i, i + head_dim/2) (NEOX). The projection rows of the file
+ * fit its own layout only. */
 enum rope_layout { ROPE_ADJACENT, ROPE_HALF_SPLIT };
 
 #endif

@@ -1,0 +1,23 @@
+/* The CPU as a device: a plain C oracle and a fast one, both behind the table of kernels/kernels.h. */
+#ifndef KERNELS_CPU_CPU_H
+#define KERNELS_CPU_CPU_H
+
+#include "kernels/kernels.h"
+
+/* The oracle: one thread, plain loops, sums in double. All others are checked against it. */
+HX_MUST_CHECK int cpu_reference_open(const struct kernels_config *config, struct kernels_device **out,
+                                     char *err, size_t errlen);
+
+/* The fast one: own thread pool, instruction set chosen at run time (`cpu_ops_best`).
+ * With config.exact, products are F32 throughout. Otherwise activations that meet Q8_0 weights are rounded to
+ * 8 bits in blocks of 32 (scale = largest magnitude / 127), as ggml does: relative error of one product about
+ * 0.4 % of the norm. */
+HX_MUST_CHECK int cpu_open(const struct kernels_config *config, struct kernels_device **out, char *err,
+                           size_t errlen);
+
+/* As cpu_open() with a given instruction set ("portable", "avx2", "avx512vnni"; NULL: the best). -ENOTSUP
+ * when this CPU lacks it. For tests and benchmarks. */
+HX_MUST_CHECK int cpu_open_isa(const struct kernels_config *config, const char *isa,
+                               struct kernels_device **out, char *err, size_t errlen);
+
+#endif

@@ -1,0 +1,586 @@
+/* The fast CPU device: the steps cut into chunks for the pool, inner loops from the table of the instruction
+ * set. */
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/pool.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Inputs of one block of columns should stay in the second-level cache while stored rows stream past. */
+#define COLUMN_BLOCK_BYTES (192 * 1024)
+#define MAX_PRODUCTS       3
+
+struct cpu_device {
+    struct kernels_device base;
+    struct kernels_config config;
+    const struct cpu_ops *ops;
+    struct pool *pool;
+    char describe[64];
+
+    const struct kernels_batch *batch; /* NULL: no valid batch */
+    int status;
+    char sentence[160];
+
+    /* max_rows rows each; widths in floats, padded to whole cache lines */
+    size_t w_dim, w_q, w_kv, w_ffn;
+    float *x, *norm, *delta;    /* w_dim */
+    float *q, *attn;            /* w_q */
+    float *k, *v;               /* w_kv */
+    float *h, *up;              /* w_ffn */
+    uint8_t *rounded;           /* inputs as CPU_Q8_ROW */
+    float *rope_cos, *rope_sin; /* max_rows x head_dim/2 */
+    float *norms;               /* (2 * layers + 1) x w_dim: copies, because a file's may be unaligned */
+    float *scores;              /* n_threads x scores_stride */
+    size_t scores_stride;
+    float *logits; /* max_outputs x n_vocab, padded */
+    size_t w_vocab;
+
+    uint8_t *kv; /* n_pages x page_bytes, mapped */
+    size_t page_bytes, kv_bytes;
+};
+
+static struct cpu_device *cpu_of(struct kernels_device *d) {
+    return (struct cpu_device *)(void *)d;
+}
+
+/* ---- products ---- */
+
+/* Rows of several matrices with the same inputs, as one job. */
+struct products {
+    struct cpu_device *d;
+    const struct tensor *w[MAX_PRODUCTS];
+    float *out[MAX_PRODUCTS];
+    size_t out_stride[MAX_PRODUCTS];
+    int n;
+    const float *input; /* n_cols x input_stride floats */
+    size_t input_stride;
+    int n_cols;
+    int k;
+    int rows_per_chunk;
+    int first_chunk[MAX_PRODUCTS + 1];
+    /* After the rows of a chunk: add them to x (residual), or silu(out[0]) * out[1]. */
+    float *residual;
+    bool gated;
+};
+
+static bool wants_rounded(const struct cpu_device *d, const struct tensor *w) {
+    return !d->config.exact && d->ops->product_q8[w->type] != NULL && w->cols % 32 == 0;
+}
+
+static void product_rows(const struct products *p, int which, int first, int n_rows) {
+    struct cpu_device *d = p->d;
+    const struct tensor *w = p->w[which];
+    const uint8_t *rows = (const uint8_t *)w->data + convert_row_bytes(w->type, w->cols) * (size_t)first;
+    bool rounded = wants_rounded(d, w);
+    const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
+    size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
+    cpu_product_fn product = rounded ? d->ops->product_q8[w->type] : d->ops->product[w->type];
+    int block = (int)(COLUMN_BLOCK_BYTES / stride) / 12 * 12;
+    block = block < 12 ? 12 : block;
+    for (int c = 0; c < p->n_cols; c += block) {
+        int n = p->n_cols - c < block ? p->n_cols - c : block;
+        product(rows, n_rows, input + (size_t)c * stride, stride, n, p->k,
+                p->out[which] + (size_t)c * p->out_stride[which] + first, p->out_stride[which]);
+    }
+}
+
+static void product_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct products *p = arg;
+    int which = 0;
+    while (chunk >= p->first_chunk[which + 1])
+        which++;
+    int first = (chunk - p->first_chunk[which]) * p->rows_per_chunk;
+    int rows = (int)p->w[which]->rows - first;
+    rows = rows < p->rows_per_chunk ? rows : p->rows_per_chunk;
+    product_rows(p, which, first, rows);
+    if (p->gated) {
+        product_rows(p, 1, first, rows);
+        for (int c = 0; c < p->n_cols; c++)
+            p->d->ops->silu_mul(p->out[0] + (size_t)c * p->out_stride[0] + first,
+                                p->out[1] + (size_t)c * p->out_stride[1] + first, rows);
+    }
+    if (p->residual != NULL)
+        for (int c = 0; c < p->n_cols; c++)
+            p->d->ops->add(p->residual + (size_t)c * p->out_stride[0] + first,
+                           p->out[0] + (size_t)c * p->out_stride[0] + first, rows);
+}
+
+struct rounding {
+    struct cpu_device *d;
+    const float *input;
+    size_t input_stride;
+    int n_cols, k;
+};
+
+static void round_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct rounding *r = arg;
+    int last = chunk * 8 + 8 < r->n_cols ? chunk * 8 + 8 : r->n_cols;
+    for (int c = chunk * 8; c < last; c++)
+        r->d->ops->quantise(r->d->rounded + (size_t)c * CPU_Q8_ROW_BYTES(r->k),
+                            r->input + (size_t)c * r->input_stride, r->k);
+}
+
+static void run_products(struct products *p) {
+    struct cpu_device *d = p->d;
+    bool rounded = false;
+    int64_t total = 0;
+    int n = p->gated ? 1 : p->n;
+    for (int i = 0; i < p->n; i++)
+        rounded = rounded || wants_rounded(d, p->w[i]);
+    for (int i = 0; i < n; i++)
+        total += p->w[i]->rows;
+    if (rounded) {
+        struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k};
+        pool_run(d->pool, round_chunk, &r, (p->n_cols + 7) / 8);
+    }
+    /* About eight chunks per thread, so that a thread that was descheduled is made up for; never below 16
+     * rows. */
+    int64_t rows = total / (pool_n_threads(d->pool) * 8);
+    p->rows_per_chunk = (int)(rows < 16 ? 16 : (rows + 3) / 4 * 4);
+    p->first_chunk[0] = 0;
+    for (int i = 0; i < n; i++)
+        p->first_chunk[i + 1] =
+            p->first_chunk[i] + (int)((p->w[i]->rows + p->rows_per_chunk - 1) / p->rows_per_chunk);
+    pool_run(d->pool, product_chunk, p, p->first_chunk[n]);
+}
+
+/* ---- steps ---- */
+
+struct row_job {
+    struct cpu_device *d;
+    int layer;
+    const float *weight;
+};
+
+static void norm_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct row_job *job = arg;
+    struct cpu_device *d = job->d;
+    int last = chunk * 8 + 8 < d->batch->n_rows ? chunk * 8 + 8 : d->batch->n_rows;
+    for (int r = chunk * 8; r < last; r++)
+        d->ops->rms_norm(d->norm + (size_t)r * d->w_dim, d->x + (size_t)r * d->w_dim, job->weight,
+                         d->config.model.dim, d->config.model.rms_eps);
+}
+
+static void norm_rows(struct cpu_device *d, const float *weight) {
+    struct row_job job = {.d = d, .weight = weight};
+    pool_run(d->pool, norm_chunk, &job, (d->batch->n_rows + 7) / 8);
+}
+
+static const float *norm_of(const struct cpu_device *d, int layer, int which) {
+    return d->norms + (size_t)(layer * 2 + which) * d->w_dim;
+}
+
+static void step_begin(struct kernels_device *base, const struct kernels_batch *batch) {
+    struct cpu_device *d = cpu_of(base);
+    pool_flush_denormals();
+    if (!kernels_batch_fits(&d->config, batch)) {
+        d->batch = NULL;
+        if (d->status == 0)
+            d->status =
+                err_set(d->sentence, sizeof d->sentence, -EINVAL,
+                        "A row, page or output of a batch of %d rows is out of range.", batch->n_rows);
+        return;
+    }
+    d->batch = batch;
+    pool_wake(d->pool);
+}
+
+static void embed_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct row_job *job = arg;
+    struct cpu_device *d = job->d;
+    const struct kernels_model *m = &d->config.model;
+    size_t row_bytes = convert_row_bytes(m->tok_embd.type, m->dim);
+    int half = m->head_dim / 2;
+    int last = chunk * 8 + 8 < d->batch->n_rows ? chunk * 8 + 8 : d->batch->n_rows;
+    for (int r = chunk * 8; r < last; r++) {
+        const struct kernels_row *row = &d->batch->rows[r];
+        convert_row(m->tok_embd.type, (const uint8_t *)m->tok_embd.data + row_bytes * (size_t)row->token,
+                    m->dim, d->x + (size_t)r * d->w_dim);
+        for (int i = 0; i < half; i++) {
+            float angle = (float)row->position * m->rope_inv_freq[i];
+            d->rope_cos[(size_t)r * (size_t)half + (size_t)i] = cosf(angle);
+            d->rope_sin[(size_t)r * (size_t)half + (size_t)i] = sinf(angle);
+        }
+    }
+}
+
+static void step_embed(struct kernels_device *base) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch == NULL)
+        return;
+    struct row_job job = {.d = d};
+    pool_run(d->pool, embed_chunk, &job, (d->batch->n_rows + 7) / 8);
+}
+
+static void rotate(float *heads, int n_heads, int head_dim, enum rope_layout layout, const float *c,
+                   const float *s) {
+    int half = head_dim / 2;
+    for (int h = 0; h < n_heads; h++) {
+        float *v = heads + (size_t)h * (size_t)head_dim;
+        if (layout == ROPE_ADJACENT) {
+            for (int i = 0; i < half; i++) {
+                float a = v[2 * i], b = v[2 * i + 1];
+                v[2 * i] = a * c[i] - b * s[i];
+                v[2 * i + 1] = a * s[i] + b * c[i];
+            }
+        } else {
+            for (int i = 0; i < half; i++) {
+                float a = v[i], b = v[i + half];
+                v[i] = a * c[i] - b * s[i];
+                v[i + half] = a * s[i] + b * c[i];
+            }
+        }
+    }
+}
+
+/* Keys [E][64] or values [64][E] of one page, layer and kv head. */
+static uint8_t *kv_at(struct cpu_device *d, int32_t page, int layer, int head, bool values) {
+    const struct kernels_model *m = &d->config.model;
+    size_t block = (d->config.kv_type == DTYPE_F16 ? 2u : 4u) * (size_t)m->head_dim * KERNELS_PAGE_TOKENS;
+    size_t index = ((size_t)layer * 2 + (values ? 1 : 0)) * (size_t)m->n_kv_heads + (size_t)head;
+    return d->kv + (size_t)page * d->page_bytes + index * block;
+}
+
+static void kv_store(struct cpu_device *d, void *at, size_t i, float value) {
+    if (d->config.kv_type == DTYPE_F16)
+        ((uint16_t *)at)[i] = convert_f32_to_f16(value);
+    else
+        ((float *)at)[i] = value;
+}
+
+static int32_t page_of(const struct kernels_batch *b, const struct kernels_row *row, int index) {
+    return b->pages[(size_t)row->table * (size_t)b->pages_stride + (size_t)index];
+}
+
+static void rope_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct row_job *job = arg;
+    struct cpu_device *d = job->d;
+    const struct kernels_model *m = &d->config.model;
+    size_t half = (size_t)m->head_dim / 2;
+    int last = chunk * 8 + 8 < d->batch->n_rows ? chunk * 8 + 8 : d->batch->n_rows;
+    for (int r = chunk * 8; r < last; r++) {
+        const struct kernels_row *row = &d->batch->rows[r];
+        const float *c = d->rope_cos + (size_t)r * half, *s = d->rope_sin + (size_t)r * half;
+        float *k = d->k + (size_t)r * d->w_kv, *v = d->v + (size_t)r * d->w_kv;
+        rotate(d->q + (size_t)r * d->w_q, m->n_heads, m->head_dim, m->rope_layout, c, s);
+        rotate(k, m->n_kv_heads, m->head_dim, m->rope_layout, c, s);
+        int32_t page = page_of(d->batch, row, row->position / KERNELS_PAGE_TOKENS);
+        size_t t = (size_t)(row->position % KERNELS_PAGE_TOKENS);
+        size_t n = (size_t)m->head_dim;
+        for (int g = 0; g < m->n_kv_heads; g++) {
+            void *keys = kv_at(d, page, job->layer, g, false), *values = kv_at(d, page, job->layer, g, true);
+            for (size_t e = 0; e < n; e++) {
+                kv_store(d, keys, e * KERNELS_PAGE_TOKENS + t, k[(size_t)g * n + e]);
+                kv_store(d, values, t * n + e, v[(size_t)g * n + e]);
+            }
+        }
+    }
+}
+
+static void step_attn_in(struct kernels_device *base, int layer) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch == NULL)
+        return;
+    const struct kernels_layer *l = &d->config.model.layers[layer];
+    norm_rows(d, norm_of(d, layer, 0));
+    struct products p = {.d = d,
+                         .w = {&l->wq, &l->wk, &l->wv},
+                         .out = {d->q, d->k, d->v},
+                         .out_stride = {d->w_q, d->w_kv, d->w_kv},
+                         .n = 3,
+                         .input = d->norm,
+                         .input_stride = d->w_dim,
+                         .n_cols = d->batch->n_rows,
+                         .k = d->config.model.dim};
+    run_products(&p);
+    struct row_job job = {.d = d, .layer = layer};
+    pool_run(d->pool, rope_chunk, &job, (d->batch->n_rows + 7) / 8);
+}
+
+/* One row and one kv head with its group of query heads. */
+static void attention_chunk(void *arg, int chunk, int thread) {
+    const struct row_job *job = arg;
+    struct cpu_device *d = job->d;
+    const struct kernels_model *m = &d->config.model;
+    bool half = d->config.kv_type == DTYPE_F16;
+    /* The longest rows stand last in a prefill chunk; starting with them evens out the end. */
+    int r = d->batch->n_rows - 1 - chunk / m->n_kv_heads, g = chunk % m->n_kv_heads;
+    const struct kernels_row *row = &d->batch->rows[r];
+    int group = m->n_heads / m->n_kv_heads, n = row->position + 1;
+    float scale = 1.0f / sqrtf((float)m->head_dim);
+    float *scores = d->scores + (size_t)thread * d->scores_stride;
+    for (int h = g * group; h < (g + 1) * group; h++) {
+        const float *q = d->q + (size_t)r * d->w_q + (size_t)h * (size_t)m->head_dim;
+        float *out = d->attn + (size_t)r * d->w_q + (size_t)h * (size_t)m->head_dim;
+        for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
+            int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
+            const void *keys =
+                kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, false);
+            d->ops->scores(scores + t, keys, half, q, m->head_dim, in_page, scale);
+        }
+        d->ops->softmax(scores, n);
+        memset(out, 0, (size_t)m->head_dim * sizeof *out);
+        for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
+            int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
+            const void *values =
+                kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, true);
+            d->ops->mix(out, values, half, scores + t, m->head_dim, in_page);
+        }
+    }
+}
+
+static void step_attention(struct kernels_device *base, int layer) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch == NULL)
+        return;
+    struct row_job job = {.d = d, .layer = layer};
+    pool_run(d->pool, attention_chunk, &job, d->batch->n_rows * d->config.model.n_kv_heads);
+}
+
+static void project(struct cpu_device *d, const struct tensor *w, const float *input, size_t stride) {
+    struct products p = {.d = d,
+                         .w = {w},
+                         .out = {d->delta},
+                         .out_stride = {d->w_dim},
+                         .n = 1,
+                         .input = input,
+                         .input_stride = stride,
+                         .n_cols = d->batch->n_rows,
+                         .k = (int)w->cols,
+                         .residual = d->x};
+    run_products(&p);
+}
+
+static void step_attn_out(struct kernels_device *base, int layer) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch != NULL)
+        project(d, &d->config.model.layers[layer].wo, d->attn, d->w_q);
+}
+
+static void step_ffn_in(struct kernels_device *base, int layer) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch == NULL)
+        return;
+    const struct kernels_layer *l = &d->config.model.layers[layer];
+    norm_rows(d, norm_of(d, layer, 1));
+    struct products p = {.d = d,
+                         .w = {&l->w_gate, &l->w_up},
+                         .out = {d->h, d->up},
+                         .out_stride = {d->w_ffn, d->w_ffn},
+                         .n = 2,
+                         .gated = true,
+                         .input = d->norm,
+                         .input_stride = d->w_dim,
+                         .n_cols = d->batch->n_rows,
+                         .k = d->config.model.dim};
+    run_products(&p);
+}
+
+static void step_ffn_out(struct kernels_device *base, int layer) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch != NULL)
+        project(d, &d->config.model.layers[layer].w_down, d->h, d->w_ffn);
+}
+
+static void step_logits(struct kernels_device *base) {
+    struct cpu_device *d = cpu_of(base);
+    if (d->batch == NULL || d->batch->n_outputs == 0)
+        return;
+    const struct kernels_model *m = &d->config.model;
+    for (int o = 0; o < d->batch->n_outputs; o++)
+        d->ops->rms_norm(d->norm + (size_t)o * d->w_dim, d->x + (size_t)d->batch->outputs[o] * d->w_dim,
+                         norm_of(d, m->n_layers, 0), m->dim, m->rms_eps);
+    struct products p = {.d = d,
+                         .w = {&m->output},
+                         .out = {d->logits},
+                         .out_stride = {d->w_vocab},
+                         .n = 1,
+                         .input = d->norm,
+                         .input_stride = d->w_dim,
+                         .n_cols = d->batch->n_outputs,
+                         .k = m->dim};
+    run_products(&p);
+}
+
+static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
+    struct cpu_device *d = cpu_of(base);
+    int rc = d->status;
+    d->status = 0;
+    if (rc < 0)
+        return err_set(err, errlen, rc, "%s", d->sentence);
+    return 0;
+}
+
+static float *device_output(struct kernels_device *base, int o) {
+    struct cpu_device *d = cpu_of(base);
+    return d->logits + (size_t)o * d->w_vocab;
+}
+
+static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
+    struct cpu_device *d = cpu_of(base);
+    const struct kernels_model *m = &d->config.model;
+    if (d->batch == NULL || row < 0 || row >= d->batch->n_rows)
+        return -EINVAL;
+    size_t q = (size_t)m->n_heads * (size_t)m->head_dim;
+    const float *from[] = {d->x, d->q, d->attn, d->h};
+    const size_t stride[] = {d->w_dim, d->w_q, d->w_q, d->w_ffn};
+    const size_t width[] = {(size_t)m->dim, q, q, (size_t)m->ffn_dim};
+    memcpy(out, from[what] + (size_t)row * stride[what], width[what] * sizeof *out);
+    return 0;
+}
+
+static size_t device_page_bytes(const struct kernels_device *base) {
+    return ((const struct cpu_device *)(const void *)base)->page_bytes;
+}
+
+static const char *device_describe(const struct kernels_device *base) {
+    return ((const struct cpu_device *)(const void *)base)->describe;
+}
+
+/* ---- opening ---- */
+
+static void device_close(struct kernels_device *base) {
+    struct cpu_device *d = cpu_of(base);
+    pool_destroy(d->pool);
+    float *owned[] = {d->x, d->norm, d->delta,    d->q,        d->attn,  d->k,      d->v,
+                      d->h, d->up,   d->rope_cos, d->rope_sin, d->norms, d->scores, d->logits};
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
+        free(owned[i]);
+    free(d->rounded);
+    if (d->kv != NULL)
+        munmap(d->kv, d->kv_bytes);
+    free(d);
+}
+
+static size_t padded(int64_t n) {
+    return ((size_t)n + 15) / 16 * 16;
+}
+
+/* n zeroed floats on a cache line; counts into *status. */
+static float *floats(size_t n, int *status) {
+    size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
+    float *p = n > SIZE_MAX / 8 ? NULL : aligned_alloc(64, bytes + 64);
+    if (p == NULL)
+        *status = -ENOMEM;
+    else
+        memset(p, 0, bytes);
+    return p;
+}
+
+static void set_widths(struct cpu_device *d) {
+    const struct kernels_model *m = &d->config.model;
+    d->w_dim = padded(m->dim);
+    d->w_q = padded((int64_t)m->n_heads * m->head_dim);
+    d->w_kv = padded((int64_t)m->n_kv_heads * m->head_dim);
+    d->w_ffn = padded(m->ffn_dim);
+    d->w_vocab = padded(m->n_vocab);
+    d->scores_stride = padded(((int64_t)d->config.max_context + KERNELS_PAGE_TOKENS) / KERNELS_PAGE_TOKENS *
+                              KERNELS_PAGE_TOKENS) +
+                       64;
+    d->page_bytes = kernels_page_bytes(m, d->config.kv_type);
+}
+
+static int allocate(struct cpu_device *d) {
+    const struct kernels_config *c = &d->config;
+    const struct kernels_model *m = &c->model;
+    size_t rows = (size_t)(c->max_rows > c->max_outputs ? c->max_rows : c->max_outputs);
+    int rc = 0;
+    d->x = floats(rows * d->w_dim, &rc);
+    d->norm = floats(rows * d->w_dim, &rc);
+    d->delta = floats(rows * d->w_dim, &rc);
+    d->q = floats(rows * d->w_q, &rc);
+    d->attn = floats(rows * d->w_q, &rc);
+    d->k = floats(rows * d->w_kv, &rc);
+    d->v = floats(rows * d->w_kv, &rc);
+    d->h = floats(rows * d->w_ffn, &rc);
+    d->up = floats(rows * d->w_ffn, &rc);
+    d->rope_cos = floats(rows * (size_t)m->head_dim / 2, &rc);
+    d->rope_sin = floats(rows * (size_t)m->head_dim / 2, &rc);
+    d->norms = floats(((size_t)m->n_layers * 2 + 1) * d->w_dim, &rc);
+    d->scores = floats((size_t)pool_n_threads(d->pool) * d->scores_stride, &rc);
+    d->logits = floats((size_t)c->max_outputs * d->w_vocab, &rc);
+    size_t widest = d->w_ffn > d->w_q ? d->w_ffn : d->w_q;
+    widest = widest > d->w_dim ? widest : d->w_dim;
+    d->rounded = (uint8_t *)floats(rows * CPU_Q8_ROW_BYTES(widest) / 4, &rc);
+    if (rc < 0)
+        return rc;
+    for (int l = 0; l < m->n_layers; l++) {
+        memcpy(d->norms + (size_t)(l * 2) * d->w_dim, m->layers[l].attn_norm.data, (size_t)m->dim * 4);
+        memcpy(d->norms + (size_t)(l * 2 + 1) * d->w_dim, m->layers[l].ffn_norm.data, (size_t)m->dim * 4);
+    }
+    memcpy(d->norms + (size_t)m->n_layers * 2 * d->w_dim, m->output_norm.data, (size_t)m->dim * 4);
+    d->kv_bytes = d->page_bytes * (size_t)c->n_pages;
+    void *kv =
+        mmap(NULL, d->kv_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (kv == MAP_FAILED)
+        return -ENOMEM;
+    d->kv = kv;
+    return 0;
+}
+
+static const struct kernels_ops device_ops = {
+    .name = "cpu",
+    .begin = step_begin,
+    .embed = step_embed,
+    .attn_in = step_attn_in,
+    .attention = step_attention,
+    .attn_out = step_attn_out,
+    .ffn_in = step_ffn_in,
+    .ffn_out = step_ffn_out,
+    .logits = step_logits,
+    .sync = device_sync,
+    .output = device_output,
+    .peek = device_peek,
+    .page_bytes = device_page_bytes,
+    .describe = device_describe,
+    .close = device_close,
+};
+
+int cpu_open_isa(const struct kernels_config *config, const char *isa, struct kernels_device **out, char *err,
+                 size_t errlen) {
+    int rc = kernels_check_config(config, err, errlen);
+    if (rc < 0)
+        return rc;
+    const struct cpu_ops *ops = cpu_ops_find(isa);
+    if (ops == NULL)
+        return err_set(err, errlen, -ENOTSUP, "This CPU cannot run the '%s' kernels.", isa);
+    struct cpu_device *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the CPU device.");
+    d->base.ops = &device_ops;
+    d->config = *config;
+    d->ops = ops;
+    rc = pool_create(config->n_threads, config->nice, &d->pool, err, errlen);
+    if (rc < 0) {
+        free(d);
+        return rc;
+    }
+    set_widths(d);
+    int threads = pool_n_threads(d->pool);
+    (void)snprintf(d->describe, sizeof d->describe, "cpu (%s, %d thread%s)", ops->name, threads,
+                   threads == 1 ? "" : "s");
+    rc = allocate(d);
+    if (rc < 0) {
+        device_close(&d->base);
+        return err_set(err, errlen, rc,
+                       "Not enough memory for the buffers of the CPU device (%d pages of %zu bytes).",
+                       config->n_pages, kernels_page_bytes(&config->model, config->kv_type));
+    }
+    *out = &d->base;
+    return 0;
+}
+
+int cpu_open(const struct kernels_config *config, struct kernels_device **out, char *err, size_t errlen) {
+    return cpu_open_isa(config, NULL, out, err, errlen);
+}

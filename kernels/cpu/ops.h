@@ -1,0 +1,58 @@
+/* The inner loops of the CPU device, one table per instruction set. Inputs marked "any alignment" come from
+ * files.
+ *
+ * Every product is one dot product in one fixed order of additions, whatever the number of rows and inputs
+ * given together, so results do not depend on how the work was cut. */
+#ifndef KERNELS_CPU_OPS_H
+#define KERNELS_CPU_OPS_H
+
+#include "kernels/tensor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Inputs rounded to 8 bits: per input row k signed bytes, then k/32 F32 scales, padded to 32 bytes; k is a
+ * multiple of 32. */
+#define CPU_Q8_ROW_BYTES(k) (((size_t)(k) + (size_t)(k) / 32 * 4 + 31) / 32 * 32)
+
+/* out[c * out_stride + r] = dot(w row r, x row c) for r < n_rows, c < n_cols.
+ * w: n_rows stored rows of k elements, any alignment; x: n_cols rows of k elements, x_stride bytes apart,
+ * 32-byte aligned. */
+typedef void (*cpu_product_fn)(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                               float *out, size_t out_stride);
+
+struct cpu_ops {
+    const char *name;
+    cpu_product_fn product[DTYPE_COUNT];    /* inputs in F32 */
+    cpu_product_fn product_q8[DTYPE_COUNT]; /* inputs as CPU_Q8_ROW; NULL: the type has no such product */
+
+    /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
+    void (*quantise)(void *out, const float *x, int n);
+    /* out = x / sqrt(mean(x^2) + eps) * w */
+    void (*rms_norm)(float *out, const float *x, const float *w, int n, float eps);
+    /* gate = silu(gate) * up */
+    void (*silu_mul)(float *gate, const float *up, int n);
+    /* x += y */
+    void (*add)(float *x, const float *y, int n);
+
+    /* One KV page of one layer and kv head: keys [E][64], values [64][E], F32 or F16.
+     * scores[t] = scale * dot(q, key t), t < n <= 64; up to the next multiple of 8 is overwritten. */
+    void (*scores)(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
+                   float scale);
+    /* scores = softmax(scores), n values. */
+    void (*softmax)(float *scores, int n);
+    /* out += sum over t < n of scores[t] * value t. */
+    void (*mix)(float *out, const void *values, bool half, const float *scores, int head_dim, int n);
+};
+
+extern const struct cpu_ops cpu_ops_portable;
+#if defined(__x86_64__)
+extern const struct cpu_ops cpu_ops_avx2;
+extern const struct cpu_ops cpu_ops_avx512vnni;
+#endif
+
+/* The best table this CPU can run, or the one called `name`; NULL when there is none. [any-thread] */
+const struct cpu_ops *cpu_ops_find(const char *name);
+
+#endif

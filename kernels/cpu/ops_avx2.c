@@ -1,0 +1,261 @@
+/* AVX2, FMA and F16C. */
+#if defined(__x86_64__)
+#define DOTS_TARGET __attribute__((target("avx2,fma,f16c")))
+#include <immintrin.h>
+
+/* Sums of four neighbouring byte products. |magnitude| <= 128 and |other| <= 127, so two products fit 16
+ * bits. */
+static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes(__m256i magnitude,
+                                                                            __m256i other) {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1));
+}
+
+#include "kernels/cpu/dots_x86.h"
+#include "kernels/cpu/ops_avx2.h"
+
+DOTS_TARGET void ops_avx2_product_f32(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                                      int k, float *out, size_t out_stride) {
+    dots_product(DTYPE_F32, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+DOTS_TARGET void ops_avx2_product_f16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                                      int k, float *out, size_t out_stride) {
+    dots_product(DTYPE_F16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+DOTS_TARGET void ops_avx2_product_bf16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                                       int k, float *out, size_t out_stride) {
+    dots_product(DTYPE_BF16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+DOTS_TARGET void ops_avx2_product_q8_0(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                                       int k, float *out, size_t out_stride) {
+    dots_product(DTYPE_Q8_0, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+DOTS_TARGET static void product_q8_0_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                                        int k, float *out, size_t out_stride) {
+    dots_product_q8(w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+DOTS_INLINE float max_lane(__m256 v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    m = _mm_max_ss(m, _mm_movehdup_ps(m));
+    return _mm_cvtss_f32(m);
+}
+
+DOTS_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
+    int8_t *q = out;
+    float *scales = (float *)(void *)(q + n);
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+    /* packs_epi32 and packs_epi16 work within 128-bit halves; this puts the groups of four back into order.
+     */
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (int b = 0; b < n / 32; b++) {
+        __m256 v[4];
+        for (int j = 0; j < 4; j++)
+            v[j] = _mm256_loadu_ps(x + b * 32 + j * 8);
+        __m256 m = _mm256_max_ps(_mm256_max_ps(_mm256_and_ps(v[0], no_sign), _mm256_and_ps(v[1], no_sign)),
+                                 _mm256_max_ps(_mm256_and_ps(v[2], no_sign), _mm256_and_ps(v[3], no_sign)));
+        float largest = max_lane(m);
+        float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+        scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
+        __m256 factor = _mm256_set1_ps(inverse);
+        __m256i i[4];
+        for (int j = 0; j < 4; j++)
+            i[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], factor));
+        __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
+        _mm256_storeu_si256((__m256i *)(void *)(q + b * 32), _mm256_permutevar8x32_epi32(packed, order));
+    }
+}
+
+DOTS_TARGET void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps) {
+    __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    int i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 2; j++) {
+            __m256 v = _mm256_loadu_ps(x + i + j * 8);
+            acc[j] = _mm256_fmadd_ps(v, v, acc[j]);
+        }
+    float sum = dots_sum(_mm256_add_ps(acc[0], acc[1]));
+    for (; i < n; i++)
+        sum = fmaf(x[i], x[i], sum);
+    float scale = 1.0f / sqrtf(sum / (float)n + eps);
+    __m256 factor = _mm256_set1_ps(scale);
+    for (i = 0; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(
+            out + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), factor), _mm256_loadu_ps(w + i)));
+    for (; i < n; i++)
+        out[i] = x[i] * scale * w[i];
+}
+
+/* e^x with a relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor series of e^r to the 7th
+ * power (remainder r^8 / 8! < 6e-9), times 2^n. Results below 2^-126 become 0. */
+DOTS_INLINE __m256 exp8(__m256 x) {
+    x = _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(88.0f)), _mm256_set1_ps(-87.3f));
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+    static const float inverse_factorial[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+    __m256 y = _mm256_set1_ps(1.0f / 5040);
+    for (int i = 0; i < 7; i++)
+        y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(inverse_factorial[i]));
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(y, _mm256_castsi256_ps(power));
+}
+
+DOTS_INLINE __m256 silu8(__m256 g) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    return _mm256_div_ps(g, _mm256_add_ps(one, exp8(_mm256_sub_ps(_mm256_setzero_ps(), g))));
+}
+
+DOTS_TARGET void ops_avx2_silu_mul(float *gate, const float *up, int n) {
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(gate + i, _mm256_mul_ps(silu8(_mm256_loadu_ps(gate + i)), _mm256_loadu_ps(up + i)));
+    if (i < n) {
+        float g[8] = {0}, u[8] = {0};
+        memcpy(g, gate + i, (size_t)(n - i) * 4);
+        memcpy(u, up + i, (size_t)(n - i) * 4);
+        _mm256_storeu_ps(g, _mm256_mul_ps(silu8(_mm256_loadu_ps(g)), _mm256_loadu_ps(u)));
+        memcpy(gate + i, g, (size_t)(n - i) * 4);
+    }
+}
+
+DOTS_TARGET void ops_avx2_add(float *x, const float *y, int n) {
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_add_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+    for (; i < n; i++)
+        x[i] += y[i];
+}
+
+DOTS_INLINE __m256 kv_load(const void *page, bool half, int i) {
+    if (half)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)page + i)));
+    return _mm256_loadu_ps((const float *)page + i);
+}
+
+/* Eight tokens per lane group, `groups` groups at once. */
+DOTS_INLINE void scores_groups(float *scores, const void *keys, bool half, const float *q, int head_dim,
+                               int first, int groups, float scale) {
+    __m256 acc[8];
+    for (int g = 0; g < groups; g++)
+        acc[g] = _mm256_setzero_ps();
+    for (int e = 0; e < head_dim; e++) {
+        __m256 qe = _mm256_broadcast_ss(q + e);
+        for (int g = 0; g < groups; g++)
+            acc[g] = _mm256_fmadd_ps(qe, kv_load(keys, half, e * 64 + first + g * 8), acc[g]);
+    }
+    for (int g = 0; g < groups; g++)
+        _mm256_storeu_ps(scores + first + g * 8, _mm256_mul_ps(acc[g], _mm256_set1_ps(scale)));
+}
+
+DOTS_INLINE void scores_page(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
+                             float scale) {
+    int first = 0;
+    for (; n - first > 56; first += 64)
+        scores_groups(scores, keys, half, q, head_dim, first, 8, scale);
+    for (; n - first > 24; first += 32)
+        scores_groups(scores, keys, half, q, head_dim, first, 4, scale);
+    for (; n - first > 0; first += 8)
+        scores_groups(scores, keys, half, q, head_dim, first, 1, scale);
+}
+
+DOTS_TARGET void ops_avx2_scores(float *scores, const void *keys, bool half, const float *q, int head_dim,
+                                 int n, float scale) {
+    if (half)
+        scores_page(scores, keys, true, q, head_dim, n, scale);
+    else
+        scores_page(scores, keys, false, q, head_dim, n, scale);
+}
+
+DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
+    int whole = n / 8 * 8;
+    __m256 m = _mm256_set1_ps(-INFINITY);
+    for (int t = 0; t < whole; t += 8)
+        m = _mm256_max_ps(m, _mm256_loadu_ps(scores + t));
+    float largest = max_lane(m);
+    for (int t = whole; t < n; t++)
+        largest = scores[t] > largest ? scores[t] : largest;
+    __m256 shift = _mm256_set1_ps(largest), sums = _mm256_setzero_ps();
+    for (int t = 0; t < whole; t += 8) {
+        __m256 v = exp8(_mm256_sub_ps(_mm256_loadu_ps(scores + t), shift));
+        sums = _mm256_add_ps(sums, v);
+        _mm256_storeu_ps(scores + t, v);
+    }
+    float sum = dots_sum(sums);
+    if (whole < n) {
+        float rest[8];
+        for (int t = 0; t < 8; t++)
+            rest[t] = whole + t < n ? scores[whole + t] : largest - 100.0f;
+        _mm256_storeu_ps(rest, exp8(_mm256_sub_ps(_mm256_loadu_ps(rest), shift)));
+        for (int t = whole; t < n; t++) {
+            scores[t] = rest[t - whole];
+            sum += scores[t];
+        }
+    }
+    __m256 factor = _mm256_set1_ps(1.0f / sum);
+    for (int t = 0; t < whole; t += 8)
+        _mm256_storeu_ps(scores + t, _mm256_mul_ps(_mm256_loadu_ps(scores + t), factor));
+    for (int t = whole; t < n; t++)
+        scores[t] *= 1.0f / sum;
+}
+
+/* Elements first … first+8*groups-1 of the output, over all tokens. */
+DOTS_INLINE void mix_groups(float *out, const void *values, bool half, const float *scores, int head_dim,
+                            int n, int first, int groups) {
+    __m256 acc[8];
+    for (int g = 0; g < groups; g++)
+        acc[g] = _mm256_loadu_ps(out + first + g * 8);
+    for (int t = 0; t < n; t++) {
+        __m256 p = _mm256_broadcast_ss(scores + t);
+        for (int g = 0; g < groups; g++)
+            acc[g] = _mm256_fmadd_ps(p, kv_load(values, half, t * head_dim + first + g * 8), acc[g]);
+    }
+    for (int g = 0; g < groups; g++)
+        _mm256_storeu_ps(out + first + g * 8, acc[g]);
+}
+
+DOTS_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, int head_dim,
+                          int n) {
+    int first = 0;
+    for (; head_dim - first >= 64; first += 64)
+        mix_groups(out, values, half, scores, head_dim, n, first, 8);
+    for (; head_dim - first >= 32; first += 32)
+        mix_groups(out, values, half, scores, head_dim, n, first, 4);
+    for (; head_dim - first >= 8; first += 8)
+        mix_groups(out, values, half, scores, head_dim, n, first, 1);
+    for (; first < head_dim; first++)
+        for (int t = 0; t < n; t++) {
+            int i = t * head_dim + first;
+            float v = half ? _cvtsh_ss(((const uint16_t *)values)[i]) : ((const float *)values)[i];
+            out[first] = fmaf(scores[t], v, out[first]);
+        }
+}
+
+DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, int head_dim,
+                              int n) {
+    if (half)
+        mix_page(out, values, true, scores, head_dim, n);
+    else
+        mix_page(out, values, false, scores, head_dim, n);
+}
+
+const struct cpu_ops cpu_ops_avx2 = {
+    .name = "avx2",
+    .product = {ops_avx2_product_f32, ops_avx2_product_f16, ops_avx2_product_bf16, ops_avx2_product_q8_0},
+    .product_q8 = {NULL, NULL, NULL, product_q8_0_q8},
+    .quantise = ops_avx2_quantise,
+    .rms_norm = ops_avx2_rms_norm,
+    .silu_mul = ops_avx2_silu_mul,
+    .add = ops_avx2_add,
+    .scores = ops_avx2_scores,
+    .softmax = ops_avx2_softmax,
+    .mix = ops_avx2_mix,
+};
+#else
+typedef int ops_avx2_is_for_x86;
+#endif

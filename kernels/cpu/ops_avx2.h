@@ -1,0 +1,24 @@
+/* Inner loops shared by the x86 tables. */
+#ifndef KERNELS_CPU_OPS_AVX2_H
+#define KERNELS_CPU_OPS_AVX2_H
+
+#include "kernels/cpu/ops.h"
+
+void ops_avx2_product_f32(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                          float *out, size_t out_stride);
+void ops_avx2_product_f16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                          float *out, size_t out_stride);
+void ops_avx2_product_bf16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                           float *out, size_t out_stride);
+void ops_avx2_product_q8_0(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                           float *out, size_t out_stride);
+void ops_avx2_quantise(void *out, const float *x, int n);
+void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps);
+void ops_avx2_silu_mul(float *gate, const float *up, int n);
+void ops_avx2_add(float *x, const float *y, int n);
+void ops_avx2_scores(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
+                     float scale);
+void ops_avx2_softmax(float *scores, int n);
+void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, int head_dim, int n);
+
+#endif

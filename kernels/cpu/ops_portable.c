@@ -1,0 +1,180 @@
+/* The inner loops in plain C, and the choice between tables. */
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/ops.h"
+
+#include <math.h>
+
+static inline float dot_f32(enum dtype type, const uint8_t *row, const float *x, int k) {
+    float sum[8] = {0};
+    int i = 0;
+    for (; i + 8 <= k; i += 8)
+        for (int j = 0; j < 8; j++)
+            sum[j] += convert_element(type, row, i + j) * x[i + j];
+    float total = 0;
+    for (int j = 0; j < 8; j++)
+        total += sum[j];
+    for (; i < k; i++)
+        total += convert_element(type, row, i) * x[i];
+    return total;
+}
+
+static inline void product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,
+                           int n_cols, int k, float *out, size_t out_stride) {
+    size_t row_bytes = convert_row_bytes(type, k);
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_cols; c++)
+            out[(size_t)c * out_stride + (size_t)r] =
+                dot_f32(type, (const uint8_t *)w + (size_t)r * row_bytes,
+                        (const float *)(const void *)((const char *)x + (size_t)c * x_stride), k);
+}
+
+static void product_f32(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                        float *out, size_t out_stride) {
+    product(DTYPE_F32, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+static void product_f16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                        float *out, size_t out_stride) {
+    product(DTYPE_F16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+static void product_bf16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                         float *out, size_t out_stride) {
+    product(DTYPE_BF16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+static void product_q8_0(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                         float *out, size_t out_stride) {
+    product(DTYPE_Q8_0, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+}
+
+static float dot_q8_0_q8(const uint8_t *row, const void *x, int k) {
+    const int8_t *q = x;
+    const float *scales = (const float *)(const void *)(q + k);
+    float total = 0;
+    for (int b = 0; b < k / CONVERT_Q8_BLOCK; b++) {
+        const uint8_t *block = row + (size_t)b * CONVERT_Q8_BYTES;
+        uint16_t half;
+        memcpy(&half, block, 2);
+        int32_t sum = 0;
+        for (int i = 0; i < CONVERT_Q8_BLOCK; i++)
+            sum += (int8_t)block[2 + i] * q[b * CONVERT_Q8_BLOCK + i];
+        total += convert_f16_to_f32(half) * scales[b] * (float)sum;
+    }
+    return total;
+}
+
+static void product_q8_0_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
+                            float *out, size_t out_stride) {
+    size_t row_bytes = convert_row_bytes(DTYPE_Q8_0, k);
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_cols; c++)
+            out[(size_t)c * out_stride + (size_t)r] = dot_q8_0_q8((const uint8_t *)w + (size_t)r * row_bytes,
+                                                                  (const char *)x + (size_t)c * x_stride, k);
+}
+
+static void quantise(void *out, const float *x, int n) {
+    int8_t *q = out;
+    float *scales = (float *)(void *)(q + n);
+    for (int b = 0; b < n / 32; b++) {
+        float largest = 0;
+        for (int i = 0; i < 32; i++)
+            largest = fmaxf(largest, fabsf(x[b * 32 + i]));
+        float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+        scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
+        for (int i = 0; i < 32; i++)
+            q[b * 32 + i] = (int8_t)lrintf(x[b * 32 + i] * inverse);
+    }
+}
+
+static void rms_norm(float *out, const float *x, const float *w, int n, float eps) {
+    float sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    float scale = 1.0f / sqrtf(sum / (float)n + eps);
+    for (int i = 0; i < n; i++)
+        out[i] = x[i] * scale * w[i];
+}
+
+static void silu_mul(float *gate, const float *up, int n) {
+    for (int i = 0; i < n; i++)
+        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+static void add(float *x, const float *y, int n) {
+    for (int i = 0; i < n; i++)
+        x[i] += y[i];
+}
+
+static float kv_element(const void *page, bool half, int i) {
+    return half ? convert_f16_to_f32(((const uint16_t *)page)[i]) : ((const float *)page)[i];
+}
+
+static void scores_page(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
+                        float scale) {
+    for (int t = 0; t < n; t++) {
+        float sum = 0;
+        for (int e = 0; e < head_dim; e++)
+            sum += q[e] * kv_element(keys, half, e * 64 + t);
+        scores[t] = sum * scale;
+    }
+}
+
+static void softmax(float *scores, int n) {
+    float largest = -INFINITY;
+    for (int t = 0; t < n; t++)
+        largest = fmaxf(largest, scores[t]);
+    float sum = 0;
+    for (int t = 0; t < n; t++) {
+        scores[t] = expf(scores[t] - largest);
+        sum += scores[t];
+    }
+    for (int t = 0; t < n; t++)
+        scores[t] /= sum;
+}
+
+static void mix(float *out, const void *values, bool half, const float *scores, int head_dim, int n) {
+    for (int t = 0; t < n; t++)
+        for (int e = 0; e < head_dim; e++)
+            out[e] += scores[t] * kv_element(values, half, t * head_dim + e);
+}
+
+const struct cpu_ops cpu_ops_portable = {
+    .name = "portable",
+    .product = {product_f32, product_f16, product_bf16, product_q8_0},
+    .product_q8 = {NULL, NULL, NULL, product_q8_0_q8},
+    .quantise = quantise,
+    .rms_norm = rms_norm,
+    .silu_mul = silu_mul,
+    .add = add,
+    .scores = scores_page,
+    .softmax = softmax,
+    .mix = mix,
+};
+
+static bool supported(const struct cpu_ops *ops) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (ops == &cpu_ops_avx2)
+        return avx2;
+    if (ops == &cpu_ops_avx512vnni)
+        return avx2 && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#endif
+    return ops == &cpu_ops_portable;
+}
+
+const struct cpu_ops *cpu_ops_find(const char *name) {
+    static const struct cpu_ops *const best_first[] = {
+#if defined(__x86_64__)
+        &cpu_ops_avx512vnni,
+        &cpu_ops_avx2,
+#endif
+        &cpu_ops_portable,
+    };
+    for (size_t i = 0; i < sizeof best_first / sizeof best_first[0]; i++)
+        if ((name == NULL || strcmp(name, best_first[i]->name) == 0) && supported(best_first[i]))
+            return best_first[i];
+    return NULL;
+}

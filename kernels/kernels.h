@@ -1,0 +1,147 @@
+/* The steps of a transformer layer, one table per device.
+ *
+ * A device holds the weights of one model (the CPU borrows them, a GPU uploads them), the KV pages and the
+ * buffers of one batch. The forward pass is written once, in engine/forward.c, over the table `struct
+ * kernels_ops`:
+ *
+ *   begin, embed, { attn_in, attention, attn_out, ffn_in, ffn_out } per layer, logits, sync
+ *
+ * Steps are queued and never fail; the first failure is kept and returned by sync(). A device may run a step
+ * at once, queue it, or record the queue as a graph. One thread uses a device. [engine-thread]
+ *
+ * Shapes (R rows of the batch, D dim, H heads, G kv heads, E head_dim, F ffn_dim, V vocabulary):
+ *   x       R x D        residual stream, F32
+ *   q       R x H x E    rotated queries, F32
+ *   attn    R x H x E    attention output, F32
+ *   h       R x F        silu(gate) * up, F32
+ *   logits  O x V        of the O rows whose logits are wanted, F32
+ *
+ * Results of a row do not depend on the other rows of the batch (each dot product runs in one fixed order),
+ * so a session generates the same tokens alone and in company. */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include "base/err.h"
+#include "kernels/tensor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Tokens of one KV page. A page holds keys and values of all layers for this many positions of one session;
+ * how they lie in it is the device's own business. */
+#define KERNELS_PAGE_TOKENS 64
+
+/* One layer's weights, borrowed until the device is closed. */
+struct kernels_layer {
+    struct tensor attn_norm;    /* 1 x D, F32 */
+    struct tensor wq;           /* H*E x D */
+    struct tensor wk, wv;       /* G*E x D */
+    struct tensor wo;           /* D x H*E */
+    struct tensor ffn_norm;     /* 1 x D, F32 */
+    struct tensor w_gate, w_up; /* F x D */
+    struct tensor w_down;       /* D x F */
+};
+
+/* A model as a device sees it; everything borrowed until the device is closed. */
+struct kernels_model {
+    int n_layers, n_heads, n_kv_heads, head_dim, dim, ffn_dim, n_vocab;
+    float rms_eps;
+    enum rope_layout rope_layout;
+    const float *rope_inv_freq;         /* head_dim/2, radians per position */
+    struct tensor tok_embd;             /* V x D */
+    struct tensor output_norm;          /* 1 x D, F32 */
+    struct tensor output;               /* V x D */
+    const struct kernels_layer *layers; /* n_layers */
+};
+
+struct kernels_config {
+    struct kernels_model model;
+    int max_rows;       /* rows of the largest batch */
+    int max_outputs;    /* rows of a batch whose logits are wanted at most */
+    int max_context;    /* positions of the longest session */
+    int n_pages;        /* KV pages; their memory is touched when they are first written */
+    enum dtype kv_type; /* DTYPE_F32 or DTYPE_F16 */
+    int n_threads;      /* compute threads, the calling one included; 0 = number of CPUs; ignored by GPUs */
+    int nice;           /* of the compute threads the device starts; ignored by GPUs */
+    bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
+                           kernels/cpu/cpu.h) */
+};
+
+/* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,
+ * gapless position order; keys and values of earlier positions are in its pages already. */
+struct kernels_row {
+    int32_t token;    /* 0 … V-1 */
+    int32_t position; /* 0 … max_context-1 */
+    int32_t table;    /* which page table of the batch */
+};
+
+/* Borrowed from begin() to sync(). */
+struct kernels_batch {
+    const struct kernels_row *rows;
+    int n_rows;
+    /* Page table t starts at pages[t * pages_stride]; entry i is the page of positions i*64 … i*64+63. */
+    const int32_t *pages;
+    int pages_stride;
+    const int32_t *outputs; /* indices of the rows whose logits are wanted, ascending */
+    int n_outputs;
+};
+
+/* What peek() can copy out: for tests and parity checks between devices. */
+enum kernels_state { KERNELS_STATE_X, KERNELS_STATE_Q, KERNELS_STATE_ATTN, KERNELS_STATE_H };
+
+struct kernels_device;
+
+struct kernels_ops {
+    const char *name; /* "cpu-reference", "cpu", "cuda" */
+
+    void (*begin)(struct kernels_device *d, const struct kernels_batch *batch);
+    /* x[r] = row token[r] of tok_embd. */
+    void (*embed)(struct kernels_device *d);
+    /* n = rms_norm(x) * attn_norm; q, k, v = Wq n, Wk n, Wv n; rotates q and k by position; writes k and v
+     * into the pages. */
+    void (*attn_in)(struct kernels_device *d, int layer);
+    /* attn[r][h] = softmax(q[r][h] . K / sqrt(E)) V over positions 0 … position[r] of the row's session. */
+    void (*attention)(struct kernels_device *d, int layer);
+    /* x += Wo attn. */
+    void (*attn_out)(struct kernels_device *d, int layer);
+    /* n = rms_norm(x) * ffn_norm; h = silu(Wgate n) * (Wup n). */
+    void (*ffn_in)(struct kernels_device *d, int layer);
+    /* x += Wdown h. */
+    void (*ffn_out)(struct kernels_device *d, int layer);
+    /* logits[o] = output (rms_norm(x[outputs[o]]) * output_norm). */
+    void (*logits)(struct kernels_device *d);
+
+    /* Waits for the queue. 0, or the first failure since the last sync: -EINVAL for a row, page or layer out
+     * of range, -EIO for the device. After a failure the batch has no result; the device may be used again
+     * unless it was -EIO. */
+    int (*sync)(struct kernels_device *d, char *err, size_t errlen);
+    /* Logits of output o of the batch that was synced last: V floats, writable, the device's until the next
+     * begin(). */
+    float *(*output)(struct kernels_device *d, int o);
+    /* Copies a state of one row of the running batch to `out` (width as above). -EINVAL for a row out of
+     * range. */
+    int (*peek)(struct kernels_device *d, enum kernels_state what, int row, float *out);
+
+    /* Bytes of one KV page, all layers. */
+    size_t (*page_bytes)(const struct kernels_device *d);
+    /* For people: "cpu (avx2, 2 threads)". Borrowed until close(). */
+    const char *(*describe)(const struct kernels_device *d);
+    void (*close)(struct kernels_device *d);
+};
+
+/* Every device begins with this. */
+struct kernels_device {
+    const struct kernels_ops *ops;
+};
+
+/* Bytes of one KV page of a model, the same on all devices: 2 * layers * kv heads * head_dim * 64 elements.
+ */
+size_t kernels_page_bytes(const struct kernels_model *m, enum dtype kv_type);
+/* True when shapes fit together and every type is known; otherwise -EINVAL or -ENOTSUP with the sentence.
+ * Devices call it first. */
+HX_MUST_CHECK int kernels_check_config(const struct kernels_config *config, char *err, size_t errlen);
+/* True when rows, tables and outputs of a batch are within the config. */
+bool kernels_batch_fits(const struct kernels_config *config, const struct kernels_batch *batch);
+
+#endif
