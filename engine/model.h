@@ -61,6 +61,8 @@ struct model {
  * gives -EINVAL with field and offset, an unsupported one -ENOTSUP with what is not supported. Takes milliseconds: weights are
  * mapped, not read. The result is the caller's. */
 HX_MUST_CHECK int model_open(const char *path, struct model **out, char *err, size_t errlen);
+/* The same without a tokenizer (m->tokenizer is NULL), for a model whose tokenizer is missing or not supported. */
+HX_MUST_CHECK int model_open_weights(const char *path, struct model **out, char *err, size_t errlen);
 void model_close(struct model *m);
 
 /* True for a token that ends generation. */

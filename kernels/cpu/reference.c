@@ -11,14 +11,15 @@ struct reference {
     struct kernels_config config;
     const struct kernels_batch *batch; /* NULL: no valid batch */
     int status;
-    float *x;      /* max_rows x dim */
-    float *q;      /* max_rows x H*E */
-    float *attn;   /* max_rows x H*E */
-    float *h;      /* max_rows x ffn_dim */
-    float *logits; /* max_outputs x n_vocab */
-    float *norm;   /* widest */
-    float *row;    /* widest */
-    float *kv;     /* n_pages x layers x {keys, values} x G x 64 x E */
+    float *x;        /* max_rows x dim */
+    float *q;        /* max_rows x H*E */
+    float *attn;     /* max_rows x H*E */
+    float *h;        /* max_rows x ffn_dim */
+    float *logits;   /* max_outputs x n_vocab */
+    float *norm;     /* widest */
+    float *row;      /* widest */
+    double *weights; /* max_context */
+    float *kv;       /* n_pages x layers x {keys, values} x G x 64 x E */
 };
 
 static struct reference *reference_of(struct kernels_device *d) {
@@ -122,29 +123,34 @@ static double score(struct reference *d, const struct kernels_row *row, int laye
     return sum / sqrt((double)d->config.model.head_dim);
 }
 
+/* attn of one row and head: weights are softmax(scores). */
+static void attend(struct reference *d, int r, int h, int layer) {
+    const struct kernels_model *m = &d->config.model;
+    const struct kernels_row *row = &d->batch->rows[r];
+    int e = m->head_dim, g = h / (m->n_heads / m->n_kv_heads);
+    size_t at = ((size_t)r * (size_t)m->n_heads + (size_t)h) * (size_t)e;
+    double largest = -INFINITY, sum = 0;
+    for (int t = 0; t <= row->position; t++) {
+        d->weights[t] = score(d, row, layer, g, d->q + at, t);
+        largest = fmax(largest, d->weights[t]);
+    }
+    for (int t = 0; t <= row->position; t++) {
+        d->weights[t] = exp(d->weights[t] - largest);
+        sum += d->weights[t];
+    }
+    for (int i = 0; i < e; i++) {
+        double mixed = 0;
+        for (int t = 0; t <= row->position; t++)
+            mixed += d->weights[t] / sum * (double)kv_at(d, row, t, layer, 1, g)[i];
+        d->attn[at + (size_t)i] = (float)mixed;
+    }
+}
+
 static void step_attention(struct kernels_device *base, int layer) {
     struct reference *d = reference_of(base);
-    const struct kernels_model *m = &d->config.model;
-    int e = m->head_dim;
-    for (int r = 0; d->batch != NULL && r < d->batch->n_rows; r++) {
-        const struct kernels_row *row = &d->batch->rows[r];
-        for (int h = 0; h < m->n_heads; h++) {
-            int g = h / (m->n_heads / m->n_kv_heads);
-            size_t at = ((size_t)r * (size_t)m->n_heads + (size_t)h) * (size_t)e;
-            double largest = -INFINITY, sum = 0;
-            for (int t = 0; t <= row->position; t++)
-                largest = fmax(largest, score(d, row, layer, g, d->q + at, t));
-            for (int t = 0; t <= row->position; t++)
-                sum += exp(score(d, row, layer, g, d->q + at, t) - largest);
-            for (int i = 0; i < e; i++) {
-                double mixed = 0;
-                for (int t = 0; t <= row->position; t++)
-                    mixed += exp(score(d, row, layer, g, d->q + at, t) - largest) / sum *
-                             (double)kv_at(d, row, t, layer, 1, g)[i];
-                d->attn[at + (size_t)i] = (float)mixed;
-            }
-        }
-    }
+    for (int r = 0; d->batch != NULL && r < d->batch->n_rows; r++)
+        for (int h = 0; h < d->config.model.n_heads; h++)
+            attend(d, r, h, layer);
 }
 
 static void add_projection(struct reference *d, const struct tensor *w, const float *input) {
@@ -226,6 +232,7 @@ static void device_close(struct kernels_device *base) {
     float *owned[] = {d->x, d->q, d->attn, d->h, d->logits, d->norm, d->row, d->kv};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         free(owned[i]);
+    free(d->weights);
     free(d);
 }
 
@@ -269,9 +276,10 @@ int cpu_reference_open(const struct kernels_config *config, struct kernels_devic
     d->logits = calloc((size_t)config->max_outputs * (size_t)m->n_vocab, sizeof(float));
     d->norm = calloc(widest, sizeof(float));
     d->row = calloc(widest, sizeof(float));
+    d->weights = calloc((size_t)config->max_context, sizeof(double));
     d->kv = calloc((size_t)config->n_pages, kernels_page_bytes(m, DTYPE_F32));
     if (d->x == NULL || d->q == NULL || d->attn == NULL || d->h == NULL || d->logits == NULL ||
-        d->norm == NULL || d->row == NULL || d->kv == NULL) {
+        d->norm == NULL || d->row == NULL || d->weights == NULL || d->kv == NULL) {
         device_close(&d->base);
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the reference device.");
     }

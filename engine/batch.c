@@ -1,0 +1,286 @@
+/* One step of the engine: whose tokens run next, and what becomes of the results. */
+#include "engine/local.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int batch_init(struct local_engine *e) {
+    struct step *step = &e->step;
+    size_t sessions = (size_t)e->max_sessions;
+    step->tables_stride = (e->max_context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
+    step->rows = calloc((size_t)e->max_rows, sizeof *step->rows);
+    step->outputs = calloc(sessions, sizeof *step->outputs);
+    step->samples = calloc(sessions, sizeof(struct local_session *));
+    step->sampled = calloc(sessions, sizeof *step->sampled);
+    step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
+    if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
+        step->tables == NULL)
+        return -ENOMEM;
+    return 0;
+}
+
+void batch_finish(struct local_engine *e) {
+    struct step *step = &e->step;
+    free(step->rows);
+    free(step->outputs);
+    free(step->samples);
+    free(step->sampled);
+    free(step->tables);
+}
+
+void batch_release_pages(struct local_engine *e, struct local_session *s) {
+    /* Last first, so that of the pages kept for later the beginnings, which more sessions share, are the
+     * youngest. */
+    for (int i = s->n_pages - 1; i >= 0; i--)
+        pages_drop(e->pages, s->pages[i]);
+    s->n_pages = s->n_published = s->n_computed = 0;
+}
+
+/* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
+ * logits are the first thing a generation needs. */
+static int pending(const struct local_session *s) {
+    if (s->evicted && !s->gen.running)
+        return 0;
+    return s->n_tokens - s->n_computed - (s->gen.running ? 0 : 1);
+}
+
+static void bury(struct local_engine *e) {
+    struct local_session **link = &e->sessions;
+    while (*link != NULL) {
+        struct local_session *s = *link;
+        if (s->dead) {
+            *link = s->next;
+            batch_release_pages(e, s);
+            local_session_free(s);
+        } else {
+            link = &s->next;
+        }
+    }
+}
+
+/* Takes published pages for tokens that others have computed already. */
+static void adopt(struct local_engine *e, struct local_session *s) {
+    while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
+           s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
+           s->n_computed + KERNELS_PAGE_TOKENS < s->n_tokens && s->n_pages < s->pages_cap) {
+        uint64_t parent = s->n_pages > 0 ? pages_serial(e->pages, s->pages[s->n_pages - 1]) : 0;
+        int32_t page = pages_find(e->pages, parent, s->tokens + s->n_computed);
+        if (page == PAGES_NONE)
+            return;
+        s->pages[s->n_pages++] = page;
+        s->n_published++;
+        s->n_computed += KERNELS_PAGE_TOKENS;
+    }
+}
+
+/* Publishes the pages that a step has filled. */
+static void publish(struct local_engine *e, struct local_session *s) {
+    while ((s->n_published + 1) * KERNELS_PAGE_TOKENS <= s->n_computed) {
+        int i = s->n_published;
+        uint64_t parent = i > 0 ? pages_serial(e->pages, s->pages[i - 1]) : 0;
+        s->pages[i] = pages_publish(e->pages, s->pages[i], parent, s->tokens + i * KERNELS_PAGE_TOKENS);
+        s->n_published++;
+    }
+}
+
+/* Frees pages for `s`: of sessions that wait first (longest unused first), else of the youngest that came
+ * after `s`. Their timelines are computed again when they go on. False when there is none to take from. */
+static bool reclaim(struct local_engine *e, const struct local_session *s) {
+    struct local_session *idle = NULL, *young = NULL;
+    for (struct local_session *other = e->sessions; other != NULL; other = other->next) {
+        if (other == s || other->n_pages == 0 || other->n_rows > 0)
+            continue;
+        if (pending(other) <= 0) {
+            if (idle == NULL || other->used_ns < idle->used_ns)
+                idle = other;
+        } else if (other->order > s->order && (young == NULL || other->order > young->order)) {
+            young = other;
+        }
+    }
+    struct local_session *victim = idle != NULL ? idle : young;
+    if (victim == NULL)
+        return false;
+    batch_release_pages(e, victim);
+    victim->evicted = !victim->gen.running;
+    return true;
+}
+
+/* Makes pages for n_computed + n positions; returns how many of the n got one. */
+static int reserve_pages(struct local_engine *e, struct local_session *s, int n) {
+    int need = (s->n_computed + n + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
+    while (s->n_pages < need) {
+        int32_t page = pages_take(e->pages);
+        if (page != PAGES_NONE)
+            s->pages[s->n_pages++] = page;
+        else if (!reclaim(e, s))
+            break;
+    }
+    int room = s->n_pages * KERNELS_PAGE_TOKENS - s->n_computed;
+    return room < n ? room : n;
+}
+
+static void add_rows(struct local_engine *e, struct local_session *s, int n) {
+    struct step *step = &e->step;
+    n = reserve_pages(e, s, n);
+    if (n <= 0)
+        return;
+    int32_t *table = step->tables + (size_t)step->n_tables * (size_t)step->tables_stride;
+    memcpy(table, s->pages, (size_t)s->n_pages * sizeof *table);
+    for (int i = 0; i < n; i++)
+        step->rows[step->n_rows++] = (struct kernels_row){
+            .token = s->tokens[s->n_computed + i], .position = s->n_computed + i, .table = step->n_tables};
+    step->n_tables++;
+    s->n_rows = n;
+    if (s->gen.running && s->n_computed + n == s->n_tokens) {
+        step->samples[step->n_outputs] = s;
+        step->outputs[step->n_outputs++] = step->n_rows - 1;
+    }
+    if (s->gen.running && s->gen.started_ns == 0)
+        s->gen.started_ns = clock_mono_ns();
+}
+
+static int ensure_table(struct local_engine *e, struct local_session *s) {
+    if (s->pages_cap > 0)
+        return 0;
+    s->pages = calloc((size_t)e->step.tables_stride, sizeof *s->pages);
+    if (s->pages == NULL)
+        return -ENOMEM;
+    s->pages_cap = e->step.tables_stride;
+    return 0;
+}
+
+static bool decodes(const struct local_session *s) {
+    return s->gen.running && s->n_tokens - s->n_computed == 1 && s->n_tokens > s->gen.first;
+}
+
+/* The session with the lowest order above `after` that has something to prefill; generating ones (`running`)
+ * and ones that only wait for a generation apart. */
+static struct local_session *next_prefill(struct local_engine *e, bool running, uint64_t after) {
+    struct local_session *best = NULL;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        if (s->gen.running == running && s->n_rows == 0 && pending(s) > 0 && s->order > after &&
+            (best == NULL || s->order < best->order))
+            best = s;
+    return best;
+}
+
+static void plan_prefill(struct local_engine *e, bool running) {
+    struct step *step = &e->step;
+    uint64_t after = 0;
+    struct local_session *s;
+    while (step->n_rows < e->max_rows && (s = next_prefill(e, running, after)) != NULL) {
+        after = s->order;
+        if (ensure_table(e, s) < 0) {
+            if (running)
+                finish_failed(e, s, "The engine is out of memory for a session's page table.");
+            continue;
+        }
+        adopt(e, s);
+        int n = pending(s), room = e->max_rows - step->n_rows;
+        if (n > 0)
+            add_rows(e, s, n < room ? n : room);
+    }
+}
+
+bool batch_plan(struct local_engine *e) {
+    struct step *step = &e->step;
+    step->n_rows = step->n_outputs = step->n_tables = 0;
+    bury(e);
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        s->n_rows = 0;
+        if (s->gen.running && s->gen.cancel)
+            finish_generation(e, s, ENGINE_FINISH_CANCELLED);
+    }
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
+            add_rows(e, s, 1);
+    plan_prefill(e, true);
+    plan_prefill(e, false);
+    return step->n_rows > 0;
+}
+
+static bool is_stop(const struct local_engine *e, const struct local_session *s, int32_t token) {
+    for (int i = 0; i < s->gen.n_stops; i++)
+        if (s->gen.stops[i] == token)
+            return true;
+    return model_is_eog(e->model, token);
+}
+
+/* One more token of a generation. [lock held] */
+static void keep_token(struct local_engine *e, struct local_session *s, int32_t token) {
+    struct generation *g = &s->gen;
+    if (g->first_token_ns == 0)
+        g->first_token_ns = clock_mono_ns();
+    if (is_stop(e, s, token)) {
+        finish_generation(e, s, ENGINE_FINISH_STOP);
+        return;
+    }
+    if (s->n_tokens >= e->max_context) {
+        finish_generation(e, s, ENGINE_FINISH_CONTEXT_FULL);
+        return;
+    }
+    s->tokens[s->n_tokens++] = token;
+    if (!finish_send_text(e, s, token))
+        finish_failed(e, s, "The engine is out of memory for the text of a token.");
+    else if (s->n_tokens - g->first >= g->max_tokens)
+        finish_generation(e, s, ENGINE_FINISH_LENGTH);
+}
+
+static void sample_all(struct local_engine *e) {
+    struct step *step = &e->step;
+    for (int o = 0; o < step->n_outputs; o++) {
+        struct local_session *s = step->samples[o];
+        step->sampled[o] = sampler_next(&s->gen.sampler, forward_logits(e->forward, o), e->model->n_vocab,
+                                        s->tokens, s->n_tokens, e->scratch);
+    }
+}
+
+/* The device gave no result: whoever took part cannot go on. [lock held] */
+static void fail_step(struct local_engine *e, const char *sentence) {
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        if (s->n_rows == 0)
+            continue;
+        batch_release_pages(e, s);
+        if (s->gen.running && !s->dead)
+            finish_failed(e, s, sentence);
+    }
+}
+
+void batch_run(struct local_engine *e) {
+    struct step *step = &e->step;
+    struct kernels_batch batch = {.rows = step->rows,
+                                  .n_rows = step->n_rows,
+                                  .pages = step->tables,
+                                  .pages_stride = step->tables_stride,
+                                  .outputs = step->outputs,
+                                  .n_outputs = step->n_outputs};
+    char sentence[256];
+    int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
+    if (rc == 0)
+        sample_all(e);
+    uint64_t now = clock_mono_ns();
+    pthread_mutex_lock(&e->lock);
+    if (rc < 0) {
+        fail_step(e, sentence);
+        pthread_mutex_unlock(&e->lock);
+        return;
+    }
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        if (s->n_rows == 0)
+            continue;
+        if (!decodes(s))
+            s->gen.computed_tokens += s->n_rows;
+        s->n_computed += s->n_rows;
+        s->used_ns = now;
+        publish(e, s);
+    }
+    for (int o = 0; o < step->n_outputs; o++) {
+        struct local_session *s = step->samples[o];
+        if (!s->dead && s->gen.running && !s->gen.cancel)
+            keep_token(e, s, step->sampled[o]);
+    }
+    pthread_mutex_unlock(&e->lock);
+}

@@ -1,0 +1,63 @@
+/* The public calls, handed to the kind of engine that was opened. */
+#include "engine/engine.h"
+
+#include "engine/kind.h"
+#include "engine/local.h"
+#include "engine/scripted.h"
+
+struct engine_config engine_config_filled(const struct engine_config *config) {
+    struct engine_config filled = *config;
+    if (filled.max_sessions <= 0)
+        filled.max_sessions = 64;
+    return filled;
+}
+
+int engine_open(const struct engine_config *config, struct engine **out, char *err, size_t errlen) {
+    struct engine_config filled = engine_config_filled(config);
+    return filled.scripted ? scripted_open(&filled, out, err, errlen) : local_open(&filled, out, err, errlen);
+}
+
+void engine_close(struct engine *e) {
+    if (e != NULL)
+        e->kind->close(e);
+}
+
+void engine_info(const struct engine *e, struct engine_info *info) {
+    e->kind->info(e, info);
+}
+
+int engine_session_create(struct engine *e, void *user, struct engine_session **out, char *err,
+                          size_t errlen) {
+    return e->kind->session_create(e, user, out, err, errlen);
+}
+
+int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n, char *err,
+                          size_t errlen) {
+    return s->engine->kind->session_append(s, spans, n, err, errlen);
+}
+
+int engine_session_length(const struct engine_session *s) {
+    return s->engine->kind->session_length(s);
+}
+
+void engine_session_destroy(struct engine_session *s) {
+    if (s != NULL)
+        s->engine->kind->session_destroy(s);
+}
+
+int engine_session_generate(struct engine_session *s, const struct engine_generate *how, char *err,
+                            size_t errlen) {
+    return s->engine->kind->session_generate(s, how, err, errlen);
+}
+
+void engine_session_cancel(struct engine_session *s) {
+    s->engine->kind->session_cancel(s);
+}
+
+struct engine_event *engine_take_events(struct engine *e) {
+    return events_take(&e->events);
+}
+
+int engine_count_tokens(const struct engine *e, const char *text, size_t len) {
+    return e->kind->count_tokens(e, text, len);
+}

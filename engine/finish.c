@@ -1,0 +1,58 @@
+/* What a generation sends: text as it comes, and one event at its end. */
+#include "base/clock.h"
+#include "engine/local.h"
+#include "engine/tokenizer.h"
+
+/* A token's text is at most a few hundred bytes; this is a ceiling, not a size. */
+#define MAX_PIECE_BYTES 65536
+
+static double ms_between(uint64_t from, uint64_t to) {
+    return from == 0 || to <= from ? 0 : (double)(to - from) * 1e-6;
+}
+
+bool finish_send_text(struct local_engine *e, struct local_session *s, int32_t token) {
+    struct generation *g = &s->gen;
+    size_t len = 0;
+    const char *piece =
+        e->model->tokenizer != NULL ? tokenizer_piece(e->model->tokenizer, token, &len) : NULL;
+    struct buf text;
+    buf_init(&text, MAX_PIECE_BYTES);
+    bool ok = piece == NULL || utf8_hold_push(&g->hold, piece, len, &text) == 0;
+    if (ok && text.len > 0) {
+        struct engine_event *event =
+            events_new(&s->base, ENGINE_EVENT_TEXT, &text, s->tokens + g->sent, s->n_tokens - g->sent);
+        ok = event != NULL;
+        if (ok) {
+            g->sent = s->n_tokens;
+            events_push(&e->base.events, event);
+        }
+    }
+    buf_finish(&text);
+    return ok;
+}
+
+void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why) {
+    struct generation *g = &s->gen;
+    struct engine_event *event =
+        events_new(&s->base, ENGINE_EVENT_DONE, NULL, s->tokens + g->sent, s->n_tokens - g->sent);
+    if (event == NULL) {
+        finish_failed(e, s, "The engine is out of memory.");
+        return;
+    }
+    uint64_t now = clock_mono_ns();
+    event->finish = why;
+    event->prompt_tokens = g->first;
+    event->cached_tokens = g->first > g->computed_tokens ? g->first - g->computed_tokens : 0;
+    event->queue_ms = ms_between(g->asked_ns, g->started_ns != 0 ? g->started_ns : now);
+    event->prefill_ms = ms_between(g->started_ns, g->first_token_ns != 0 ? g->first_token_ns : now);
+    event->first_token_ms = ms_between(g->asked_ns, g->first_token_ns);
+    event->decode_ms = ms_between(g->first_token_ns, now);
+    g->computed_tokens = 0;
+    g->running = false;
+    events_push(&e->base.events, event);
+}
+
+void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence) {
+    s->gen.running = false;
+    events_fail(&e->base.events, &s->base, sentence);
+}

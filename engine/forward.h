@@ -1,0 +1,35 @@
+/* The forward pass, once, over the layer steps of whatever device there is. [engine-thread] */
+#ifndef ENGINE_FORWARD_H
+#define ENGINE_FORWARD_H
+
+#include "base/err.h"
+#include "engine/model.h"
+#include "kernels/kernels.h"
+
+struct forward;
+
+struct forward_config {
+    int max_rows, max_outputs, max_context, n_pages;
+    enum dtype kv_type; /* DTYPE_F32 or DTYPE_F16 */
+    int n_threads;      /* 0 = number of CPUs */
+    int nice;
+    bool exact;     /* products in F32 throughout */
+    bool reference; /* the oracle device instead of the fast one; for tests */
+};
+
+/* Opens the device for `m`, which must outlive it. */
+HX_MUST_CHECK int forward_open(const struct model *m, const struct forward_config *config,
+                               struct forward **out, char *err, size_t errlen);
+void forward_close(struct forward *f);
+
+/* Runs a batch to its end: 0 or sync()'s error. */
+HX_MUST_CHECK int forward_run(struct forward *f, const struct kernels_batch *batch, char *err, size_t errlen);
+/* Logits of output `o` of the last batch, n_vocab floats, writable, valid until the next batch. */
+float *forward_logits(struct forward *f, int o);
+
+/* "cpu (avx2, 2 threads)"; borrowed until forward_close(). */
+const char *forward_device(const struct forward *f);
+/* Bytes of one KV page of `m`. */
+size_t forward_page_bytes(const struct model *m, enum dtype kv_type);
+
+#endif

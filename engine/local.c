@@ -1,0 +1,156 @@
+/* Opening the model, the engine thread, closing. */
+#include "engine/local.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MAX_CONTEXT  131072
+#define COMPUTE_NICE 10
+
+static void *engine_main(void *arg) {
+    struct local_engine *e = arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), COMPUTE_NICE);
+    pthread_mutex_lock(&e->lock);
+    while (!e->stop) {
+        if (batch_plan(e)) {
+            pthread_mutex_unlock(&e->lock);
+            batch_run(e);
+            pthread_mutex_lock(&e->lock);
+        } else if (!e->stop) {
+            pthread_cond_wait(&e->changed, &e->lock);
+        }
+    }
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}
+
+static size_t memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : (size_t)1 << 30;
+}
+
+/* Context and number of pages from what was asked, what the model was made for and the memory. */
+static int size_pages(struct local_engine *e, const struct engine_config *config, enum dtype kv_type,
+                      int *n_pages, char *err, size_t errlen) {
+    int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
+    context = context <= 0 || context > MAX_CONTEXT ? MAX_CONTEXT : context;
+    size_t page_bytes = forward_page_bytes(e->model, kv_type);
+    size_t budget = config->kv_bytes > 0 ? config->kv_bytes : memory_bytes() / 4;
+    size_t most =
+        (size_t)e->max_sessions * (size_t)((context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS);
+    size_t pages = budget / page_bytes;
+    pages = pages < most ? pages : most;
+    if (pages == 0)
+        return err_set(err, errlen, -ENOMEM,
+                       "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it.",
+                       budget, page_bytes, KERNELS_PAGE_TOKENS);
+    /* One session must always fit alone: that is what keeps a full pool from standing still. */
+    if (pages * KERNELS_PAGE_TOKENS < (size_t)context)
+        context = (int)(pages * KERNELS_PAGE_TOKENS);
+    e->max_context = context;
+    e->kv_bytes_per_token = page_bytes / KERNELS_PAGE_TOKENS;
+    *n_pages = (int)pages;
+    return 0;
+}
+
+static int open_device(struct local_engine *e, const struct engine_config *config, bool exact, char *err,
+                       size_t errlen) {
+    enum dtype kv_type = exact ? DTYPE_F32 : DTYPE_F16;
+    int n_pages = 0;
+    int rc = size_pages(e, config, kv_type, &n_pages, err, errlen);
+    if (rc < 0)
+        return rc;
+    e->max_rows = LOCAL_STEP_ROWS > e->max_sessions ? LOCAL_STEP_ROWS : e->max_sessions;
+    struct forward_config forward = {.max_rows = e->max_rows,
+                                     .max_outputs = e->max_sessions,
+                                     .max_context = e->max_context,
+                                     .n_pages = n_pages,
+                                     .kv_type = kv_type,
+                                     .n_threads = config->n_threads,
+                                     .nice = COMPUTE_NICE,
+                                     .exact = exact};
+    rc = forward_open(e->model, &forward, &e->forward, err, errlen);
+    if (rc < 0)
+        return rc;
+    e->pages = pages_create(n_pages);
+    e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
+    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
+    return 0;
+}
+
+static void free_all(struct local_engine *e) {
+    while (e->sessions != NULL) {
+        struct local_session *s = e->sessions;
+        e->sessions = s->next;
+        local_session_free(s);
+    }
+    batch_finish(e);
+    free(e->scratch);
+    pages_destroy(e->pages);
+    forward_close(e->forward);
+    if (e->owns_model)
+        model_close(e->model);
+    events_finish(&e->base.events);
+    pthread_cond_destroy(&e->changed);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+int local_open_model(const struct engine_config *config, struct model *model, bool exact, struct engine **out,
+                     char *err, size_t errlen) {
+    static const char *const types[DTYPE_COUNT] = {"F32", "F16", "BF16", "Q8_0"};
+    struct engine_config filled = engine_config_filled(config);
+    struct local_engine *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the engine.");
+    e->base.kind = &local_kind;
+    events_init(&e->base.events, config->wake, config->wake_arg);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->changed, NULL);
+    e->model = model;
+    e->max_sessions = filled.max_sessions;
+    (void)snprintf(e->format, sizeof e->format, "%s %s", model->format != NULL ? model->format : "memory",
+                   types[model->layers[0].wq.type]);
+    int rc = open_device(e, &filled, exact, err, errlen);
+    if (rc == 0) {
+        rc = -pthread_create(&e->thread, NULL, engine_main, e);
+        if (rc < 0)
+            rc = err_set(err, errlen, rc, "Cannot start the engine thread: %s.", strerror(-rc));
+    }
+    if (rc < 0) {
+        free_all(e);
+        return rc;
+    }
+    *out = &e->base;
+    return 0;
+}
+
+int local_open(const struct engine_config *config, struct engine **out, char *err, size_t errlen) {
+    struct model *model = NULL;
+    int rc = model_open(config->model_path, &model, err, errlen);
+    if (rc < 0)
+        return rc;
+    rc = local_open_model(config, model, false, out, err, errlen);
+    if (rc < 0) {
+        model_close(model);
+        return rc;
+    }
+    /* Read again only by close, after the thread has ended. */
+    ((struct local_engine *)(void *)*out)->owns_model = true;
+    return 0;
+}
+
+void local_close(struct local_engine *e) {
+    pthread_mutex_lock(&e->lock);
+    e->stop = true;
+    pthread_cond_signal(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+    pthread_join(e->thread, NULL);
+    free_all(e);
+}

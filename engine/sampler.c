@@ -1,0 +1,156 @@
+#include "engine/sampler.h"
+
+#include <errno.h>
+#include <math.h>
+
+static bool within(float value, float low, float high) {
+    return value >= low && value <= high; /* false for NaN */
+}
+
+int sampler_init(struct sampler *s, const struct engine_sampling *how, char *err, size_t errlen) {
+    struct engine_sampling h = *how;
+    if (h.top_p == 0)
+        h.top_p = 1;
+    if (h.repeat_penalty == 0)
+        h.repeat_penalty = 1;
+    if (!within(h.temperature, 0, 100))
+        return err_set(err, errlen, -EINVAL, "The temperature must be 0 to 100, not %g.",
+                       (double)h.temperature);
+    if (h.top_k < 0)
+        return err_set(err, errlen, -EINVAL, "top_k must be 0 (off) or positive, not %d.", h.top_k);
+    if (!within(h.top_p, 0, 1))
+        return err_set(err, errlen, -EINVAL, "top_p must be above 0 and at most 1, not %g.", (double)h.top_p);
+    if (!within(h.min_p, 0, 1))
+        return err_set(err, errlen, -EINVAL, "min_p must be 0 to 1, not %g.", (double)h.min_p);
+    if (!within(h.repeat_penalty, 0, 10))
+        return err_set(err, errlen, -EINVAL, "The repeat penalty must be above 0 and at most 10, not %g.",
+                       (double)h.repeat_penalty);
+    *s = (struct sampler){.how = h, .random = h.seed};
+    return 0;
+}
+
+/* Uniform in [0, 1). */
+static double draw(struct sampler *s) {
+    uint64_t z = (s->random += 0x9E3779B97F4A7C15u);
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    return (double)(z >> 11) * 0x1p-53;
+}
+
+static void penalise(float *logits, int n_vocab, const int32_t *recent, int n_recent, float penalty) {
+    for (int i = 0; i < n_recent; i++) {
+        bool seen = recent[i] < 0 || recent[i] >= n_vocab;
+        for (int j = 0; j < i && !seen; j++)
+            seen = recent[j] == recent[i];
+        if (seen)
+            continue;
+        float *l = &logits[recent[i]];
+        *l = *l > 0 ? *l / penalty : *l * penalty;
+    }
+}
+
+static int32_t largest(const float *logits, int n_vocab) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < n_vocab; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+static bool before(const struct sampler_candidate *a, const struct sampler_candidate *b) {
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+static void sift_down(struct sampler_candidate *heap, int n, int i) {
+    struct sampler_candidate moving = heap[i];
+    for (;;) {
+        int child = 2 * i + 1;
+        if (child >= n)
+            break;
+        if (child + 1 < n && before(&heap[child + 1], &heap[child]))
+            child++;
+        if (!before(&heap[child], &moving))
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = moving;
+}
+
+/* Moves the best candidate of heap[0 … n-1] to heap[n-1]. */
+static void pop(struct sampler_candidate *heap, int n) {
+    struct sampler_candidate best = heap[0];
+    heap[0] = heap[n - 1];
+    sift_down(heap, n - 1, 0);
+    heap[n - 1] = best;
+}
+
+static double weight(const struct sampler_candidate *c, float top) {
+    return exp((double)c->logit - (double)top);
+}
+
+/* Pops the candidates that top-k, top-p and min-p leave, best first from the end of `heap`; returns their
+ * number and the sum of their weights. */
+static int truncate_candidates(const struct engine_sampling *how, struct sampler_candidate *heap, int n,
+                               float top, double *sum) {
+    int k = how->top_k > 0 && how->top_k < n ? how->top_k : n;
+    double total = 0;
+    int kept = 0;
+    if (k < n) {
+        for (; kept < k; kept++) {
+            pop(heap, n - kept);
+            total += weight(&heap[n - kept - 1], top);
+        }
+    } else {
+        for (int i = 0; i < n; i++)
+            total += weight(&heap[i], top);
+    }
+    double wanted = (double)how->top_p * total;
+    *sum = 0;
+    int left = 0;
+    while (left < k) {
+        if (left >= kept)
+            pop(heap, n - left);
+        double w = weight(&heap[n - left - 1], top);
+        if (left > 0 && ((how->top_p < 1 && *sum >= wanted) || w < (double)how->min_p))
+            break;
+        *sum += w;
+        left++;
+    }
+    return left;
+}
+
+int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_t *recent, int n_recent,
+                     struct sampler_candidate *scratch) {
+    const struct engine_sampling *how = &s->how;
+    if (how->repeat_penalty != 1) {
+        int n = n_recent < SAMPLER_PENALTY_TOKENS ? n_recent : SAMPLER_PENALTY_TOKENS;
+        penalise(logits, n_vocab, recent + (n_recent - n), n, how->repeat_penalty);
+    }
+    int32_t best = largest(logits, n_vocab);
+    if (how->temperature <= 0 || how->top_k == 1)
+        return best;
+    float inverse = 1 / how->temperature;
+    for (int32_t i = 0; i < n_vocab; i++)
+        scratch[i] = (struct sampler_candidate){.logit = logits[i] * inverse, .id = i};
+    float top = logits[best] * inverse;
+    int first = 0, n = n_vocab;
+    double sum = 0;
+    if (how->top_k > 0 || how->top_p < 1 || how->min_p > 0) {
+        for (int i = n / 2 - 1; i >= 0; i--)
+            sift_down(scratch, n, i);
+        int left = truncate_candidates(how, scratch, n, top, &sum);
+        first = n_vocab - left;
+    } else {
+        for (int i = 0; i < n; i++)
+            sum += weight(&scratch[i], top);
+    }
+    double target = draw(s) * sum;
+    for (int i = n_vocab - 1; i > first; i--) {
+        target -= weight(&scratch[i], top);
+        if (target < 0)
+            return scratch[i].id;
+    }
+    return scratch[first].id;
+}

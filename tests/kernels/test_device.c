@@ -1,0 +1,328 @@
+/* The fast CPU device against the oracle, step by step, over shapes, element types and instruction sets. */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/ops.h"
+#include "tests/kernels/random_model.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MAX_CONTEXT 300
+#define N_PAGES     12
+#define STRIDE      5
+
+static const char *const isas[] = {"portable", "avx2", "avx512vnni"};
+
+/* Root of the mean square difference, relative to the root of the mean square of `want`. */
+static double difference(const float *got, const float *want, size_t n) {
+    double d = 0, w = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(isfinite(got[i]));
+        d += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        w += (double)want[i] * (double)want[i];
+    }
+    return sqrt(d / (w + 1e-30));
+}
+
+static struct kernels_config config_of(const struct kernels_model *m, enum dtype kv, bool exact,
+                                       int threads) {
+    return (struct kernels_config){.model = *m,
+                                   .max_rows = 100,
+                                   .max_outputs = 4,
+                                   .max_context = MAX_CONTEXT,
+                                   .n_pages = N_PAGES,
+                                   .kv_type = kv,
+                                   .n_threads = threads,
+                                   .exact = exact};
+}
+
+struct pair {
+    struct kernels_device *want, *got;
+    struct kernels_model *m;
+    double bound;
+};
+
+static void compare(struct pair *p, enum kernels_state what, int n_rows, size_t width, const char *step) {
+    float *a = malloc(width * sizeof *a), *b = malloc(width * sizeof *b);
+    for (int r = 0; r < n_rows; r++) {
+        assert_int_equal(p->want->ops->peek(p->want, what, r, a), 0);
+        assert_int_equal(p->got->ops->peek(p->got, what, r, b), 0);
+        double d = difference(b, a, width);
+        if (d > p->bound)
+            fail_msg("%s: row %d differs by %g from the oracle, bound %g", step, r, d, p->bound);
+    }
+    free(a);
+    free(b);
+}
+
+static void run_batch(struct pair *p, const struct kernels_batch *batch) {
+    struct kernels_device *both[] = {p->want, p->got};
+    const struct kernels_model *m = p->m;
+    size_t q = (size_t)m->n_heads * (size_t)m->head_dim;
+    char err[200];
+    for (int i = 0; i < 2; i++) {
+        both[i]->ops->begin(both[i], batch);
+        both[i]->ops->embed(both[i]);
+    }
+    compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "embed");
+    for (int l = 0; l < m->n_layers; l++) {
+        for (int i = 0; i < 2; i++)
+            both[i]->ops->attn_in(both[i], l);
+        compare(p, KERNELS_STATE_Q, batch->n_rows, q, "attn_in");
+        for (int i = 0; i < 2; i++)
+            both[i]->ops->attention(both[i], l);
+        compare(p, KERNELS_STATE_ATTN, batch->n_rows, q, "attention");
+        for (int i = 0; i < 2; i++)
+            both[i]->ops->attn_out(both[i], l);
+        compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "attn_out");
+        for (int i = 0; i < 2; i++)
+            both[i]->ops->ffn_in(both[i], l);
+        compare(p, KERNELS_STATE_H, batch->n_rows, (size_t)m->ffn_dim, "ffn_in");
+        for (int i = 0; i < 2; i++)
+            both[i]->ops->ffn_out(both[i], l);
+        compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "ffn_out");
+    }
+    for (int i = 0; i < 2; i++) {
+        both[i]->ops->logits(both[i]);
+        assert_int_equal(both[i]->ops->sync(both[i], err, sizeof err), 0);
+    }
+    for (int o = 0; o < batch->n_outputs; o++)
+        assert_true(difference(p->got->ops->output(p->got, o), p->want->ops->output(p->want, o),
+                               (size_t)m->n_vocab) <= p->bound);
+}
+
+/* Two sessions whose pages are scattered: one prefills 70 tokens while the other 9, then both decode, then
+ * one continues. */
+static void run_sessions(struct pair *p) {
+    static const int32_t pages[2 * STRIDE] = {7, 2, 9, 4, 0, 3, 11, 1, 5, 6};
+    struct kernels_row rows[100];
+    int n = 0;
+    for (int i = 0; i < 70; i++)
+        rows[n++] = (struct kernels_row){.token = (i * 7 + 1) % p->m->n_vocab, .position = i, .table = 0};
+    for (int i = 0; i < 9; i++)
+        rows[n++] = (struct kernels_row){.token = (i * 5 + 2) % p->m->n_vocab, .position = i, .table = 1};
+    int32_t outputs[] = {69, 78};
+    struct kernels_batch batch = {.rows = rows,
+                                  .n_rows = n,
+                                  .pages = pages,
+                                  .pages_stride = STRIDE,
+                                  .outputs = outputs,
+                                  .n_outputs = 2};
+    run_batch(p, &batch);
+    rows[0] = (struct kernels_row){.token = 3, .position = 70, .table = 0};
+    rows[1] = (struct kernels_row){.token = 4, .position = 9, .table = 1};
+    outputs[0] = 0;
+    outputs[1] = 1;
+    batch.n_rows = 2;
+    run_batch(p, &batch);
+    for (int i = 0; i < 61; i++)
+        rows[i] = (struct kernels_row){.token = (i * 3) % p->m->n_vocab, .position = 71 + i, .table = 0};
+    outputs[0] = 60;
+    batch.n_rows = 61;
+    batch.n_outputs = 1;
+    run_batch(p, &batch);
+}
+
+static void check(const struct random_shape *shape, enum dtype kv, bool exact, double bound) {
+    struct kernels_model m;
+    random_model_init(&m, shape);
+    char err[200];
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        if (cpu_ops_find(isas[i]) == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
+            continue;
+        }
+        for (int threads = 1; threads <= 3; threads += 2) {
+            struct pair p = {.m = &m, .bound = bound};
+            struct kernels_config config = config_of(&m, kv, exact, threads);
+            assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
+            assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
+            run_sessions(&p);
+            p.want->ops->close(p.want);
+            p.got->ops->close(p.got);
+        }
+    }
+    random_model_finish(&m);
+}
+
+/* Sizes with and without tails: head sizes 8 to 64, widths that are no multiple of 8, groups of 1, 2 and 4.
+ */
+static const struct random_shape shapes[] = {
+    {.n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 8, .dim = 52, .ffn_dim = 75, .n_vocab = 99},
+    {.n_layers = 2,
+     .n_heads = 4,
+     .n_kv_heads = 1,
+     .head_dim = 32,
+     .dim = 128,
+     .ffn_dim = 172,
+     .n_vocab = 130},
+    {.n_layers = 1, .n_heads = 2, .n_kv_heads = 2, .head_dim = 44, .dim = 96, .ffn_dim = 224, .n_vocab = 64},
+    {.n_layers = 1,
+     .n_heads = 4,
+     .n_kv_heads = 2,
+     .head_dim = 64,
+     .dim = 256,
+     .ffn_dim = 512,
+     .n_vocab = 333},
+};
+
+static void test_exact_products(void **state) {
+    (void)state;
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+        for (size_t t = 0; t < 3; t++) {
+            struct random_shape shape = shapes[s];
+            shape.type = types[t];
+            shape.seed = s * 10 + t;
+            shape.rope_layout = t % 2 == 0 ? ROPE_ADJACENT : ROPE_HALF_SPLIT;
+            /* Not exact on purpose: these types have no rounded product, so the fast mode is in F32 as well.
+             */
+            check(&shape, DTYPE_F32, t == 0, 2e-5);
+        }
+}
+
+static void test_q8_0_exact(void **state) {
+    (void)state;
+    struct random_shape shape = shapes[3];
+    shape.type = DTYPE_Q8_0;
+    check(&shape, DTYPE_F32, true, 2e-5);
+}
+
+/* 8-bit inputs: a rounding error of at most 1/254 of a block's largest value per input. */
+static void test_q8_0_rounded(void **state) {
+    (void)state;
+    struct random_shape shape = shapes[3];
+    shape.type = DTYPE_Q8_0;
+    shape.n_layers = 3;
+    check(&shape, DTYPE_F32, false, 5e-2);
+}
+
+static void test_half_kv(void **state) {
+    (void)state;
+    struct random_shape shape = shapes[1];
+    shape.type = DTYPE_F32;
+    check(&shape, DTYPE_F16, true, 1e-3);
+    shape = shapes[2];
+    check(&shape, DTYPE_F16, true, 1e-3);
+}
+
+/* The logits of a row are the same bits whether it runs alone or among others, prefilled at once or one by
+ * one, with any number of threads. */
+static void test_rows_do_not_depend_on_company(void **state) {
+    (void)state;
+    static const int32_t pages[2 * STRIDE] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        struct random_shape shape = shapes[3];
+        shape.type = (enum dtype)t;
+        struct kernels_model m;
+        random_model_init(&m, &shape);
+        struct kernels_config one = config_of(&m, DTYPE_F16, false, 1),
+                              two = config_of(&m, DTYPE_F16, false, 2);
+        struct kernels_device *alone, *company;
+        char err[200];
+        assert_int_equal(cpu_open(&one, &alone, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&two, &company, err, sizeof err), 0);
+        struct kernels_row rows[99];
+        int32_t output = 98;
+        for (int i = 0; i < 99; i++) {
+            bool first = i < 29;
+            int position = first ? i : i - 29;
+            rows[i] = (struct kernels_row){
+                .token = position * 3 % 256 + (first ? 1 : 0), .position = position, .table = first ? 1 : 0};
+        }
+        struct kernels_batch batch = {.rows = rows,
+                                      .n_rows = 99,
+                                      .pages = pages,
+                                      .pages_stride = STRIDE,
+                                      .outputs = &output,
+                                      .n_outputs = 1};
+        struct kernels_device *d = company;
+        for (int pass = 0; pass < 71; pass++) {
+            if (pass > 0) {
+                d = alone;
+                batch.rows = &rows[29 + pass - 1];
+                batch.n_rows = 1;
+                output = 0;
+            }
+            d->ops->begin(d, &batch);
+            d->ops->embed(d);
+            for (int l = 0; l < m.n_layers; l++) {
+                d->ops->attn_in(d, l);
+                d->ops->attention(d, l);
+                d->ops->attn_out(d, l);
+                d->ops->ffn_in(d, l);
+                d->ops->ffn_out(d, l);
+            }
+            d->ops->logits(d);
+            assert_int_equal(d->ops->sync(d, err, sizeof err), 0);
+        }
+        assert_memory_equal(alone->ops->output(alone, 0), company->ops->output(company, 0),
+                            (size_t)m.n_vocab * sizeof(float));
+        alone->ops->close(alone);
+        company->ops->close(company);
+        random_model_finish(&m);
+    }
+}
+
+static void test_rows_out_of_range_fail_at_sync(void **state) {
+    (void)state;
+    struct kernels_model m;
+    random_model_init(&m, &shapes[0]);
+    struct kernels_config config = config_of(&m, DTYPE_F32, true, 1);
+    struct kernels_device *d;
+    char err[200];
+    assert_int_equal(cpu_open(&config, &d, err, sizeof err), 0);
+    static const struct kernels_row bad[] = {
+        {.token = 99}, {.token = -1}, {.position = MAX_CONTEXT}, {.position = 64}};
+    static const int32_t pages[STRIDE] = {0, N_PAGES, 2, 3, 4};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct kernels_batch batch = {.rows = &bad[i], .n_rows = 1, .pages = pages, .pages_stride = STRIDE};
+        d->ops->begin(d, &batch);
+        d->ops->embed(d);
+        d->ops->attn_in(d, 0);
+        assert_int_equal(d->ops->sync(d, err, sizeof err), -EINVAL);
+        assert_non_null(strstr(err, "out of range"));
+        assert_int_equal(d->ops->sync(d, err, sizeof err), 0);
+    }
+    d->ops->close(d);
+    random_model_finish(&m);
+}
+
+static void test_config_is_checked(void **state) {
+    (void)state;
+    struct kernels_model m;
+    random_model_init(&m, &shapes[0]);
+    struct kernels_device *d = NULL;
+    char err[200];
+    struct kernels_config config = config_of(&m, DTYPE_F32, true, 1);
+    config.model.output.rows++;
+    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "'output' is 100 x 52"));
+    config = config_of(&m, DTYPE_F32, true, 1);
+    config.model.n_kv_heads = 3;
+    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -EINVAL);
+    config = config_of(&m, DTYPE_BF16, true, 1);
+    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -ENOTSUP);
+    assert_int_equal(cpu_open_isa(&config, "z80", &d, err, sizeof err), -ENOTSUP);
+    assert_null(d);
+    random_model_finish(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exact_products),
+        cmocka_unit_test(test_q8_0_exact),
+        cmocka_unit_test(test_q8_0_rounded),
+        cmocka_unit_test(test_half_kv),
+        cmocka_unit_test(test_rows_do_not_depend_on_company),
+        cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
+        cmocka_unit_test(test_config_is_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
