@@ -2,8 +2,7 @@
  * set. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/ops.h"
-#include "kernels/cpu/pool.h"
+#include "kernels/cpu/device.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,144 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Inputs of one block of columns should stay in the second-level cache while stored rows stream past. */
-#define COLUMN_BLOCK_BYTES (192 * 1024)
-#define MAX_PRODUCTS       3
-
-struct cpu_device {
-    struct kernels_device base;
-    struct kernels_config config;
-    const struct cpu_ops *ops;
-    struct pool *pool;
-    char describe[64];
-
-    const struct kernels_batch *batch; /* NULL: no valid batch */
-    int status;
-    char sentence[160];
-
-    /* max_rows rows each; widths in floats, padded to whole cache lines */
-    size_t w_dim, w_q, w_kv, w_ffn;
-    float *x, *norm, *delta;    /* w_dim */
-    float *q, *attn;            /* w_q */
-    float *k, *v;               /* w_kv */
-    float *h, *up;              /* w_ffn */
-    uint8_t *rounded;           /* inputs as CPU_Q8_ROW */
-    float *rope_cos, *rope_sin; /* max_rows x head_dim/2 */
-    float *norms;               /* (2 * layers + 1) x w_dim: copies, because a file's may be unaligned */
-    float *scores;              /* n_threads x scores_stride */
-    size_t scores_stride;
-    float *logits; /* max_outputs x n_vocab, padded */
-    size_t w_vocab;
-
-    uint8_t *kv; /* n_pages x page_bytes, mapped */
-    size_t page_bytes, kv_bytes;
-};
-
 static struct cpu_device *cpu_of(struct kernels_device *d) {
     return (struct cpu_device *)(void *)d;
-}
-
-/* ---- products ---- */
-
-/* Rows of several matrices with the same inputs, as one job. */
-struct products {
-    struct cpu_device *d;
-    const struct tensor *w[MAX_PRODUCTS];
-    float *out[MAX_PRODUCTS];
-    size_t out_stride[MAX_PRODUCTS];
-    int n;
-    const float *input; /* n_cols x input_stride floats */
-    size_t input_stride;
-    int n_cols;
-    int k;
-    int rows_per_chunk;
-    int first_chunk[MAX_PRODUCTS + 1];
-    /* After the rows of a chunk: add them to x (residual), or silu(out[0]) * out[1]. */
-    float *residual;
-    bool gated;
-};
-
-static bool wants_rounded(const struct cpu_device *d, const struct tensor *w) {
-    return !d->config.exact && d->ops->product_q8[w->type] != NULL && w->cols % 32 == 0;
-}
-
-static void product_rows(const struct products *p, int which, int first, int n_rows) {
-    struct cpu_device *d = p->d;
-    const struct tensor *w = p->w[which];
-    const uint8_t *rows = (const uint8_t *)w->data + convert_row_bytes(w->type, w->cols) * (size_t)first;
-    bool rounded = wants_rounded(d, w);
-    const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
-    size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
-    cpu_product_fn product = rounded ? d->ops->product_q8[w->type] : d->ops->product[w->type];
-    int block = (int)(COLUMN_BLOCK_BYTES / stride) / 12 * 12;
-    block = block < 12 ? 12 : block;
-    for (int c = 0; c < p->n_cols; c += block) {
-        int n = p->n_cols - c < block ? p->n_cols - c : block;
-        product(rows, n_rows, input + (size_t)c * stride, stride, n, p->k,
-                p->out[which] + (size_t)c * p->out_stride[which] + first, p->out_stride[which]);
-    }
-}
-
-static void product_chunk(void *arg, int chunk, int thread) {
-    (void)thread;
-    const struct products *p = arg;
-    int which = 0;
-    while (chunk >= p->first_chunk[which + 1])
-        which++;
-    int first = (chunk - p->first_chunk[which]) * p->rows_per_chunk;
-    int rows = (int)p->w[which]->rows - first;
-    rows = rows < p->rows_per_chunk ? rows : p->rows_per_chunk;
-    product_rows(p, which, first, rows);
-    if (p->gated) {
-        product_rows(p, 1, first, rows);
-        for (int c = 0; c < p->n_cols; c++)
-            p->d->ops->silu_mul(p->out[0] + (size_t)c * p->out_stride[0] + first,
-                                p->out[1] + (size_t)c * p->out_stride[1] + first, rows);
-    }
-    if (p->residual != NULL)
-        for (int c = 0; c < p->n_cols; c++)
-            p->d->ops->add(p->residual + (size_t)c * p->out_stride[0] + first,
-                           p->out[0] + (size_t)c * p->out_stride[0] + first, rows);
-}
-
-struct rounding {
-    struct cpu_device *d;
-    const float *input;
-    size_t input_stride;
-    int n_cols, k;
-};
-
-static void round_chunk(void *arg, int chunk, int thread) {
-    (void)thread;
-    const struct rounding *r = arg;
-    int last = chunk * 8 + 8 < r->n_cols ? chunk * 8 + 8 : r->n_cols;
-    for (int c = chunk * 8; c < last; c++)
-        r->d->ops->quantise(r->d->rounded + (size_t)c * CPU_Q8_ROW_BYTES(r->k),
-                            r->input + (size_t)c * r->input_stride, r->k);
-}
-
-static void run_products(struct products *p) {
-    struct cpu_device *d = p->d;
-    bool rounded = false;
-    int64_t total = 0;
-    int n = p->gated ? 1 : p->n;
-    for (int i = 0; i < p->n; i++)
-        rounded = rounded || wants_rounded(d, p->w[i]);
-    for (int i = 0; i < n; i++)
-        total += p->w[i]->rows;
-    if (rounded) {
-        struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k};
-        pool_run(d->pool, round_chunk, &r, (p->n_cols + 7) / 8);
-    }
-    /* About eight chunks per thread, so that a thread that was descheduled is made up for; never below 16
-     * rows. */
-    int64_t rows = total / (pool_n_threads(d->pool) * 8);
-    p->rows_per_chunk = (int)(rows < 16 ? 16 : (rows + 3) / 4 * 4);
-    p->first_chunk[0] = 0;
-    for (int i = 0; i < n; i++)
-        p->first_chunk[i + 1] =
-            p->first_chunk[i] + (int)((p->w[i]->rows + p->rows_per_chunk - 1) / p->rows_per_chunk);
-    pool_run(d->pool, product_chunk, p, p->first_chunk[n]);
 }
 
 /* ---- steps ---- */
@@ -172,7 +35,8 @@ static void norm_chunk(void *arg, int chunk, int thread) {
 
 static void norm_rows(struct cpu_device *d, const float *weight) {
     struct row_job job = {.d = d, .weight = weight};
-    pool_run(d->pool, norm_chunk, &job, (d->batch->n_rows + 7) / 8);
+    cpu_run_job(d, norm_chunk, &job, (d->batch->n_rows + 7) / 8,
+                (int64_t)d->batch->n_rows * d->config.model.dim * 2);
 }
 
 static const float *norm_of(const struct cpu_device *d, int layer, int which) {
@@ -191,7 +55,6 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
         return;
     }
     d->batch = batch;
-    pool_wake(d->pool);
 }
 
 static void embed_chunk(void *arg, int chunk, int thread) {
@@ -219,7 +82,8 @@ static void step_embed(struct kernels_device *base) {
     if (d->batch == NULL)
         return;
     struct row_job job = {.d = d};
-    pool_run(d->pool, embed_chunk, &job, (d->batch->n_rows + 7) / 8);
+    cpu_run_job(d, embed_chunk, &job, (d->batch->n_rows + 7) / 8,
+                (int64_t)d->batch->n_rows * (d->config.model.dim + d->config.model.head_dim * 32));
 }
 
 static void rotate(float *heads, int n_heads, int head_dim, enum rope_layout layout, const float *c,
@@ -303,9 +167,10 @@ static void step_attn_in(struct kernels_device *base, int layer) {
                          .input_stride = d->w_dim,
                          .n_cols = d->batch->n_rows,
                          .k = d->config.model.dim};
-    run_products(&p);
+    cpu_run_products(&p);
     struct row_job job = {.d = d, .layer = layer};
-    pool_run(d->pool, rope_chunk, &job, (d->batch->n_rows + 7) / 8);
+    cpu_run_job(d, rope_chunk, &job, (d->batch->n_rows + 7) / 8,
+                (int64_t)d->batch->n_rows * (int64_t)(d->w_q + 8 * d->w_kv) * 2);
 }
 
 /* One row and one kv head with its group of query heads. */
@@ -345,7 +210,10 @@ static void step_attention(struct kernels_device *base, int layer) {
     if (d->batch == NULL)
         return;
     struct row_job job = {.d = d, .layer = layer};
-    pool_run(d->pool, attention_chunk, &job, d->batch->n_rows * d->config.model.n_kv_heads);
+    int64_t work = 0;
+    for (int r = 0; r < d->batch->n_rows; r++)
+        work += (int64_t)(d->batch->rows[r].position + 1) * (int64_t)d->w_q * 4;
+    cpu_run_job(d, attention_chunk, &job, d->batch->n_rows * d->config.model.n_kv_heads, work);
 }
 
 static void project(struct cpu_device *d, const struct tensor *w, const float *input, size_t stride) {
@@ -359,7 +227,7 @@ static void project(struct cpu_device *d, const struct tensor *w, const float *i
                          .n_cols = d->batch->n_rows,
                          .k = (int)w->cols,
                          .residual = d->x};
-    run_products(&p);
+    cpu_run_products(&p);
 }
 
 static void step_attn_out(struct kernels_device *base, int layer) {
@@ -384,7 +252,7 @@ static void step_ffn_in(struct kernels_device *base, int layer) {
                          .input_stride = d->w_dim,
                          .n_cols = d->batch->n_rows,
                          .k = d->config.model.dim};
-    run_products(&p);
+    cpu_run_products(&p);
 }
 
 static void step_ffn_out(struct kernels_device *base, int layer) {
@@ -410,7 +278,7 @@ static void step_logits(struct kernels_device *base) {
                          .input_stride = d->w_dim,
                          .n_cols = d->batch->n_outputs,
                          .k = m->dim};
-    run_products(&p);
+    cpu_run_products(&p);
 }
 
 static int device_sync(struct kernels_device *base, char *err, size_t errlen) {

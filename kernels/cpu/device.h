@@ -1,0 +1,65 @@
+/* The fast CPU device from within. Private to kernels/cpu/. */
+#ifndef KERNELS_CPU_DEVICE_H
+#define KERNELS_CPU_DEVICE_H
+
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/kernels.h"
+
+#define CPU_MAX_PRODUCTS 3
+
+struct cpu_device {
+    struct kernels_device base;
+    struct kernels_config config;
+    const struct cpu_ops *ops;
+    struct pool *pool;
+    char describe[64];
+
+    const struct kernels_batch *batch; /* NULL: no valid batch */
+    int status;
+    char sentence[160];
+
+    /* max_rows rows each; widths in floats, padded to whole cache lines */
+    size_t w_dim, w_q, w_kv, w_ffn;
+    float *x, *norm, *delta;    /* w_dim */
+    float *q, *attn;            /* w_q */
+    float *k, *v;               /* w_kv */
+    float *h, *up;              /* w_ffn */
+    uint8_t *rounded;           /* inputs as CPU_Q8_ROW */
+    float *rope_cos, *rope_sin; /* max_rows x head_dim/2 */
+    float *norms;               /* (2 * layers + 1) x w_dim: copies, because a file's may be unaligned */
+    float *scores;              /* n_threads x scores_stride */
+    size_t scores_stride;
+    float *logits; /* max_outputs x n_vocab, padded */
+    size_t w_vocab;
+
+    uint8_t *kv; /* n_pages x page_bytes, mapped */
+    size_t page_bytes, kv_bytes;
+};
+
+/* Rows of several matrices with the same inputs, as one job. */
+struct products {
+    struct cpu_device *d;
+    const struct tensor *w[CPU_MAX_PRODUCTS];
+    float *out[CPU_MAX_PRODUCTS];
+    size_t out_stride[CPU_MAX_PRODUCTS];
+    int n;
+    const float *input; /* n_cols x input_stride floats */
+    size_t input_stride;
+    int n_cols;
+    int k;
+    int rows_per_chunk;
+    int first_chunk[CPU_MAX_PRODUCTS + 1];
+    /* After the rows of a chunk: add them to x (residual), or silu(out[0]) * out[1]. */
+    float *residual;
+    bool gated;
+};
+
+/* Runs the chunks of a job of about `work` multiply-adds: on the pool when that is worth it. */
+void cpu_run_job(struct cpu_device *d, void (*fn)(void *arg, int chunk, int thread), void *arg, int n_chunks,
+                 int64_t work);
+/* Fills out[i] (n_cols x out_stride[i]) for all matrices; rounds the inputs to 8 bits first where a matrix
+ * wants it. */
+void cpu_run_products(struct products *p);
+
+#endif

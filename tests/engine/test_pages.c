@@ -1,0 +1,167 @@
+/* KV page bookkeeping: sharing is exact, unused pages are kept longest-unused-first, nothing is lost. */
+#include "engine/pages.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void fill(int32_t *tokens, int seed) {
+    for (int i = 0; i < KERNELS_PAGE_TOKENS; i++)
+        tokens[i] = seed * 1000 + i;
+}
+
+static void test_take_and_drop(void **state) {
+    (void)state;
+    struct pages *p = pages_create(3);
+    assert_int_equal(pages_take(p), 0);
+    assert_int_equal(pages_take(p), 1);
+    assert_int_equal(pages_take(p), 2);
+    assert_int_equal(pages_take(p), PAGES_NONE);
+    assert_int_equal(pages_in_use(p), 3);
+    pages_drop(p, 1);
+    assert_int_equal(pages_take(p), 1);
+    pages_destroy(p);
+}
+
+static void test_published_pages_are_found_by_tokens_and_parent(void **state) {
+    (void)state;
+    struct pages *p = pages_create(8);
+    int32_t a[64], b[64];
+    fill(a, 1);
+    fill(b, 2);
+    int32_t first = pages_publish(p, pages_take(p), 0, a);
+    int32_t second = pages_publish(p, pages_take(p), pages_serial(p, first), b);
+    assert_int_equal(pages_find(p, 0, b), PAGES_NONE); /* the same tokens elsewhere are another page */
+    assert_int_equal(pages_find(p, 0, a), first);
+    assert_int_equal(pages_find(p, pages_serial(p, first), b), second);
+    b[63]++;
+    assert_int_equal(pages_find(p, pages_serial(p, first), b), PAGES_NONE);
+    assert_int_equal(pages_in_use(p), 2);
+    pages_destroy(p);
+}
+
+static void test_equal_page_published_twice_becomes_one(void **state) {
+    (void)state;
+    struct pages *p = pages_create(4);
+    int32_t a[64];
+    fill(a, 1);
+    int32_t first = pages_publish(p, pages_take(p), 0, a), own = pages_take(p);
+    assert_int_equal(pages_publish(p, own, 0, a), first);
+    assert_int_equal(pages_in_use(p), 1);
+    pages_drop(p, first);
+    assert_int_equal(pages_in_use(p), 1);
+    pages_drop(p, first);
+    assert_int_equal(pages_in_use(p), 0);
+    assert_int_equal(pages_find(p, 0, a), first); /* still there */
+    pages_destroy(p);
+}
+
+static void test_longest_unused_goes_first(void **state) {
+    (void)state;
+    struct pages *p = pages_create(3);
+    int32_t t[3][64], page[3];
+    for (int i = 0; i < 3; i++) {
+        fill(t[i], i);
+        page[i] = pages_publish(p, pages_take(p), 0, t[i]);
+    }
+    pages_drop(p, page[1]);
+    pages_drop(p, page[2]);
+    pages_drop(p, page[0]);
+    assert_int_equal(pages_find(p, 0, t[1]), page[1]); /* used again, and dropped: now the youngest */
+    pages_drop(p, page[1]);
+    assert_int_equal(pages_take(p), page[2]);
+    assert_int_equal(pages_find(p, 0, t[2]), PAGES_NONE);
+    assert_int_equal(pages_take(p), page[0]);
+    assert_int_equal(pages_take(p), page[1]);
+    assert_int_equal(pages_take(p), PAGES_NONE);
+    pages_destroy(p);
+}
+
+/* A child of a page that was forgotten and computed anew is not found: its parent has another serial. */
+static void test_serials_are_never_reused(void **state) {
+    (void)state;
+    struct pages *p = pages_create(3);
+    int32_t a[64], b[64], c[64];
+    fill(a, 1);
+    fill(b, 2);
+    fill(c, 3);
+    int32_t first = pages_publish(p, pages_take(p), 0, a);
+    uint64_t serial = pages_serial(p, first);
+    int32_t child = pages_publish(p, pages_take(p), serial, b);
+    int32_t third = pages_take(p);
+    pages_drop(p, first);
+    int32_t again = pages_take(p);
+    assert_int_equal(again, first);
+    assert_int_equal(pages_serial(p, again), 0);
+    again = pages_publish(p, again, 0, a);
+    assert_true(pages_serial(p, again) != serial);
+    assert_int_equal(pages_find(p, pages_serial(p, again), b), PAGES_NONE);
+    pages_drop(p, child);
+    pages_drop(p, third);
+    pages_destroy(p);
+}
+
+/* Random work against a plain count of uses. */
+static void test_random_work(void **state) {
+    (void)state;
+    enum { N = 20, STEPS = 20000 };
+    struct pages *p = pages_create(N);
+    int uses[N] = {0};
+    uint64_t random = 88172645463325252u;
+    for (int step = 0; step < STEPS; step++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        int32_t tokens[64], page;
+        fill(tokens, (int)(random >> 8) % 40);
+        switch (random % 3) {
+        case 0:
+            page = pages_take(p);
+            if (page == PAGES_NONE)
+                break;
+            assert_int_equal(uses[page], 0);
+            uses[page] = 1;
+            if (random >> 32 & 1) {
+                int32_t kept = pages_publish(p, page, 0, tokens);
+                uses[page]--;
+                uses[kept]++;
+            }
+            break;
+        case 1:
+            page = pages_find(p, 0, tokens);
+            if (page != PAGES_NONE)
+                uses[page]++;
+            break;
+        default:
+            page = (int32_t)(random >> 20) % N;
+            page = page < 0 ? -page : page;
+            if (uses[page] > 0) {
+                pages_drop(p, page);
+                uses[page]--;
+            }
+            break;
+        }
+        int used = 0;
+        for (int i = 0; i < N; i++)
+            used += uses[i] > 0;
+        assert_int_equal(pages_in_use(p), used);
+    }
+    pages_destroy(p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_take_and_drop),
+        cmocka_unit_test(test_published_pages_are_found_by_tokens_and_parent),
+        cmocka_unit_test(test_equal_page_published_twice_becomes_one),
+        cmocka_unit_test(test_longest_unused_goes_first),
+        cmocka_unit_test(test_serials_are_never_reused),
+        cmocka_unit_test(test_random_work),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
