@@ -9,15 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int beneath_root(const char *folder, char *err, size_t errlen) {
-    int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        return fd;
-    int status = -errno;
-    snprintf(err, errlen, "the workspace cannot be opened: %s", strerror(-status));
-    return status;
-}
-
 int beneath_open(int root, const char *path, int flags) {
     struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC),
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};

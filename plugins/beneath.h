@@ -7,9 +7,6 @@
 
 #include <stddef.h>
 
-/* The folder itself, as a descriptor for the other functions; the caller closes it. -errno with a sentence.
- */
-int beneath_root(const char *folder, char *err, size_t errlen);
 /* A descriptor with O_CLOEXEC and the given flags, or -errno. */
 int beneath_open(int root, const char *path, int flags);
 /* A readable regular file, or -errno with a sentence for the model. Never waits for a pipe or touches a

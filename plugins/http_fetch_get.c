@@ -1,7 +1,5 @@
 #include "plugins/http_fetch_get.h"
 
-#include "plugins/http_fetch_address.h"
-
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +20,7 @@ struct fetch {
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
     struct fetch *f = arg;
     (void)purpose;
-    if (!f->request->allow_private_addresses && !http_fetch_address_is_public(&address->addr)) {
+    if (f->request->may_connect != NULL && !f->request->may_connect(&address->addr)) {
         f->refused = true;
         return CURL_SOCKET_BAD;
     }

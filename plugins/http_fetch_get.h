@@ -1,11 +1,13 @@
 /* Fetches one page with libcurl. Only http and https, at most five redirects, no proxy, cookies, credentials
- * or netrc. Unless private addresses are allowed, every address is judged right before it is connected to,
- * redirects included (http_fetch_address.h). The text is given as the server sent it, HTML with its tags;
+ * or netrc. Every address is judged right before it is connected to,
+ * redirects included. The text is given as the server sent it, HTML with its tags;
  * ISO-8859-1 becomes UTF-8, other bytes that are not UTF-8 become U+FFFD. [any-thread] */
 #ifndef PLUGINS_HTTP_FETCH_GET_H
 #define PLUGINS_HTTP_FETCH_GET_H
 
 #include "plugins/text.h"
+
+#include <sys/socket.h>
 
 #define HTTP_FETCH_BODY_MAX      (256 * 1024) /* bytes of a page that are told */
 #define HTTP_FETCH_REDIRECTS_MAX 5
@@ -13,9 +15,10 @@
 
 struct http_fetch_request {
     const char *url;
-    bool allow_private_addresses;
-    long timeout_ms;         /* > 0, for all of it */
-    bool (*stop)(void *arg); /* asked about every second and whenever data moves */
+    bool (*may_connect)(
+        const struct sockaddr *address); /* http_fetch_address_is_public, or NULL: any address */
+    long timeout_ms;                     /* > 0, for all of it */
+    bool (*stop)(void *arg);             /* asked about every second and whenever data moves */
     void *arg;
 };
 

@@ -28,8 +28,9 @@ static int watch_progress(void *arg) {
  * views and triggers say. */
 static int authorize(void *arg, int action, const char *first, const char *second, const char *database,
                      const char *trigger) {
-    static const char *const pragmas[] = {"table_info", "table_xinfo", "table_list",      "index_list",
-                                          "index_info", "index_xinfo", "foreign_key_list"};
+    static const char *const pragmas[] = {"table_info", "table_xinfo", "table_list",       "index_list",
+                                          "index_info", "index_xinfo", "foreign_key_list", "data_version",
+                                          "page_size"}; /* the last two are what FTS5 asks */
     static const char *const functions[] = {"load_extension", "fts3_tokenizer", "readfile", "writefile",
                                             "edit"};
     (void)arg, (void)database, (void)trigger;
@@ -48,6 +49,9 @@ static int authorize(void *arg, int action, const char *first, const char *secon
             if (sqlite3_stricmp(first, pragmas[i]) == 0)
                 return SQLITE_OK;
         return SQLITE_DENY;
+    case SQLITE_UPDATE: /* asked about while a virtual table (FTS5, pragma_…) declares its columns; writing
+                           there is refused anyway */
+        return sqlite3_stricmp(first, "sqlite_master") == 0 ? SQLITE_OK : SQLITE_DENY;
     default:
         return SQLITE_DENY;
     }
