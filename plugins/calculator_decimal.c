@@ -117,7 +117,7 @@ void decimal_format(const struct decimal *value, char *out) {
     if (plain)
         out = decimal_format_zeros(out, value->exponent > 0 ? value->exponent : 0);
     else
-        out += sprintf(out, "e%+d", top);
+        out += snprintf(out, 16, "e%+d", top); /* at most "e-10000" */
     *out = '\0';
 }
 

@@ -52,6 +52,13 @@ static inline char *arguments_of(const char *key, const char *value, const char 
     return text;
 }
 
+/* Appends to a text in an array of `cap` bytes. */
+static inline void append(char *text, size_t cap, const char *more) {
+    size_t len = strlen(text);
+    assert_true(len + strlen(more) < cap);
+    memcpy(text + len, more, strlen(more) + 1);
+}
+
 /* Whether each tool names itself, describes itself and has an object as its schema. */
 static inline void expect_declared(const hermes_plugin *plugin, const char *tool, uint32_t flags,
                                    const char *description, const char *schema) {

@@ -13,7 +13,7 @@
 static char folder_path[256];
 
 static inline const char *folder_make(void) {
-    strcpy(folder_path, "/tmp/hermesd-test-XXXXXX");
+    snprintf(folder_path, sizeof folder_path, "/tmp/hermesd-test-XXXXXX");
     if (mkdtemp(folder_path) == NULL)
         abort();
     return folder_path;

@@ -163,24 +163,24 @@ static void test_ceilings(void **state) {
     (void)state;
     char deep[6000];
     memset(deep, '(', 3000);
-    strcpy(deep + 3000, "1");
+    memcpy(deep + 3000, "1", sizeof "1");
     refuses(deep, "the expression is nested deeper than 64");
     memset(deep, '-', 3000);
     refuses(deep, "the expression is nested deeper than 64");
     deep[0] = '\0';
     for (int i = 0; i < 70; i++)
-        strcat(deep, "2^");
-    strcat(deep, "1");
+        append(deep, sizeof deep, "2^");
+    append(deep, sizeof deep, "1");
     refuses(deep, "the expression is nested deeper than 64");
     memset(deep, '1', 5000);
     deep[5000] = '\0';
     refuses(deep, "the expression is longer than 4096 bytes");
     memset(deep, '9', 2000);
-    strcpy(deep + 2000, "+1");
+    memcpy(deep + 2000, "+1", sizeof "+1");
     char want[2100];
     snprintf(want, sizeof want, "1e+2000");
     gives(deep, want);
-    strcpy(deep + 2000, "0.5");
+    memcpy(deep + 2000, "0.5", sizeof "0.5");
     refuses(deep, "the number at 1 is too long");
 }
 
@@ -215,7 +215,7 @@ static void test_noise(void **state) {
         char text[512] = "";
         int n = rand_r(&seed) % 20;
         for (int k = 0; k < n; k++)
-            strcat(text, pieces[(unsigned)rand_r(&seed) % (sizeof pieces / sizeof pieces[0])]);
+            append(text, sizeof text, pieces[(unsigned)rand_r(&seed) % (sizeof pieces / sizeof pieces[0])]);
         char *args = arguments_of("expression", text, NULL, NULL);
         int status = HERMES_TEST_CALL(&t, "calculator", args);
         assert_true(status == HERMES_OK || status == HERMES_E_TOOL);

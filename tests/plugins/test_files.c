@@ -187,7 +187,7 @@ static void test_search_ceilings(void **state) {
                      HERMES_OK);
     assert_in_range(t.len, 300, 400);
     for (int i = 0; i < 150; i++)
-        strcat(many, "needle here\n");
+        append(many, sizeof many, "needle here\n");
     folder_put_text("ws/long", many);
     assert_int_equal(HERMES_TEST_CALL(&t, "search_files", "{\"text\": \"needle\"}"), HERMES_OK);
     assert_non_null(strstr(t.text, "\"line\": 100,"));
@@ -196,10 +196,10 @@ static void test_search_ceilings(void **state) {
     unlink(folder_at("ws/long"));
     char path[256] = "ws";
     for (int i = 0; i < 20; i++) {
-        strcat(path, "/d");
+        append(path, sizeof path, "/d");
         mkdir(folder_at(path), 0755);
     }
-    strcat(path, "/deep");
+    append(path, sizeof path, "/deep");
     folder_put_text(path, "needle");
     expect_result(&t, "search_files", "{\"text\": \"needle\"}", "{\"matches\": [], \"truncated\": true}");
 }
