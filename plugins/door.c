@@ -78,7 +78,16 @@ const char *door_string(const cJSON *arguments, const char *key, const char *fal
 }
 
 int door_refuse(const struct door_call *c, int code, const char *sentence) {
-    (void)c->host->write(c->call, sentence, strlen(sentence));
+    /* Quoted pieces of arguments are cut by length: what is left of a character at the cut is dropped. */
+    size_t len = strlen(sentence), from = 0;
+    for (size_t at = 0; at <= len;) {
+        size_t n = at < len ? text_utf8_length((const unsigned char *)sentence + at, len - at) : 0;
+        if (n == 0) {
+            (void)c->host->write(c->call, sentence + from, at - from);
+            from = at + 1;
+        }
+        at += n > 0 ? n : 1;
+    }
     return code;
 }
 

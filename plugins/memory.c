@@ -70,8 +70,7 @@ static int recall(void *state, hermes_call *call, hermes_str args_json) {
 
 static const hermes_tool tool_remember = {
     .size = HERMES_TOOL_SIZE,
-    .flags = HERMES_T_IDEMPOTENT | HERMES_T_CLOSED_WORLD | HERMES_T_FS_READ | HERMES_T_FS_WRITE |
-             HERMES_T_PRIVATE_DATA,
+    .flags = HERMES_T_IDEMPOTENT | HERMES_T_CLOSED_WORLD | HERMES_T_FS_READ | HERMES_T_FS_WRITE,
     .name = "remember",
     .description = "Store a note under a key.",
     .args_schema =

@@ -83,6 +83,9 @@ static void test_bad_dates(void **state) {
         snprintf(want, sizeof want, "date must be YYYY-MM-DD, got '%s'", shapes[i]);
         expect_failure(&t, "weekday", args, HERMES_E_TOOL, want);
     }
+    /* Forty bytes of it are told, never half a character. */
+    expect_failure(&t, "weekday", "{\"date\": \"123456789012345678901234567890123456789\xe2\x82\xac\"}",
+                   HERMES_E_TOOL, "date must be YYYY-MM-DD, got '123456789012345678901234567890123456789'");
     static const char *const days[] = {"2026-02-30", "2026-02-29", "1900-02-29", "2026-13-01",
                                        "2026-00-10", "2026-04-31", "2026-01-00", "0000-01-01"};
     for (size_t i = 0; i < sizeof days / sizeof days[0]; i++) {

@@ -20,8 +20,7 @@ static int finish(void **state) {
 static void test_declaration(void **state) {
     (void)state;
     expect_declared(hermes_plugin_v1(), "remember",
-                    HERMES_T_IDEMPOTENT | HERMES_T_CLOSED_WORLD | HERMES_T_FS_READ | HERMES_T_FS_WRITE |
-                        HERMES_T_PRIVATE_DATA,
+                    HERMES_T_IDEMPOTENT | HERMES_T_CLOSED_WORLD | HERMES_T_FS_READ | HERMES_T_FS_WRITE,
                     "Store a note under a key.",
                     "{\"type\": \"object\", \"properties\": {\"key\": {\"type\": \"string\"}, \"value\": "
                     "{\"type\": \"string\"}}, "
