@@ -167,11 +167,20 @@ static struct local_session *next_prefill(struct local_engine *e, bool running, 
     return best;
 }
 
-static void plan_prefill(struct local_engine *e, bool running) {
+/* Rows of this step, n_decode of which are there already. */
+static int row_budget(const struct local_engine *e, int n_decode) {
+    double rows = LOCAL_MIN_ROWS;
+    if (e->row_ns > 0)
+        rows = (n_decode > 0 ? LOCAL_MIXED_STEP_NS : LOCAL_STEP_NS) / e->row_ns;
+    rows = rows < LOCAL_MIN_ROWS ? LOCAL_MIN_ROWS : rows;
+    return rows + n_decode < e->max_rows ? (int)rows + n_decode : e->max_rows;
+}
+
+static void plan_prefill(struct local_engine *e, bool running, int budget) {
     struct step *step = &e->step;
     uint64_t after = 0;
     struct local_session *s;
-    while (step->n_rows < e->max_rows && (s = next_prefill(e, running, after)) != NULL) {
+    while (step->n_rows < budget && (s = next_prefill(e, running, after)) != NULL) {
         after = s->order;
         if (ensure_table(e, s) < 0) {
             if (running)
@@ -179,7 +188,7 @@ static void plan_prefill(struct local_engine *e, bool running) {
             continue;
         }
         adopt(e, s);
-        int n = pending(s), room = e->max_rows - step->n_rows;
+        int n = pending(s), room = budget - step->n_rows;
         if (n > 0)
             add_rows(e, s, n < room ? n : room);
     }
@@ -197,8 +206,9 @@ bool batch_plan(struct local_engine *e) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)
         if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
             add_rows(e, s, 1);
-    plan_prefill(e, true);
-    plan_prefill(e, false);
+    int budget = row_budget(e, step->n_rows);
+    plan_prefill(e, true, budget);
+    plan_prefill(e, false, budget);
     return step->n_rows > 0;
 }
 
@@ -258,10 +268,15 @@ void batch_run(struct local_engine *e) {
                                   .outputs = step->outputs,
                                   .n_outputs = step->n_outputs};
     char sentence[256];
+    uint64_t from = clock_mono_ns();
     int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
     if (rc == 0)
         sample_all(e);
     uint64_t now = clock_mono_ns();
+    if (step->n_rows >= LOCAL_MIN_ROWS) {
+        double row_ns = (double)(now - from) / step->n_rows;
+        e->row_ns = e->row_ns > 0 ? 0.7 * e->row_ns + 0.3 * row_ns : row_ns;
+    }
     pthread_mutex_lock(&e->lock);
     if (rc < 0) {
         fail_step(e, sentence);

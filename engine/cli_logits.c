@@ -14,10 +14,12 @@ static int check_ids(const struct model *m, const int32_t *ids, int n, char *err
     if (n <= 0)
         return err_set(err, errlen, -EINVAL, "No token ids were given.");
     if (n > m->n_ctx_train)
-        return err_set(err, errlen, -E2BIG, "%d tokens do not fit into the model's context of %d.", n, m->n_ctx_train);
+        return err_set(err, errlen, -E2BIG, "%d tokens do not fit into the model's context of %d.", n,
+                       m->n_ctx_train);
     for (int i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->n_vocab)
-            return err_set(err, errlen, -EINVAL, "Token %d is not one of the model's %d tokens.", ids[i], m->n_vocab);
+            return err_set(err, errlen, -EINVAL, "Token %d is not one of the model's %d tokens.", ids[i],
+                           m->n_vocab);
     return 0;
 }
 
@@ -67,7 +69,8 @@ static void write_top(struct json_writer *w, float *logits, int n_vocab, int top
     json_array_end(w);
 }
 
-static int write_line(struct buf *out, const struct model *m, const int32_t *ids, int n, float *logits, int top) {
+static int write_line(struct buf *out, const struct model *m, const int32_t *ids, int n, float *logits,
+                      int top) {
     struct json_writer w;
     json_writer_begin(&w, out);
     json_object_begin(&w);

@@ -1,12 +1,12 @@
 /* The engine: one loaded model and one thread that runs it, for many sessions at once.
  *
- * A session is one append-only timeline of tokens with its KV pages. The loop thread appends spans and asks for generation;
- * the engine thread batches what is wanted of all sessions, one step after the other, and hands back events. Nothing here
- * blocks the caller and nothing calls back into it but `wake`.
+ * A session is one append-only timeline of tokens with its KV pages. The loop thread appends spans and asks
+ * for generation; the engine thread batches what is wanted of all sessions, one step after the other, and
+ * hands back events. Nothing here blocks the caller and nothing calls back into it but `wake`.
  *
- * The same header serves three engines: `local` (the model in this process), `remote` (an OpenAI-compatible server, later)
- * and `scripted` (replays given text: tests, replay, load tests). Functions are [any-thread] for the engine, and one thread at a
- * time per session, unless said otherwise. */
+ * The same header serves three engines: `local` (the model in this process), `remote` (an OpenAI-compatible
+ * server, later) and `scripted` (replays given text: tests, replay, load tests). Functions are [any-thread]
+ * for the engine, and one thread at a time per session, unless said otherwise. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -23,26 +23,27 @@ struct model;
 /* ---- opening ---- */
 
 struct engine_config {
-    const char *model_path;  /* .gguf or folder; for "scripted": the script file, see engine/scripted.h */
+    const char *model_path; /* .gguf or folder; for "scripted": the script file, see engine/scripted.h */
     bool scripted;
-    int n_threads;           /* compute threads; 0 = number of CPUs */
-    int max_context;         /* tokens per session; 0 = what the model was made for (at most 131072) */
-    size_t kv_bytes;         /* ceiling of all KV pages together; 0 = a quarter of the machine's memory */
-    int max_sessions;        /* 0 = 64 */
+    int n_threads;    /* compute threads; 0 = number of CPUs */
+    int max_context;  /* tokens per session; 0 = what the model was made for (at most 131072) */
+    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory */
+    int max_sessions; /* 0 = 64 */
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
     void *wake_arg;
 };
 
 /* Loads the model and starts the thread. -EINVAL/-ENOTSUP/-ENOENT for the file, -ENOMEM with the numbers. */
-HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine **out, char *err, size_t errlen);
+HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine **out, char *err,
+                              size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
 
 struct engine_info {
-    const char *model_name;   /* borrowed until engine_close() */
-    const char *device;       /* "cpu (avx2, 2 threads)" */
-    const char *format;       /* "GGUF v3 Q8_0", "scripted" */
+    const char *model_name; /* borrowed until engine_close() */
+    const char *device;     /* "cpu (avx2, 2 threads)" */
+    const char *format;     /* "GGUF v3 Q8_0", "scripted" */
     uint64_t n_params;
     int max_context;
     int n_vocab;
@@ -56,7 +57,8 @@ void engine_info(const struct engine *e, struct engine_info *info);
 enum engine_span_kind {
     ENGINE_SPAN_TEMPLATE, /* trusted literal: added tokens are found */
     ENGINE_SPAN_TEXT,     /* untrusted bytes: can never become an added token */
-    ENGINE_SPAN_TOKENS    /* ids that this model generated before (replay from the journal); data = int32_t[len] */
+    ENGINE_SPAN_TOKENS /* ids that this model generated before (replay from the journal); data = int32_t[len]
+                        */
 };
 struct engine_span {
     enum engine_span_kind kind;
@@ -65,43 +67,54 @@ struct engine_span {
 };
 
 /* `user` comes back in every event of the session. -EAGAIN when max_sessions are open. */
-HX_MUST_CHECK int engine_session_create(struct engine *e, void *user, struct engine_session **out, char *err, size_t errlen);
-/* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants one) and starts its prefill in
- * the background. Not allowed while a generation runs (-EBUSY). -E2BIG with the numbers when it does not fit into the context:
- * then nothing was appended. Returns the number of tokens appended. */
-HX_MUST_CHECK int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n, char *err,
+HX_MUST_CHECK int engine_session_create(struct engine *e, void *user, struct engine_session **out, char *err,
                                         size_t errlen);
+/* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
+ * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
+ * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens
+ * appended. */
+HX_MUST_CHECK int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n,
+                                        char *err, size_t errlen);
 /* Tokens on the timeline, prefilled or not. */
 int engine_session_length(const struct engine_session *s);
-/* No more events of this session are delivered after the call (the caller takes none of it from engine_take_events() later). */
+/* No more events of this session are delivered after the call (the caller takes none of it from
+ * engine_take_events() later). */
 void engine_session_destroy(struct engine_session *s);
 
 /* ---- generating ---- */
 
 struct engine_sampling {
-    float temperature; /* 0 = greedy */
-    int top_k;         /* 0 = off */
-    float top_p;       /* 1 = off */
-    float min_p;       /* 0 = off */
+    float temperature;    /* 0 = greedy */
+    int top_k;            /* 0 = off */
+    float top_p;          /* 1 = off */
+    float min_p;          /* 0 = off */
     float repeat_penalty; /* 1 = off, over the last 64 tokens */
-    uint64_t seed;     /* same seed, same timeline, same model and batch shape: same tokens */
+    uint64_t seed;        /* same seed, same timeline, same model and batch shape: same tokens */
 };
 
 struct engine_generate {
     struct engine_sampling sampling;
-    int max_tokens;          /* > 0 */
-    const char *const *stop_tokens; /* texts of added tokens that also end the turn, e.g. "<tool_response>"; NULL-terminated or NULL */
+    int max_tokens;                 /* > 0 */
+    const char *const *stop_tokens; /* texts of added tokens that also end the turn, e.g. "<tool_response>";
+                                       NULL-terminated or NULL */
 };
 
-/* Starts generating after the prefill. One generation at a time per session (-EBUSY). Ends with one ENGINE_EVENT_DONE or
- * ENGINE_EVENT_FAILED. The token that ended the turn is not on the timeline. */
-HX_MUST_CHECK int engine_session_generate(struct engine_session *s, const struct engine_generate *how, char *err, size_t errlen);
-/* Ends the running generation at the next step; its DONE event has reason CANCELLED. Does nothing when none runs. */
+/* Starts generating after the prefill. One generation at a time per session (-EBUSY). Ends with one
+ * ENGINE_EVENT_DONE or ENGINE_EVENT_FAILED. The token that ended the turn is not on the timeline. */
+HX_MUST_CHECK int engine_session_generate(struct engine_session *s, const struct engine_generate *how,
+                                          char *err, size_t errlen);
+/* Ends the running generation at the next step; its DONE event has reason CANCELLED. Does nothing when none
+ * runs. */
 void engine_session_cancel(struct engine_session *s);
 
 /* ---- events ---- */
 
-enum engine_finish { ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH, ENGINE_FINISH_CONTEXT_FULL, ENGINE_FINISH_CANCELLED };
+enum engine_finish {
+    ENGINE_FINISH_STOP,
+    ENGINE_FINISH_LENGTH,
+    ENGINE_FINISH_CONTEXT_FULL,
+    ENGINE_FINISH_CANCELLED
+};
 
 enum engine_event_type {
     ENGINE_EVENT_TEXT,  /* more text: `text`, always whole UTF-8 characters */
@@ -114,22 +127,23 @@ struct engine_event {
     struct engine_session *session;
     void *user;
     enum engine_event_type type;
-    char *text;     /* owned by the event, NUL-terminated */
+    char *text; /* owned by the event, NUL-terminated */
     size_t len;
 
-    /* Owned by the event. TEXT: the ids behind this text, so that what was journalled can be put on a new timeline exactly.
-     * DONE: the ids that came after the last TEXT event (held back bytes), usually none. All ids of TEXT and DONE together are
-     * what the generation left on the timeline. */
+    /* Owned by the event. TEXT: the ids behind this text, so that what was journalled can be put on a new
+     * timeline exactly. DONE: the ids that came after the last TEXT event (held back bytes), usually none.
+     * All ids of TEXT and DONE together are what the generation left on the timeline. */
     int32_t *tokens;
     int n_tokens;
 
     enum engine_finish finish;
-    int prompt_tokens;  /* DONE: length of the timeline before the generation */
-    int cached_tokens;  /* DONE: of those, how many were not computed for this generation */
+    int prompt_tokens; /* DONE: length of the timeline before the generation */
+    int cached_tokens; /* DONE: of those, how many were not computed for this generation */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
 };
 
-/* Takes all events there are, oldest first; NULL for none. The caller frees each with engine_event_free(). [loop-thread] */
+/* Takes all events there are, oldest first; NULL for none. The caller frees each with engine_event_free().
+ * [loop-thread] */
 struct engine_event *engine_take_events(struct engine *e);
 void engine_event_free(struct engine_event *event);
 

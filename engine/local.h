@@ -13,10 +13,14 @@
 #include "engine/sampler.h"
 #include "engine/utf8_hold.h"
 
-/* Rows of one step: decode rows first, prefill fills the rest. Small enough that a new token of a running
- * session waits for at most one such step. */
-#define LOCAL_STEP_ROWS 256
-#define LOCAL_MAX_STOPS 16
+/* Rows of one step at most: decode rows first, prefill fills the rest. Prefill is cut further so that a step
+ * takes about LOCAL_STEP_NS, or LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late
+ * a cancel or a next token can be on a slow machine. */
+#define LOCAL_STEP_ROWS     256
+#define LOCAL_MIN_ROWS      16
+#define LOCAL_STEP_NS       250e6
+#define LOCAL_MIXED_STEP_NS 60e6
+#define LOCAL_MAX_STOPS     16
 
 struct generation {
     bool running;
@@ -71,6 +75,7 @@ struct local_engine {
     struct step step;                  /* [engine] */
     int max_context, max_rows, max_sessions;
     size_t kv_bytes_per_token;
+    double row_ns; /* [engine] what a prefill row took lately; 0: not known yet */
     char format[96];
 
     pthread_t thread;

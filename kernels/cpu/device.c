@@ -184,24 +184,21 @@ static void attention_chunk(void *arg, int chunk, int thread) {
     const struct kernels_row *row = &d->batch->rows[r];
     int group = m->n_heads / m->n_kv_heads, n = row->position + 1;
     float scale = 1.0f / sqrtf((float)m->head_dim);
-    float *scores = d->scores + (size_t)thread * d->scores_stride;
-    for (int h = g * group; h < (g + 1) * group; h++) {
-        const float *q = d->q + (size_t)r * d->w_q + (size_t)h * (size_t)m->head_dim;
-        float *out = d->attn + (size_t)r * d->w_q + (size_t)h * (size_t)m->head_dim;
-        for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
-            int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
-            const void *keys =
-                kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, false);
-            d->ops->scores(scores + t, keys, half, q, m->head_dim, in_page, scale);
-        }
-        d->ops->softmax(scores, n);
-        memset(out, 0, (size_t)m->head_dim * sizeof *out);
-        for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
-            int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
-            const void *values =
-                kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, true);
-            d->ops->mix(out, values, half, scores + t, m->head_dim, in_page);
-        }
+    float *scores = d->scores + (size_t)thread * (size_t)group * d->scores_stride;
+    size_t at = (size_t)r * d->w_q + (size_t)(g * group) * (size_t)m->head_dim;
+    for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
+        int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
+        const void *keys = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, false);
+        d->ops->scores(scores + t, d->scores_stride, keys, half, d->q + at, group, m->head_dim, in_page,
+                       scale);
+    }
+    for (int h = 0; h < group; h++)
+        d->ops->softmax(scores + (size_t)h * d->scores_stride, n);
+    memset(d->attn + at, 0, (size_t)group * (size_t)m->head_dim * sizeof *d->attn);
+    for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
+        int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
+        const void *values = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, true);
+        d->ops->mix(d->attn + at, values, half, scores + t, d->scores_stride, group, m->head_dim, in_page);
     }
 }
 
@@ -376,7 +373,8 @@ static int allocate(struct cpu_device *d) {
     d->rope_cos = floats(rows * (size_t)m->head_dim / 2, &rc);
     d->rope_sin = floats(rows * (size_t)m->head_dim / 2, &rc);
     d->norms = floats(((size_t)m->n_layers * 2 + 1) * d->w_dim, &rc);
-    d->scores = floats((size_t)pool_n_threads(d->pool) * d->scores_stride, &rc);
+    d->scores = floats(
+        (size_t)pool_n_threads(d->pool) * (size_t)(m->n_heads / m->n_kv_heads) * d->scores_stride, &rc);
     d->logits = floats((size_t)c->max_outputs * d->w_vocab, &rc);
     size_t widest = d->w_ffn > d->w_q ? d->w_ffn : d->w_q;
     widest = widest > d->w_dim ? widest : d->w_dim;
@@ -394,6 +392,7 @@ static int allocate(struct cpu_device *d) {
     if (kv == MAP_FAILED)
         return -ENOMEM;
     d->kv = kv;
+    (void)madvise(kv, d->kv_bytes, MADV_HUGEPAGE); /* fewer address lookups in long contexts; a hint only */
     return 0;
 }
 

@@ -28,7 +28,7 @@ struct cpu_device {
     uint8_t *rounded;           /* inputs as CPU_Q8_ROW */
     float *rope_cos, *rope_sin; /* max_rows x head_dim/2 */
     float *norms;               /* (2 * layers + 1) x w_dim: copies, because a file's may be unaligned */
-    float *scores;              /* n_threads x scores_stride */
+    float *scores;              /* n_threads x heads per kv head x scores_stride */
     size_t scores_stride;
     float *logits; /* max_outputs x n_vocab, padded */
     size_t w_vocab;

@@ -36,14 +36,16 @@ struct cpu_ops {
     /* x += y */
     void (*add)(float *x, const float *y, int n);
 
-    /* One KV page of one layer and kv head: keys [E][64], values [64][E], F32 or F16.
-     * scores[t] = scale * dot(q, key t), t < n <= 64; up to the next multiple of 8 is overwritten. */
-    void (*scores)(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
-                   float scale);
+    /* One KV page of one layer and kv head: keys [E][64], values [64][E], F32 or F16; n_heads query heads
+     * share it. scores[h * stride + t] = scale * dot(q head h, key t), t < n <= 64; up to the next multiple
+     * of 8 is overwritten. */
+    void (*scores)(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
+                   int head_dim, int n, float scale);
     /* scores = softmax(scores), n values. */
     void (*softmax)(float *scores, int n);
-    /* out += sum over t < n of scores[t] * value t. */
-    void (*mix)(float *out, const void *values, bool half, const float *scores, int head_dim, int n);
+    /* out head h += sum over t < n of scores[h * stride + t] * value t. */
+    void (*mix)(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
+                int head_dim, int n);
 };
 
 extern const struct cpu_ops cpu_ops_portable;

@@ -138,38 +138,56 @@ DOTS_INLINE __m256 kv_load(const void *page, bool half, int i) {
     return _mm256_loadu_ps((const float *)page + i);
 }
 
-/* Eight tokens per lane group, `groups` groups at once. */
-DOTS_INLINE void scores_groups(float *scores, const void *keys, bool half, const float *q, int head_dim,
-                               int first, int groups, float scale) {
-    __m256 acc[8];
-    for (int g = 0; g < groups; g++)
-        acc[g] = _mm256_setzero_ps();
-    for (int e = 0; e < head_dim; e++) {
-        __m256 qe = _mm256_broadcast_ss(q + e);
+/* Tokens first … first+8*groups-1 of `heads` heads at once: heads * groups chains of additions keep both
+ * units busy. */
+DOTS_INLINE void scores_tile(float *scores, size_t stride, const void *keys, bool half, const float *q,
+                             int heads, int head_dim, int first, int groups, float scale) {
+    __m256 acc[2][8];
+    for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
-            acc[g] = _mm256_fmadd_ps(qe, kv_load(keys, half, e * 64 + first + g * 8), acc[g]);
+            acc[h][g] = _mm256_setzero_ps();
+    for (int e = 0; e < head_dim; e++) {
+        __m256 qe[2];
+        for (int h = 0; h < heads; h++)
+            qe[h] = _mm256_broadcast_ss(q + h * head_dim + e);
+        for (int g = 0; g < groups; g++) {
+            __m256 k = kv_load(keys, half, e * 64 + first + g * 8);
+            for (int h = 0; h < heads; h++)
+                acc[h][g] = _mm256_fmadd_ps(qe[h], k, acc[h][g]);
+        }
     }
-    for (int g = 0; g < groups; g++)
-        _mm256_storeu_ps(scores + first + g * 8, _mm256_mul_ps(acc[g], _mm256_set1_ps(scale)));
+    for (int h = 0; h < heads; h++)
+        for (int g = 0; g < groups; g++)
+            _mm256_storeu_ps(scores + (size_t)h * stride + first + g * 8,
+                             _mm256_mul_ps(acc[h][g], _mm256_set1_ps(scale)));
 }
 
-DOTS_INLINE void scores_page(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
-                             float scale) {
+DOTS_INLINE void scores_heads(float *scores, size_t stride, const void *keys, bool half, const float *q,
+                              int heads, int head_dim, int n, float scale) {
     int first = 0;
-    for (; n - first > 56; first += 64)
-        scores_groups(scores, keys, half, q, head_dim, first, 8, scale);
     for (; n - first > 24; first += 32)
-        scores_groups(scores, keys, half, q, head_dim, first, 4, scale);
+        scores_tile(scores, stride, keys, half, q, heads, head_dim, first, 4, scale);
     for (; n - first > 0; first += 8)
-        scores_groups(scores, keys, half, q, head_dim, first, 1, scale);
+        scores_tile(scores, stride, keys, half, q, heads, head_dim, first, 1, scale);
 }
 
-DOTS_TARGET void ops_avx2_scores(float *scores, const void *keys, bool half, const float *q, int head_dim,
-                                 int n, float scale) {
+DOTS_INLINE void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
+                             int n_heads, int head_dim, int n, float scale) {
+    int h = 0;
+    for (; h + 2 <= n_heads; h += 2)
+        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * head_dim, 2, head_dim, n,
+                     scale);
+    if (h < n_heads)
+        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * head_dim, 1, head_dim, n,
+                     scale);
+}
+
+DOTS_TARGET void ops_avx2_scores(float *scores, size_t stride, const void *keys, bool half, const float *q,
+                                 int n_heads, int head_dim, int n, float scale) {
     if (half)
-        scores_page(scores, keys, true, q, head_dim, n, scale);
+        scores_page(scores, stride, keys, true, q, n_heads, head_dim, n, scale);
     else
-        scores_page(scores, keys, false, q, head_dim, n, scale);
+        scores_page(scores, stride, keys, false, q, n_heads, head_dim, n, scale);
 }
 
 DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
@@ -204,44 +222,60 @@ DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
         scores[t] *= 1.0f / sum;
 }
 
-/* Elements first … first+8*groups-1 of the output, over all tokens. */
-DOTS_INLINE void mix_groups(float *out, const void *values, bool half, const float *scores, int head_dim,
-                            int n, int first, int groups) {
-    __m256 acc[8];
-    for (int g = 0; g < groups; g++)
-        acc[g] = _mm256_loadu_ps(out + first + g * 8);
-    for (int t = 0; t < n; t++) {
-        __m256 p = _mm256_broadcast_ss(scores + t);
+/* Elements first … first+8*groups-1 of the output of `heads` heads, over all tokens. */
+DOTS_INLINE void mix_tile(float *out, const void *values, bool half, const float *scores, size_t stride,
+                          int heads, int head_dim, int n, int first, int groups) {
+    __m256 acc[2][8];
+    for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
-            acc[g] = _mm256_fmadd_ps(p, kv_load(values, half, t * head_dim + first + g * 8), acc[g]);
-    }
-    for (int g = 0; g < groups; g++)
-        _mm256_storeu_ps(out + first + g * 8, acc[g]);
-}
-
-DOTS_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, int head_dim,
-                          int n) {
-    int first = 0;
-    for (; head_dim - first >= 64; first += 64)
-        mix_groups(out, values, half, scores, head_dim, n, first, 8);
-    for (; head_dim - first >= 32; first += 32)
-        mix_groups(out, values, half, scores, head_dim, n, first, 4);
-    for (; head_dim - first >= 8; first += 8)
-        mix_groups(out, values, half, scores, head_dim, n, first, 1);
-    for (; first < head_dim; first++)
-        for (int t = 0; t < n; t++) {
-            int i = t * head_dim + first;
-            float v = half ? _cvtsh_ss(((const uint16_t *)values)[i]) : ((const float *)values)[i];
-            out[first] = fmaf(scores[t], v, out[first]);
+            acc[h][g] = _mm256_loadu_ps(out + h * head_dim + first + g * 8);
+    for (int t = 0; t < n; t++) {
+        __m256 p[2];
+        for (int h = 0; h < heads; h++)
+            p[h] = _mm256_broadcast_ss(scores + (size_t)h * stride + t);
+        for (int g = 0; g < groups; g++) {
+            __m256 v = kv_load(values, half, t * head_dim + first + g * 8);
+            for (int h = 0; h < heads; h++)
+                acc[h][g] = _mm256_fmadd_ps(p[h], v, acc[h][g]);
         }
+    }
+    for (int h = 0; h < heads; h++)
+        for (int g = 0; g < groups; g++)
+            _mm256_storeu_ps(out + h * head_dim + first + g * 8, acc[h][g]);
 }
 
-DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, int head_dim,
-                              int n) {
+DOTS_INLINE void mix_heads(float *out, const void *values, bool half, const float *scores, size_t stride,
+                           int heads, int head_dim, int n) {
+    int first = 0;
+    for (; head_dim - first >= 32; first += 32)
+        mix_tile(out, values, half, scores, stride, heads, head_dim, n, first, 4);
+    for (; head_dim - first >= 8; first += 8)
+        mix_tile(out, values, half, scores, stride, heads, head_dim, n, first, 1);
+    for (; first < head_dim; first++)
+        for (int h = 0; h < heads; h++)
+            for (int t = 0; t < n; t++) {
+                int i = t * head_dim + first;
+                float v = half ? _cvtsh_ss(((const uint16_t *)values)[i]) : ((const float *)values)[i];
+                float *o = out + h * head_dim + first;
+                *o = fmaf(scores[(size_t)h * stride + (size_t)t], v, *o);
+            }
+}
+
+DOTS_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, size_t stride,
+                          int n_heads, int head_dim, int n) {
+    int h = 0;
+    for (; h + 2 <= n_heads; h += 2)
+        mix_heads(out + h * head_dim, values, half, scores + (size_t)h * stride, stride, 2, head_dim, n);
+    if (h < n_heads)
+        mix_heads(out + h * head_dim, values, half, scores + (size_t)h * stride, stride, 1, head_dim, n);
+}
+
+DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, size_t stride,
+                              int n_heads, int head_dim, int n) {
     if (half)
-        mix_page(out, values, true, scores, head_dim, n);
+        mix_page(out, values, true, scores, stride, n_heads, head_dim, n);
     else
-        mix_page(out, values, false, scores, head_dim, n);
+        mix_page(out, values, false, scores, stride, n_heads, head_dim, n);
 }
 
 const struct cpu_ops cpu_ops_avx2 = {

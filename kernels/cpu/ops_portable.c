@@ -110,14 +110,15 @@ static float kv_element(const void *page, bool half, int i) {
     return half ? convert_f16_to_f32(((const uint16_t *)page)[i]) : ((const float *)page)[i];
 }
 
-static void scores_page(float *scores, const void *keys, bool half, const float *q, int head_dim, int n,
-                        float scale) {
-    for (int t = 0; t < n; t++) {
-        float sum = 0;
-        for (int e = 0; e < head_dim; e++)
-            sum += q[e] * kv_element(keys, half, e * 64 + t);
-        scores[t] = sum * scale;
-    }
+static void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
+                        int n_heads, int head_dim, int n, float scale) {
+    for (int h = 0; h < n_heads; h++)
+        for (int t = 0; t < n; t++) {
+            float sum = 0;
+            for (int e = 0; e < head_dim; e++)
+                sum += q[h * head_dim + e] * kv_element(keys, half, e * 64 + t);
+            scores[(size_t)h * stride + (size_t)t] = sum * scale;
+        }
 }
 
 static void softmax(float *scores, int n) {
@@ -133,10 +134,13 @@ static void softmax(float *scores, int n) {
         scores[t] /= sum;
 }
 
-static void mix(float *out, const void *values, bool half, const float *scores, int head_dim, int n) {
-    for (int t = 0; t < n; t++)
-        for (int e = 0; e < head_dim; e++)
-            out[e] += scores[t] * kv_element(values, half, t * head_dim + e);
+static void mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
+                int head_dim, int n) {
+    for (int h = 0; h < n_heads; h++)
+        for (int t = 0; t < n; t++)
+            for (int e = 0; e < head_dim; e++)
+                out[h * head_dim + e] +=
+                    scores[(size_t)h * stride + (size_t)t] * kv_element(values, half, t * head_dim + e);
 }
 
 const struct cpu_ops cpu_ops_portable = {

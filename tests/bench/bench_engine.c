@@ -29,6 +29,13 @@ static int usage(void) {
     return 2;
 }
 
+/* A positive number, or 0 (which no option takes but -t). */
+static int number(const char *text) {
+    char *end;
+    long n = strtol(text, &end, 10);
+    return *end == '\0' && n > 0 && n <= 1000000 ? (int)n : 0;
+}
+
 static int parse(int argc, char **argv, struct options *o) {
     *o = (struct options){.type = "q8_0", .prompt = 512, .new_tokens = 128, .sessions = 1, .runs = 5};
     int c;
@@ -44,19 +51,19 @@ static int parse(int argc, char **argv, struct options *o) {
             o->type = optarg;
             break;
         case 't':
-            o->threads = atoi(optarg);
+            o->threads = number(optarg);
             break;
         case 'p':
-            o->prompt = atoi(optarg);
+            o->prompt = number(optarg);
             break;
         case 'n':
-            o->new_tokens = atoi(optarg);
+            o->new_tokens = number(optarg);
             break;
         case 's':
-            o->sessions = atoi(optarg);
+            o->sessions = number(optarg);
             break;
         case 'x':
-            o->runs = atoi(optarg);
+            o->runs = number(optarg);
             break;
         default:
             return -1;
