@@ -1,9 +1,11 @@
-/* Byte-level BPE of the Llama-3 family. Immutable after creation; encoding is [any-thread] with one scratch per call.
+/* Byte-level BPE of the Llama-3 family. Immutable after creation; encoding is [any-thread] with one scratch
+ * per call.
  *
  * Two ways in, which never mix:
- *   tokenizer_encode_text      user text and tool output. There is no added-token table on this path, so no input can become
- *                              a control token; what spells `<|im_end|>` becomes ordinary tokens.
- *   tokenizer_encode_template  our own literals. Added tokens are found by text, longest first, then the rest as text. */
+ *   tokenizer_encode_text      user text and tool output. There is no added-token table on this path, so no
+ * input can become a control token; what spells `<|im_end|>` becomes ordinary tokens.
+ *   tokenizer_encode_template  our own literals. Added tokens are found by text, longest first, then the rest
+ * as text. */
 #ifndef ENGINE_TOKENIZER_H
 #define ENGINE_TOKENIZER_H
 
@@ -24,13 +26,15 @@ HX_MUST_CHECK int token_list_push(struct token_list *list, int32_t id);
 HX_MUST_CHECK int token_list_append(struct token_list *list, const int32_t *ids, size_t n);
 void token_list_finish(struct token_list *list);
 
-/* Appends the ids of `text` to `out`. -ENOMEM, -E2BIG (over 64 MiB of text). Any bytes are accepted; invalid UTF-8 encodes
- * byte by byte and decodes back. */
-HX_MUST_CHECK int tokenizer_encode_text(const struct tokenizer *t, const char *text, size_t len, struct token_list *out);
-HX_MUST_CHECK int tokenizer_encode_template(const struct tokenizer *t, const char *text, size_t len, struct token_list *out);
+/* Appends the ids of `text` to `out`. -ENOMEM, -E2BIG (over 64 MiB of text). Any bytes are accepted; invalid
+ * UTF-8 encodes byte by byte and decodes back. */
+HX_MUST_CHECK int tokenizer_encode_text(const struct tokenizer *t, const char *text, size_t len,
+                                        struct token_list *out);
+HX_MUST_CHECK int tokenizer_encode_template(const struct tokenizer *t, const char *text, size_t len,
+                                            struct token_list *out);
 
-/* The bytes of one token (an added token's text for those), borrowed, not NUL-terminated; length in *len. NULL for an id out of
- * range. A byte sequence of a token may be part of a UTF-8 character. */
+/* The bytes of one token (an added token's text for those), borrowed, not NUL-terminated; length in *len.
+ * NULL for an id out of range. A byte sequence of a token may be part of a UTF-8 character. */
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len);
 /* True for tokens that tokenizer_encode_text() never produces (control and user-defined ones). */
 bool tokenizer_is_added(const struct tokenizer *t, int32_t id);
