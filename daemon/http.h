@@ -59,8 +59,8 @@ const char *http_request_id(const struct http_request *req);
 
 /* ---- a request that is answered later ---- */
 
-/* Called once if the connection goes away before the request is answered. The request is freed when it
- * returns; do not answer it. NULL takes the callback back. */
+/* A handler that answers later must set this. Called once if the connection goes away before the request is
+ * answered. The request is freed when it returns; do not answer it. */
 void http_on_close(struct http_request *req, void (*on_close)(struct http_request *req, void *arg),
                    void *arg);
 
