@@ -59,6 +59,10 @@ static int on_header_field_complete(llhttp_t *parser) {
         return 0;
     }
     int rc = keep(in, buf_putc(&in->text, '\0'));
+    if (rc == 0 && strchr(in->text.data + in->headers[in->header_count].name, ' ') != NULL) {
+        /* RFC 9112, 5.1: a space before the colon has let requests be read in two ways. */
+        return fail(in, 400, "bad_request", "a header's name contains a space");
+    }
     in->headers[in->header_count].value = in->text.len;
     return rc;
 }
@@ -186,6 +190,7 @@ void http_in_next(struct http_in *in) {
     in->line_bytes = 0;
     in->line_number = 0;
     in->line_spaces = 0;
+    in->after_cr = false;
     in->value_open = false;
     in->expect_continue = false;
     /* Not llhttp_reset(): a finished request leaves the parser waiting for the next one, or, after
@@ -208,6 +213,11 @@ static size_t scan_head(struct http_in *in, const char *data, size_t len, bool *
             return i;
         }
         in->head_bytes++;
+        if (in->after_cr != (c == '\n')) {
+            fail(in, 400, "bad_request", "a line of the head does not end with CR LF");
+            return i;
+        }
+        in->after_cr = c == '\r';
         if (c == '\n') {
             if (in->line_bytes == 0 && in->line_number > 0) {
                 return i + 1; /* the empty line */

@@ -1,8 +1,8 @@
 /* Bytes in, one request out: the only file pair that knows the parser (llhttp).
  *
- * What the parser lets through and we do not: folded header lines, more than one space in the request line, a
- * missing or second Host on HTTP/1.1, other versions than 1.0 and 1.1; and it has no limits of its own.
- * [loop-thread] */
+ * What the parser lets through and we do not: folded header lines, bare LF, spaces in a header's name, more
+ * than one space in the request line, a missing or second Host on HTTP/1.1, other versions than 1.0 and 1.1;
+ * and it has no limits of its own. [loop-thread] */
 #ifndef DAEMON_HTTP_IN_H
 #define DAEMON_HTTP_IN_H
 
@@ -39,6 +39,7 @@ struct http_in {
     size_t line_bytes;  /* of the line the scan is in */
     size_t line_number; /* 0: the request line */
     int line_spaces;
+    bool after_cr;
     bool value_open;      /* a header value was begun */
     bool expect_continue; /* the client waits for "100 Continue" */
     bool keep_alive;      /* valid in DONE */
