@@ -1,0 +1,50 @@
+"""Tokenized groups on disk: made once by a light process, read by training in order.
+
+  shards.py FOLDER --tokenizer FOLDER --level 1 --first 0 --count 20 --seed 7     writes FOLDER/L1-00000.pkl ..."""
+import argparse
+import os
+import pickle
+
+import numpy as np
+
+import generate
+from encode import Encoder
+
+GROUPS = 100  # per shard
+
+
+def make_group(encoder, seed, index, level):
+    tools, system, _ = generate.group(seed, index, level, branches=0)
+    k = 16 if level == 0 else 24 if len(tools) >= 10 else 16
+    tools, system, tasks = generate.group(seed, index, level, branches=k)
+    prefix = np.array(encoder.prefix(tools, system), np.uint16)
+    branches = [encoder.branch(t.messages) for t in tasks]
+    return prefix, [b for b in branches if len(b[0]) <= 520]
+
+
+def write(folder, encoder, seed, level, number):
+    groups = [make_group(encoder, seed, number * GROUPS + i, level) for i in range(GROUPS)]
+    path = os.path.join(folder, f"L{level}-{number:05d}.pkl")
+    with open(path + ".new", "wb") as f:
+        pickle.dump(groups, f)
+    os.rename(path + ".new", path)
+    return path
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder")
+    p.add_argument("--tokenizer", required=True)
+    p.add_argument("--level", type=int, default=1)
+    p.add_argument("--first", type=int, default=0)
+    p.add_argument("--count", type=int, default=10)
+    p.add_argument("--seed", type=int, default=7)
+    args = p.parse_args()
+    os.makedirs(args.folder, exist_ok=True)
+    encoder = Encoder(args.tokenizer)
+    for n in range(args.first, args.first + args.count):
+        write(args.folder, encoder, args.seed, args.level, n)
+
+
+if __name__ == "__main__":
+    main()

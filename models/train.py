@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Trains the default model: AdamW, warm-up then cosine, loss on assistant tokens only, fp32 (or --bf16 products).
+
+  train.py --shards FOLDER --tokenizer FOLDER --out FOLDER --until 18:30      resumes from OUT/checkpoint.pt when it is there
+
+The learning rate follows the clock: it is 0 at --until (or after --minutes). --helpers N adds processes that compute gradients
+of further groups while the main one works; their gradients are at most a step old. Checkpoints are whole or not there."""
+import argparse
+import datetime
+import glob
+import json
+import math
+import os
+import pickle
+import random
+import time
+
+import numpy as np
+import torch
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+
+from llama import CONFIG, Llama
+
+
+def flat_group(group):
+    prefix, branches = group
+    ids = np.concatenate([prefix] + [b for b, _ in branches]).astype(np.int64)
+    learned = np.concatenate([np.zeros(len(prefix), bool)] + [m for _, m in branches])
+    return torch.from_numpy(ids), len(prefix), [len(b) for b, _ in branches], torch.from_numpy(np.nonzero(learned)[0])
+
+
+def loss_of(model, group, bf16):
+    """(summed loss, learned tokens, all tokens)."""
+    ids, prefix, lengths, targets = flat_group(group)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = model(ids, prefix, lengths, targets - 1)
+    return F.cross_entropy(logits.float(), ids[targets], reduction="sum"), len(targets), len(ids)
+
+
+class Stream:
+    """Groups in a random order over shards; the share of level-1 groups comes from `share`, a shared value."""
+
+    def __init__(self, folder, share, seed):
+        self.folder, self.share, self.rng = folder, share, random.Random(seed)
+        self.stock = {0: [], 1: []}
+
+    def next(self):
+        level = 1 if self.rng.random() < self.share.value else 0
+        if not self.stock[level]:
+            path = self.rng.choice(sorted(glob.glob(os.path.join(self.folder, f"L{level}-*.pkl"))))
+            with open(path, "rb") as f:
+                self.stock[level] = pickle.load(f)
+            self.rng.shuffle(self.stock[level])
+        return self.stock[level].pop()
+
+
+def parameters_in(model, flat):
+    """Makes the model's parameters views of one flat tensor."""
+    at = 0
+    for p in model.parameters():
+        n = p.numel()
+        flat[at:at + n].copy_(p.data.view(-1))
+        p.data = flat[at:at + n].view(p.shape)
+        at += n
+
+
+def gradient_of(model):
+    return torch.cat([p.grad.view(-1) for p in model.parameters()])
+
+
+def helper(config, flat, grad, stats, ready, share, folder, seed, bf16):
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    model = Llama(config)
+    mine = torch.empty_like(flat)
+    parameters_in(model, mine)
+    stream = Stream(folder, share, seed)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        mine.copy_(flat)
+        model.zero_grad(set_to_none=True)
+        loss, learned, tokens = loss_of(model, stream.next(), bf16)
+        loss.backward()
+        while ready.value:
+            if os.getppid() != parent:
+                return
+            time.sleep(0.002)
+        grad.copy_(gradient_of(model))
+        stats[0], stats[1], stats[2] = loss.item(), learned, tokens
+        ready.value = 1
+
+
+def save(path, content):
+    torch.save(content, path + ".new")
+    os.replace(path + ".new", path)
+
+
+def deadline(args):
+    if args.minutes:
+        return time.time() + args.minutes * 60
+    h, m = args.until.split(":")
+    return datetime.datetime.now().replace(hour=int(h), minute=int(m), second=0).timestamp()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--shards", required=True)
+    p.add_argument("--tokenizer", required=True)
+    p.add_argument("--out", required=True)
+    p.add_argument("--until", default="16:20")
+    p.add_argument("--minutes", type=float)
+    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--groups", type=int, default=2, help="groups per step")
+    p.add_argument("--helpers", type=int, default=1)
+    p.add_argument("--level1-from", type=float, default=0.33, help="part of the time after which full prompts join")
+    p.add_argument("--level1-share", type=float, default=0.5)
+    p.add_argument("--bf16", action="store_true", help="bf16 products; only where the processor has them (AVX512-BF16, AMX)")
+    p.add_argument("--seed", type=int, default=1)
+    args = p.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+    os.makedirs(args.out, exist_ok=True)
+    from encode import Encoder
+    config = dict(CONFIG, vocab_size=Encoder(args.tokenizer).template.get_vocab_size())
+    model = Llama(config)
+    path = os.path.join(args.out, "checkpoint.pt")
+    state = {"step": 0, "tokens": 0, "learned": 0, "seconds": 0.0}
+    loaded = torch.load(path, weights_only=False) if os.path.exists(path) else None
+    if loaded:
+        model.load_state_dict(loaded["model"])
+        state = loaded["state"]
+    flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
+    parameters_in(model, flat)
+    optimizer = torch.optim.AdamW([{"params": [q for q in model.parameters() if q.dim() > 1], "weight_decay": 0.01},
+                                   {"params": [q for q in model.parameters() if q.dim() == 1], "weight_decay": 0.0}],
+                                  lr=args.lr, betas=(0.9, 0.97), eps=1e-9)
+    if loaded:
+        optimizer.load_state_dict(loaded["optimizer"])
+    share = mp.Value("d", 0.0, lock=False)
+    stream = Stream(args.shards, share, args.seed * 1000 + state["step"])
+    helpers = []
+    for i in range(args.helpers):
+        grad, stats, ready = torch.zeros_like(flat).share_memory_(), mp.Array("d", 3, lock=False), mp.Value("i", 0, lock=False)
+        mp.Process(target=helper, args=(config, flat, grad, stats, ready, share, args.shards, args.seed * 1000 + 1 + i + state["step"], args.bf16), daemon=True).start()
+        helpers.append((grad, stats, ready))
+    start, end, before = time.time(), deadline(args), state["seconds"]
+    log = open(os.path.join(args.out, "log.jsonl"), "a")
+    print(f"{flat.numel()} parameters, {end - start:.0f} s to go, step {state['step']}", flush=True)
+    saved = time.time()
+    window = [0.0, 0, 0, time.time()]
+    while time.time() < end:
+        state["seconds"] = before + time.time() - start
+        part = state["seconds"] / (before + end - start)
+        warm = min(1.0, (state["step"] + 1) / 60)
+        lr = args.lr * warm * (0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
+        for g in optimizer.param_groups:
+            g["lr"] = lr
+        share.value = args.level1_share if part >= args.level1_from else 0.0
+        optimizer.zero_grad(set_to_none=True)
+        done = learned_sum = 0
+        extra = None
+        while done < args.groups:
+            loss, learned, tokens = loss_of(model, stream.next(), args.bf16)
+            loss.backward()
+            done += 1
+            learned_sum += learned
+            window[0] += loss.item()
+            window[1] += learned
+            window[2] += tokens
+            for grad, stats, ready in helpers:
+                if ready.value:
+                    extra = grad.clone() if extra is None else extra + grad
+                    done += 1
+                    learned_sum += int(stats[1])
+                    window[0] += stats[0]
+                    window[1] += int(stats[1])
+                    window[2] += int(stats[2])
+                    ready.value = 0
+        at = 0
+        for q in model.parameters():
+            n = q.numel()
+            if extra is not None:
+                q.grad += extra[at:at + n].view(q.shape)
+            q.grad /= learned_sum
+            at += n
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        state["step"] += 1
+        if state["step"] % 20 == 0:
+            state["tokens"] += window[2]
+            state["learned"] += window[1]
+            row = {"step": state["step"], "loss": round(window[0] / window[1], 4), "lr": round(lr, 6), "tokens": state["tokens"], "learned": state["learned"],
+                   "tokens_per_s": round(window[2] / (time.time() - window[3])), "norm": round(norm.item(), 2), "seconds": round(state["seconds"])}
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            print(row, flush=True)
+            window = [0.0, 0, 0, time.time()]
+        if time.time() - saved > 60:
+            save(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state, "config": config})
+            saved = time.time()
+    save(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state, "config": config})
+    print("done", state, flush=True)
+
+
+if __name__ == "__main__":
+    main()
