@@ -4,6 +4,10 @@
 
 #include "engine/tokenizer.h"
 
+/* The split of Llama 3 (tokenizer.json of meta-llama/Meta-Llama-3-8B; llama.cpp LLAMA_VOCAB_PRE_TYPE_LLAMA3),
+ * the only one there is. */
+extern const char bpe_split_pattern[];
+
 struct bpe_text {
     const char *data;
     size_t len;

@@ -3,6 +3,8 @@
 #include "engine/gguf.h"
 #include "engine/model_build.h"
 #include "engine/tokenizer.h"
+#include "kernels/cpu/convert.h"
+#include "kernels/dtype.h"
 
 #include <errno.h>
 #include <math.h>
@@ -36,19 +38,7 @@ int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
     }
     files->floats[files->n_floats++] = v;
-    for (int64_t i = 0; i < t->cols; i++) {
-        uint16_t half;
-        memcpy(&half, (const char *)t->data + i * 2, 2);
-        if (t->type == DTYPE_BF16) {
-            uint32_t bits = (uint32_t)half << 16;
-            memcpy(&v[i], &bits, 4);
-        } else {
-            int exponent = half >> 10 & 31;
-            float magnitude = exponent == 0 ? ldexpf((float)(half & 1023), -24)
-                                            : ldexpf((float)(1024 + (half & 1023)), exponent - 25);
-            v[i] = half & 0x8000 ? -magnitude : magnitude;
-        }
-    }
+    convert_row(t->type, t->data, t->cols, v);
     t->data = v;
     t->type = DTYPE_F32;
     return 0;
@@ -68,16 +58,15 @@ int model_build_add_eog(struct model *m, int32_t id) {
 static void count(struct model *m, const struct tensor *t) {
     uint64_t n = (uint64_t)t->rows * (uint64_t)t->cols;
     m->n_params += n;
-    m->weight_bytes += t->type == DTYPE_F32 ? n * 4 : t->type == DTYPE_Q8_0 ? n / 32 * 34 : n * 2;
+    m->weight_bytes += (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
 }
 
 static int check(const struct model *m, const struct tensor *t, const char *name, int layer, int64_t rows,
                  int64_t cols, char *err, size_t errlen) {
     if (t->data == NULL)
         return err_set(err, errlen, -EINVAL,
-                       "Model '%s' lacks tensor %s of layer %d, or its type is not supported "
-                       "(F32, F16, BF16 and Q8_0 are).",
-                       m->path, name, layer);
+                       "Model '%s' has no tensor %s of layer %d; use a complete model file.", m->path, name,
+                       layer);
     if (t->rows != rows || t->cols != cols)
         return err_set(err, errlen, -EINVAL,
                        "Tensor %s of layer %d of model '%s' is %lld x %lld and should be %lld x %lld.", name,

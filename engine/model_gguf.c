@@ -8,54 +8,95 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4 };
+/* Token types (llama.cpp llama.h, enum llama_token_type). */
+enum { TYPE_NORMAL = 1, TYPE_BYTE = 6 };
+/* What llama.cpp writes for "no such token". */
+#define NO_TOKEN UINT32_MAX
 
-static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen) {
-    if (!gguf_text_is(gguf_string(g, "general.architecture"), "llama"))
-        return err_set(err, errlen, -ENOTSUP, "Model '%s' is not of the 'llama' architecture.", m->path);
-    int64_t layers = gguf_integer(g, "llama.block_count", 0),
-            dim = gguf_integer(g, "llama.embedding_length", 0);
-    int64_t heads = gguf_integer(g, "llama.attention.head_count", 0),
-            ffn = gguf_integer(g, "llama.feed_forward_length", 0);
-    int64_t kv = gguf_integer(g, "llama.attention.head_count_kv", heads);
-    int64_t head = gguf_integer(g, "llama.attention.key_length", heads > 0 ? dim / heads : 0);
-    int64_t context = gguf_integer(g, "llama.context_length", 0);
-    if (layers < 1 || layers > 1024 || dim < 1 || dim > 1 << 20 || heads < 1 || heads > 4096 || kv < 1 ||
-        kv > heads || heads % kv != 0 || head < 2 || head > 4096 || head % 2 != 0 || ffn < 1 ||
-        ffn > 1 << 22 || context < 1 || context > 1 << 27)
-        return err_set(err, errlen, -EINVAL,
-                       "Model '%s' has an impossible shape: %lld layers, width %lld, %lld heads of %lld.",
-                       m->path, (long long)layers, (long long)dim, (long long)heads, (long long)head);
-    if (gguf_integer(g, "llama.attention.value_length", head) != head ||
-        gguf_integer(g, "llama.rope.dimension_count", head) != head ||
-        gguf_integer(g, "llama.expert_count", 0) > 0)
-        return err_set(err, errlen, -ENOTSUP,
-                       "Model '%s' has heads that are rotated in part, values of another size, or experts.",
-                       m->path);
-    m->n_layers = (int)layers;
-    m->dim = (int)dim;
-    m->n_heads = (int)heads;
-    m->n_kv_heads = (int)kv;
-    m->head_dim = (int)head;
-    m->ffn_dim = (int)ffn;
-    m->n_ctx_train = (int)context;
-    m->rms_eps = (float)gguf_number(g, "llama.attention.layer_norm_rms_epsilon", 1e-5);
-    m->rope_theta = (float)gguf_number(g, "llama.rope.freq_base", 10000);
-    m->rope_layout = ROPE_ADJACENT;
+/* One integer of the shape: required (fallback 0) or with a fallback. */
+struct dimension {
+    const char *key;
+    int64_t max, fallback;
+    int *to;
+};
+
+static int read_dimension(const struct gguf *g, const struct dimension *d, char *err, size_t errlen) {
+    int64_t v = d->fallback;
+    int rc = gguf_read_integer(g, d->key, 1, d->max, &v, err, errlen);
+    if (rc < 0)
+        return rc;
+    if (rc == 0 && d->fallback == 0)
+        return err_set(err, errlen, -EINVAL, "Model file '%s' has no %s; use a complete model file.", g->path,
+                       d->key);
+    *d->to = (int)v;
     return 0;
 }
 
-static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen) {
-    int rc = model_build_rope(m, err, errlen);
+static int unsupported(const struct model *m, const struct gguf *g, char *err, size_t errlen) {
+    int64_t value = m->head_dim, rotated = m->head_dim, experts = 0;
+    int rc = gguf_read_integer(g, "llama.attention.value_length", 1, 4096, &value, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_integer(g, "llama.rope.dimension_count", 1, 4096, &rotated, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_integer(g, "llama.expert_count", 0, 1 << 20, &experts, err, errlen);
     if (rc < 0)
         return rc;
-    struct gguf_text kind = gguf_string(g, "llama.rope.scaling.type");
+    if (value != m->head_dim || rotated != m->head_dim || experts > 0)
+        return err_set(err, errlen, -ENOTSUP,
+                       "Model '%s' has heads that are rotated in part, values of another size, or experts.",
+                       m->path);
+    return 0;
+}
+
+static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen) {
+    struct gguf_text architecture = {0};
+    int rc = gguf_read_string(g, "general.architecture", &architecture, err, errlen);
+    if (rc < 0)
+        return rc;
+    char shown[64];
+    if (!gguf_text_is(architecture, "llama"))
+        return err_set(err, errlen, -ENOTSUP,
+                       "Model '%s' is of the architecture '%s'; only 'llama' is supported.", m->path,
+                       gguf_text_show(architecture, shown));
+    const struct dimension first[] = {{"llama.block_count", 1024, 0, &m->n_layers},
+                                      {"llama.embedding_length", 1 << 20, 0, &m->dim},
+                                      {"llama.attention.head_count", 4096, 0, &m->n_heads},
+                                      {"llama.feed_forward_length", 1 << 22, 0, &m->ffn_dim},
+                                      {"llama.context_length", 1 << 27, 0, &m->n_ctx_train}};
+    for (size_t i = 0; i < sizeof first / sizeof first[0] && rc >= 0; i++)
+        rc = read_dimension(g, &first[i], err, errlen);
+    if (rc < 0)
+        return rc;
+    const struct dimension kv = {"llama.attention.head_count_kv", m->n_heads, m->n_heads, &m->n_kv_heads};
+    const struct dimension head = {"llama.attention.key_length", 4096, m->dim / m->n_heads, &m->head_dim};
+    double eps = 1e-5, theta = 10000;
+    rc = read_dimension(g, &kv, err, errlen);
+    rc = rc ? rc : read_dimension(g, &head, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_number(g, "llama.attention.layer_norm_rms_epsilon", 0, 1, &eps, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_number(g, "llama.rope.freq_base", 1, 1e12, &theta, err, errlen);
+    if (rc < 0)
+        return rc;
+    if (m->n_heads % m->n_kv_heads != 0 || m->head_dim % 2 != 0)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has an impossible shape: %d heads share %d of %d numbers each.", m->path,
+                       m->n_heads, m->n_kv_heads, m->head_dim);
+    m->rms_eps = (float)eps;
+    m->rope_theta = (float)theta;
+    m->rope_layout = ROPE_ADJACENT;
+    return unsupported(m, g, err, errlen);
+}
+
+static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen) {
+    struct gguf_text kind = {0};
     double factor = 1;
-    if (gguf_text_is(kind, "linear"))
-        factor = gguf_number(g, "llama.rope.scaling.factor", 1);
-    else if (kind.len > 0 && !gguf_text_is(kind, "none"))
-        return err_set(err, errlen, -ENOTSUP, "Model '%s' scales RoPE by '%.*s', which is not supported.",
-                       m->path, (int)(kind.len < 40 ? kind.len : 40), kind.data);
+    char shown[64];
+    int rc = model_build_rope(m, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_string(g, "llama.rope.scaling.type", &kind, err, errlen);
+    if (rc >= 0 && gguf_text_is(kind, "linear"))
+        rc = gguf_read_number(g, "llama.rope.scaling.factor", 1e-6, 1e6, &factor, err, errlen);
+    else if (rc >= 0 && kind.len > 0 && !gguf_text_is(kind, "none"))
+        rc = err_set(err, errlen, -ENOTSUP, "Model '%s' scales RoPE by '%s', which is not supported.",
+                     m->path, gguf_text_show(kind, shown));
+    if (rc < 0)
+        return rc;
     const struct gguf_tensor *divisors = gguf_find_tensor(g, "rope_freqs.weight");
     if (divisors != NULL && (divisors->tensor.data == NULL || divisors->tensor.type != DTYPE_F32 ||
                              divisors->tensor.cols != m->head_dim / 2 || divisors->tensor.rows != 1))
@@ -65,27 +106,44 @@ static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen)
         float divisor = 1;
         if (divisors != NULL)
             memcpy(&divisor, (const char *)divisors->tensor.data + i * 4, 4);
+        if (!(divisor >= 1e-6f && divisor <= 1e6f)) /* catches NaN */
+            return err_set(
+                err, errlen, -EINVAL,
+                "Number %d of tensor rope_freqs.weight of model '%s' is %g and should be positive.", i,
+                m->path, (double)divisor);
         m->rope_inv_freq[i] /= divisor * (float)factor;
     }
     return 0;
 }
 
-static struct tensor tensor_of(const struct gguf *g, const char *name) {
+/* Absent tensors are left to model_build_finish(). */
+static int take_tensor(struct tensor *to, const struct gguf *g, const char *name, char *err, size_t errlen) {
     const struct gguf_tensor *t = gguf_find_tensor(g, name);
-    return t != NULL ? t->tensor : (struct tensor){0};
+    if (t != NULL && t->tensor.type == DTYPE_COUNT)
+        return err_set(
+            err, errlen, -ENOTSUP,
+            "Tensor %s of model '%s' (byte %zu) is of ggml type %u or has more than two dimensions; "
+            "matrices of F32, F16, BF16 and Q8_0 are supported.",
+            name, g->path, (size_t)((const uint8_t *)t->name.data - g->map), t->ggml_type);
+    if (t != NULL)
+        *to = t->tensor;
+    return 0;
 }
 
 static int tensors(struct model *m, const struct gguf *g, char *err, size_t errlen) {
     m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
     if (m->layers == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
-    m->tok_embd = tensor_of(g, "token_embd.weight");
-    m->output_norm = tensor_of(g, "output_norm.weight");
-    m->output = tensor_of(g, "output.weight");
-    if (gguf_find_tensor(g, "output.weight") == NULL)
+    int rc = take_tensor(&m->tok_embd, g, "token_embd.weight", err, errlen);
+    rc = rc ? rc : take_tensor(&m->output_norm, g, "output_norm.weight", err, errlen);
+    rc = rc ? rc : take_tensor(&m->output, g, "output.weight", err, errlen);
+    if (rc == 0 && m->tok_embd.rows > 1 << 22)
+        rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 4,194,304 are possible.",
+                     m->path, (long long)m->tok_embd.rows);
+    if (m->output.data == NULL)
         m->output = m->tok_embd;
     m->n_vocab = (int)m->tok_embd.rows;
-    for (int l = 0; l < m->n_layers; l++) {
+    for (int l = 0; l < m->n_layers && rc == 0; l++) {
         struct model_layer *y = &m->layers[l];
         struct {
             struct tensor *to;
@@ -93,64 +151,121 @@ static int tensors(struct model *m, const struct gguf *g, char *err, size_t errl
         } all[] = {{&y->attn_norm, "attn_norm"}, {&y->wq, "attn_q"},      {&y->wk, "attn_k"},
                    {&y->wv, "attn_v"},           {&y->wo, "attn_output"}, {&y->ffn_norm, "ffn_norm"},
                    {&y->w_gate, "ffn_gate"},     {&y->w_up, "ffn_up"},    {&y->w_down, "ffn_down"}};
-        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
             char name[64];
             (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, all[i].name);
-            *all[i].to = tensor_of(g, name);
+            rc = take_tensor(all[i].to, g, name, err, errlen);
         }
     }
+    return rc;
+}
+
+struct vocabulary {
+    const struct gguf_value *tokens, *merges, *types;
+    bool *added;
+    struct bpe_text *texts, *pairs;
+};
+
+/* The three arrays. Without types control tokens could not be told from text, so they are required. */
+static int find_vocabulary(const struct model *m, const struct gguf *g, struct vocabulary *v, char *err,
+                           size_t errlen) {
+    int rc = gguf_read_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &v->tokens, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_array(g, "tokenizer.ggml.merges", GGUF_STRING, &v->merges, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_array(g, "tokenizer.ggml.token_type", GGUF_I32, &v->types, err, errlen);
+    if (rc < 0)
+        return rc;
+    if (v->tokens == NULL || v->merges == NULL || v->types == NULL)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has no tokenizer.ggml.%s; use a complete model file.", m->path,
+                       v->tokens == NULL   ? "tokens"
+                       : v->merges == NULL ? "merges"
+                                           : "token_type");
+    if (v->tokens->n == 0 || v->tokens->n > (uint64_t)m->n_vocab || v->types->n != v->tokens->n)
+        return err_set(
+            err, errlen, -EINVAL,
+            "Model '%s' has %llu tokenizer.ggml.tokens and %llu tokenizer.ggml.token_type for %d rows of "
+            "token_embd.",
+            m->path, (unsigned long long)v->tokens->n, (unsigned long long)v->types->n, m->n_vocab);
     return 0;
 }
 
-static bool added_type(const struct gguf_value *types, uint64_t i) {
-    int32_t type = 0;
-    if (types != NULL && types->type == GGUF_ARRAY && types->item == GGUF_I32 && i < types->n)
-        memcpy(&type, types->data + i * 4, 4);
-    return type == TYPE_CONTROL || type == TYPE_USER_DEFINED;
+static int fill_vocabulary(const struct model *m, struct vocabulary *v, char *err, size_t errlen) {
+    v->added = calloc((size_t)v->tokens->n + 1, sizeof *v->added);
+    v->texts = calloc((size_t)v->tokens->n + 1, sizeof *v->texts);
+    v->pairs = calloc((size_t)v->merges->n + 1, sizeof *v->pairs);
+    if (v->added == NULL || v->texts == NULL || v->pairs == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the tokenizer.");
+    for (uint64_t i = 0; i < v->tokens->n; i++) {
+        int32_t type = 0;
+        memcpy(&type, v->types->data + i * 4, 4);
+        if (type < TYPE_NORMAL || type > TYPE_BYTE)
+            return err_set(err, errlen, -EINVAL,
+                           "Model '%s': tokenizer.ggml.token_type[%llu] is %d and should be 1 to 6.", m->path,
+                           (unsigned long long)i, type);
+        /* Control and user-defined tokens, and the unknown and unused ones: text never becomes them. */
+        v->added[i] = type != TYPE_NORMAL && type != TYPE_BYTE;
+        v->texts[i] = (struct bpe_text){v->tokens->texts[i].data, v->tokens->texts[i].len};
+    }
+    for (uint64_t i = 0; i < v->merges->n; i++)
+        v->pairs[i] = (struct bpe_text){v->merges->texts[i].data, v->merges->texts[i].len};
+    return 0;
 }
 
-int model_gguf_tokenizer(struct model *m, const struct gguf *g, char *err, size_t errlen) {
-    const struct gguf_value *tokens = gguf_find(g, "tokenizer.ggml.tokens");
-    const struct gguf_value *merges = gguf_find(g, "tokenizer.ggml.merges");
-    const struct gguf_value *types = gguf_find(g, "tokenizer.ggml.token_type");
-    struct gguf_text kind = gguf_string(g, "tokenizer.ggml.model"),
-                     pre = gguf_string(g, "tokenizer.ggml.pre");
+static int check_kind(const struct model *m, const struct gguf *g, char *err, size_t errlen) {
+    struct gguf_text kind = {0}, pre = {0};
+    char shown_kind[64], shown_pre[64];
+    int rc = gguf_read_string(g, "tokenizer.ggml.model", &kind, err, errlen);
+    rc = rc < 0 ? rc : gguf_read_string(g, "tokenizer.ggml.pre", &pre, err, errlen);
+    if (rc < 0)
+        return rc;
     bool llama3 =
         gguf_text_is(pre, "llama-bpe") || gguf_text_is(pre, "llama3") || gguf_text_is(pre, "llama-v3");
     if (!gguf_text_is(kind, "gpt2") || !llama3)
         return err_set(err, errlen, -ENOTSUP,
-                       "Model '%s' has a tokenizer '%.*s' of kind '%.*s'; only Llama-3 BPE is supported.",
-                       m->path, (int)(pre.len < 40 ? pre.len : 40), pre.data != NULL ? pre.data : "",
-                       (int)(kind.len < 40 ? kind.len : 40), kind.data != NULL ? kind.data : "");
-    if (tokens == NULL || tokens->texts == NULL || merges == NULL || merges->texts == NULL ||
-        tokens->n > (uint64_t)m->n_vocab)
-        return err_set(err, errlen, -EINVAL, "Model '%s' has no usable tokenizer.ggml.tokens and merges.",
-                       m->path);
-    bool *added = calloc((size_t)tokens->n + 1, sizeof *added);
-    struct bpe_text *texts = calloc((size_t)tokens->n + 1, sizeof *texts);
-    struct bpe_text *pairs = calloc((size_t)merges->n + 1, sizeof *pairs);
-    int rc = added == NULL || texts == NULL || pairs == NULL
-                 ? err_set(err, errlen, -ENOMEM, "Not enough memory.")
-                 : 0;
-    if (rc == 0) {
-        for (uint64_t i = 0; i < tokens->n; i++) {
-            added[i] = added_type(types, i);
-            texts[i] = (struct bpe_text){tokens->texts[i].data, tokens->texts[i].len};
-        }
-        for (uint64_t i = 0; i < merges->n; i++)
-            pairs[i] = (struct bpe_text){merges->texts[i].data, merges->texts[i].len};
-        struct bpe_source source = {(int)tokens->n, texts, added, pairs, (size_t)merges->n, true};
-        rc = bpe_create(&source, &m->tokenizer, err, errlen);
-    }
-    free(added);
-    free(texts);
-    free(pairs);
+                       "Model '%s' has a tokenizer '%s' of kind '%s'; only Llama-3 BPE is supported.",
+                       m->path, gguf_text_show(pre, shown_pre), gguf_text_show(kind, shown_kind));
+    return 0;
+}
+
+/* -1 for none. */
+static int read_token_id(const struct model *m, const struct gguf *g, const char *key, int32_t *id, char *err,
+                         size_t errlen) {
+    int64_t v = -1;
+    int rc = gguf_read_integer(g, key, -1, NO_TOKEN, &v, err, errlen);
+    if (rc >= 0 && v != NO_TOKEN && v >= m->n_vocab)
+        rc = err_set(err, errlen, -EINVAL, "Model '%s': %s is %lld, and there are %d tokens.", m->path, key,
+                     (long long)v, m->n_vocab);
     if (rc < 0)
         return rc;
-    m->bos_id = (int32_t)gguf_integer(g, "tokenizer.ggml.bos_token_id", -1);
-    m->add_bos =
-        gguf_integer(g, "tokenizer.ggml.add_bos_token", 1) != 0 && m->bos_id >= 0 && m->bos_id < m->n_vocab;
-    return model_build_add_eog(m, (int32_t)gguf_integer(g, "tokenizer.ggml.eos_token_id", -1));
+    *id = v == NO_TOKEN ? -1 : (int32_t)v;
+    return 0;
+}
+
+int model_gguf_tokenizer(struct model *m, const struct gguf *g, char *err, size_t errlen) {
+    struct vocabulary v = {0};
+    int rc = check_kind(m, g, err, errlen);
+    rc = rc ? rc : find_vocabulary(m, g, &v, err, errlen);
+    rc = rc ? rc : fill_vocabulary(m, &v, err, errlen);
+    if (rc == 0) {
+        struct bpe_source source = {(int)v.tokens->n, v.texts, v.added, v.pairs, (size_t)v.merges->n, true};
+        rc = bpe_create(&source, &m->tokenizer, err, errlen);
+    }
+    free(v.added);
+    free(v.texts);
+    free(v.pairs);
+    int32_t eos = -1, eot = -1, eom = -1;
+    int64_t add_bos = 1;
+    rc = rc ? rc : read_token_id(m, g, "tokenizer.ggml.bos_token_id", &m->bos_id, err, errlen);
+    rc = rc ? rc : read_token_id(m, g, "tokenizer.ggml.eos_token_id", &eos, err, errlen);
+    rc = rc ? rc : read_token_id(m, g, "tokenizer.ggml.eot_token_id", &eot, err, errlen);
+    rc = rc ? rc : read_token_id(m, g, "tokenizer.ggml.eom_token_id", &eom, err, errlen);
+    rc = rc ? rc : gguf_read_integer(g, "tokenizer.ggml.add_bos_token", 0, 1, &add_bos, err, errlen);
+    if (rc < 0)
+        return rc;
+    m->add_bos = add_bos != 0 && m->bos_id >= 0;
+    if (model_build_add_eog(m, eos) < 0 || model_build_add_eog(m, eot) < 0 || model_build_add_eog(m, eom) < 0)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
+    return 0;
 }
 
 int model_gguf_read(struct model *m, bool with_tokenizer, char *err, size_t errlen) {
@@ -166,7 +281,10 @@ int model_gguf_read(struct model *m, bool with_tokenizer, char *err, size_t errl
         rc = model_gguf_tokenizer(m, g, err, errlen);
     if (rc < 0)
         return rc;
-    struct gguf_text name = gguf_string(g, "general.name");
+    struct gguf_text name = {0};
+    rc = gguf_read_string(g, "general.name", &name, err, errlen);
+    if (rc < 0)
+        return rc;
     const char *file = strrchr(m->path, '/');
     m->name = name.len > 0 ? strndup(name.data, name.len) : strdup(file != NULL ? file + 1 : m->path);
     if (m->name == NULL || asprintf(&m->format, "GGUF v%u", g->version) < 0) {

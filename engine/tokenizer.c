@@ -12,10 +12,8 @@
 
 #define MAX_TEXT_BYTES ((size_t)64 << 20)
 
-/* The split of Llama 3 (tokenizer.json of meta-llama/Meta-Llama-3-8B; llama.cpp LLAMA_VOCAB_PRE_TYPE_LLAMA3).
- */
-static const char split_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
-                                    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char bpe_split_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+                                 " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 struct piece {
     uint32_t at, len; /* in bytes */
@@ -370,8 +368,8 @@ static int fill_pieces(struct tokenizer *t, const struct bpe_source *s, char *er
 static int fill_words(struct tokenizer *t, char *err, size_t errlen) {
     for (int32_t i = 0; i < t->n_vocab; i++) {
         const struct piece *p = &t->pieces[i];
-        if (t->added[i] || p->len == 0)
-            continue;
+        if (t->added[i] || p->len == 0 || find_word(t, t->bytes + p->at, p->len) >= 0)
+            continue; /* of equal tokens the first is the one that text becomes */
         uint64_t h = hash_bytes(t->bytes + p->at, p->len);
         while (t->words[h & t->word_mask] >= 0)
             h++;
@@ -415,15 +413,28 @@ static int fill_merges(struct tokenizer *t, const struct bpe_source *s, char *er
     return 0;
 }
 
-static void fill_specials(struct tokenizer *t) {
-    for (int32_t i = 0; i < t->n_vocab; i++) {
-        if (!t->added[i] || t->pieces[i].len == 0)
-            continue;
-        int at = t->n_specials++;
-        for (; at > 0 && t->pieces[t->specials[at - 1]].len < t->pieces[i].len; at--)
-            t->specials[at] = t->specials[at - 1];
-        t->specials[at] = i;
-    }
+struct special {
+    uint32_t len;
+    int32_t id;
+};
+
+static int longest_first(const void *a, const void *b) {
+    const struct special *x = a, *y = b;
+    return x->len != y->len ? (x->len < y->len ? 1 : -1) : (x->id > y->id) - (x->id < y->id);
+}
+
+static int fill_specials(struct tokenizer *t, char *err, size_t errlen) {
+    struct special *list = malloc((size_t)t->n_vocab * sizeof *list);
+    if (list == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the tokenizer.");
+    for (int32_t i = 0; i < t->n_vocab; i++)
+        if (t->added[i] && t->pieces[i].len > 0)
+            list[t->n_specials++] = (struct special){t->pieces[i].len, i};
+    qsort(list, (size_t)t->n_specials, sizeof *list, longest_first);
+    for (int i = 0; i < t->n_specials; i++)
+        t->specials[i] = list[i].id;
+    free(list);
+    return 0;
 }
 
 static uint32_t table_size(size_t n) {
@@ -449,7 +460,7 @@ static int allocate(struct tokenizer *t, const struct bpe_source *s, char *err, 
     memset(t->words, 0xFF, words * sizeof *t->words);
     int code;
     PCRE2_SIZE where;
-    t->split = pcre2_compile((PCRE2_SPTR)split_pattern, PCRE2_ZERO_TERMINATED,
+    t->split = pcre2_compile((PCRE2_SPTR)bpe_split_pattern, PCRE2_ZERO_TERMINATED,
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &where, NULL);
     if (t->split == NULL)
         return err_set(err, errlen, -ENOMEM,
@@ -470,11 +481,11 @@ int bpe_create(const struct bpe_source *source, struct tokenizer **out, char *er
     rc = rc ? rc : fill_pieces(t, source, err, errlen);
     rc = rc ? rc : fill_words(t, err, errlen);
     rc = rc ? rc : fill_merges(t, source, err, errlen);
+    rc = rc ? rc : fill_specials(t, err, errlen);
     if (rc < 0) {
         tokenizer_destroy(t);
         return rc;
     }
-    fill_specials(t);
     *out = t;
     return 0;
 }

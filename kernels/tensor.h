@@ -6,8 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Element types of stored weights. One case each in kernels/cpu/convert.c (bytes of a row, conversion to F32)
- * and one row in a device's dot-product table: that is all a further type needs. */
+/* Element types of stored weights. What a further type needs: see kernels/dtype.h. */
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_COUNT };
 
 /* A matrix (rows x cols), row-major, each row a whole number of blocks; a vector is 1 x cols. */

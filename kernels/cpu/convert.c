@@ -1,5 +1,7 @@
 #include "kernels/cpu/convert.h"
 
+#include "kernels/dtype.h"
+
 uint16_t convert_f32_to_f16(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
@@ -22,18 +24,7 @@ uint16_t convert_f32_to_f16(float f) {
 }
 
 size_t convert_row_bytes(enum dtype type, int64_t cols) {
-    switch (type) {
-    case DTYPE_F32:
-        return (size_t)cols * 4;
-    case DTYPE_F16:
-    case DTYPE_BF16:
-        return (size_t)cols * 2;
-    case DTYPE_Q8_0:
-        return (size_t)(cols / CONVERT_Q8_BLOCK) * CONVERT_Q8_BYTES;
-    case DTYPE_COUNT:
-        break;
-    }
-    return 0;
+    return type < DTYPE_COUNT ? dtype_row_bytes(type, cols) : 0;
 }
 
 float convert_element(enum dtype type, const void *row, int64_t i) {

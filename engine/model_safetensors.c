@@ -1,0 +1,261 @@
+/* Weights of a Hugging Face folder: one safetensors file, or shards with an index. Format: 8 bytes length of
+ * a JSON header (little endian), the header {name: {dtype, shape, data_offsets}}, the data. */
+#include "engine/model_hf.h"
+#include "kernels/dtype.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_FILES 256
+
+/* One file while it is read. */
+struct shard {
+    struct model *m;
+    const char *path;
+    const uint8_t *data; /* after the header */
+    size_t size;
+    char *err;
+    size_t errlen;
+};
+
+static int bad(const struct shard *s, const char *tensor, const char *what) {
+    return err_set(s->err, s->errlen, -EINVAL, "Tensor '%.100s' of '%s': %s.", tensor, s->path, what);
+}
+
+/* Which layer "model.layers.N." means, and what follows; -1 for no such name. */
+static int layer_of(const char *name, const char **rest) {
+    static const char prefix[] = "model.layers.";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+        return -1;
+    const char *p = name + sizeof prefix - 1;
+    if (*p < '0' || *p > '9' || (*p == '0' && p[1] != '.'))
+        return -1;
+    int n = 0;
+    for (; *p >= '0' && *p <= '9' && n < 100000; p++)
+        n = n * 10 + (*p - '0');
+    *rest = p + 1;
+    return *p == '.' ? n : -1;
+}
+
+/* Where a tensor name belongs; NULL for one we do not use. */
+static struct tensor *slot(struct model *m, const char *name) {
+    if (strcmp(name, "model.embed_tokens.weight") == 0)
+        return &m->tok_embd;
+    if (strcmp(name, "model.norm.weight") == 0)
+        return &m->output_norm;
+    if (strcmp(name, "lm_head.weight") == 0)
+        return &m->output;
+    const char *rest = NULL;
+    int l = layer_of(name, &rest);
+    if (l < 0 || l >= m->n_layers)
+        return NULL;
+    struct model_layer *y = &m->layers[l];
+    const struct {
+        const char *name;
+        struct tensor *t;
+    } all[] = {{"input_layernorm.weight", &y->attn_norm}, {"self_attn.q_proj.weight", &y->wq},
+               {"self_attn.k_proj.weight", &y->wk},       {"self_attn.v_proj.weight", &y->wv},
+               {"self_attn.o_proj.weight", &y->wo},       {"post_attention_layernorm.weight", &y->ffn_norm},
+               {"mlp.gate_proj.weight", &y->w_gate},      {"mlp.up_proj.weight", &y->w_up},
+               {"mlp.down_proj.weight", &y->w_down}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (strcmp(rest, all[i].name) == 0)
+            return all[i].t;
+    return NULL;
+}
+
+/* A whole number from 0 to 2^52, or -1. */
+static int64_t whole(const cJSON *item) {
+    double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    return v >= 0 && v <= 0x1p52 && v == floor(v) ? (int64_t)v : -1;
+}
+
+struct range {
+    int64_t begin, end;
+    const char *name; /* borrowed from the header */
+};
+
+static int read_range(const struct shard *s, const cJSON *entry, struct range *r) {
+    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets");
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
+        return bad(s, entry->string, "data_offsets should be two numbers");
+    r->begin = whole(offsets->child);
+    r->end = whole(offsets->child->next);
+    r->name = entry->string;
+    if (r->begin < 0 || r->end < r->begin || r->end > (int64_t)s->size)
+        return bad(s, entry->string, "data_offsets end behind the file, which is cut off, or are impossible");
+    return 0;
+}
+
+static int read_shape(const struct shard *s, const cJSON *entry, struct tensor *t) {
+    const cJSON *dims = cJSON_GetObjectItemCaseSensitive(entry, "shape");
+    int n = cJSON_IsArray(dims) ? cJSON_GetArraySize(dims) : 0;
+    if (n != 1 && n != 2)
+        return bad(s, entry->string, "shape should be one or two numbers");
+    t->rows = n == 2 ? whole(dims->child) : 1;
+    t->cols = whole(n == 2 ? dims->child->next : dims->child);
+    if (t->rows < 1 || t->cols < 1 || t->rows > 1 << 30 || t->cols > 1 << 30)
+        return bad(s, entry->string, "a dimension of its shape is not 1 to 2^30");
+    return 0;
+}
+
+static int place(const struct shard *s, const cJSON *entry, const struct range *r) {
+    struct tensor *to = slot(s->m, entry->string), t = {0};
+    if (to == NULL)
+        return 0;
+    const char *type = json_get_string(entry, "dtype");
+    t.type = type != NULL ? dtype_of_safetensors(type) : DTYPE_COUNT;
+    if (t.type == DTYPE_COUNT)
+        return err_set(s->err, s->errlen, -ENOTSUP,
+                       "Tensor '%.100s' of '%s' is of type %.20s; F32, F16 and BF16 are supported.",
+                       entry->string, s->path, type != NULL ? type : "(none)");
+    int rc = read_shape(s, entry, &t);
+    if (rc < 0)
+        return rc;
+    /* At most 2^32 bytes times 2^30 rows. */
+    if (r->end - r->begin != (int64_t)dtype_row_bytes(t.type, t.cols) * t.rows)
+        return bad(s, entry->string, "data_offsets do not fit its shape and dtype");
+    if (to->data != NULL)
+        return bad(s, entry->string, "it occurs twice");
+    t.data = s->data + r->begin;
+    *to = t;
+    return 0;
+}
+
+static int by_begin(const void *a, const void *b) {
+    const struct range *x = a, *y = b;
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* All tensors of a header, which the caller keeps. */
+static int place_all(const struct shard *s, const cJSON *header) {
+    size_t n = (size_t)cJSON_GetArraySize(header), used = 0;
+    struct range *ranges = calloc(n + 1, sizeof *ranges);
+    if (ranges == NULL)
+        return err_set(s->err, s->errlen, -ENOMEM, "Not enough memory for the header of '%s'.", s->path);
+    int rc = 0;
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, header) {
+        if (rc < 0 || strcmp(entry->string, "__metadata__") == 0)
+            continue;
+        rc = read_range(s, entry, &ranges[used]);
+        rc = rc ? rc : place(s, entry, &ranges[used]);
+        used++;
+    }
+    if (rc == 0)
+        qsort(ranges, used, sizeof *ranges, by_begin);
+    for (size_t i = 1; i < used && rc == 0; i++)
+        if (ranges[i].begin < ranges[i - 1].end)
+            rc = bad(s, ranges[i].name, "its data_offsets overlap another tensor's");
+    free(ranges);
+    return rc;
+}
+
+static int map_file(struct model *m, const char *path, const uint8_t **data, size_t *size, char *err,
+                    size_t errlen) {
+    struct model_files *files = m->files;
+    struct stat st = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = fd < 0 ? -errno : 0;
+    if (rc == 0 && fstat(fd, &st) < 0)
+        rc = -errno;
+    if (rc < 0) {
+        if (fd >= 0)
+            close(fd);
+        return err_set(err, errlen, rc, "Cannot open '%s': %s.", path, strerror(-rc));
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size < 8 || files->n_maps == MAX_FILES) {
+        close(fd);
+        return err_set(err, errlen, -EINVAL, "'%s' is %s.", path,
+                       files->n_maps == MAX_FILES ? "the 257th file of its model; at most 256 are possible"
+                       : S_ISREG(st.st_mode)      ? "too short for a safetensors file"
+                                                  : "no file");
+    }
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    rc = map == MAP_FAILED ? -errno : 0;
+    close(fd);
+    if (rc < 0)
+        return err_set(err, errlen, rc, "Cannot map '%s': %s.", path, strerror(-rc));
+    files->maps[files->n_maps] = map;
+    files->map_sizes[files->n_maps++] = (size_t)st.st_size;
+    *data = map;
+    *size = (size_t)st.st_size;
+    return 0;
+}
+
+static int read_file(struct model *m, const char *name, char *err, size_t errlen) {
+    char path[MODEL_HF_PATH_BYTES];
+    const uint8_t *data = NULL;
+    size_t size = 0;
+    int rc = model_hf_path(m, name, path, err, errlen);
+    rc = rc ? rc : map_file(m, path, &data, &size, err, errlen);
+    if (rc < 0)
+        return rc;
+    uint64_t header = 0;
+    memcpy(&header, data, 8);
+    if (header > size - 8 || header > MODEL_HF_JSON_BYTES)
+        return err_set(err, errlen, -EINVAL,
+                       "'%s' is damaged at byte 0: a header of %llu bytes does not fit into it.", path,
+                       (unsigned long long)header);
+    cJSON *json = NULL;
+    char why[300] = "";
+    rc = json_parse((const char *)data + 8, (size_t)header, &model_hf_limits, &json, why, sizeof why);
+    if (rc < 0)
+        return err_set(err, errlen, rc, "The header of '%s' (from byte 8) cannot be read: %s", path, why);
+    struct shard s = {m, path, data + 8 + header, size - 8 - (size_t)header, err, errlen};
+    rc = cJSON_IsObject(json)
+             ? place_all(&s, json)
+             : err_set(err, errlen, -EINVAL, "The header of '%s' should be an object.", path);
+    cJSON_Delete(json);
+    return rc;
+}
+
+static int read_index(struct model *m, const cJSON *index, char *err, size_t errlen) {
+    const cJSON *map = cJSON_GetObjectItemCaseSensitive(index, "weight_map"), *entry;
+    const char *done[MAX_FILES];
+    int n_done = 0, rc = 0;
+    cJSON_ArrayForEach(entry, map) {
+        if (!cJSON_IsString(entry))
+            return err_set(
+                err, errlen, -EINVAL,
+                "model.safetensors.index.json of model '%s': the file of '%.100s' should be a string.",
+                m->path, entry->string != NULL ? entry->string : "");
+        bool seen = false;
+        for (int i = 0; i < n_done && !seen; i++)
+            seen = strcmp(done[i], entry->valuestring) == 0;
+        if (seen)
+            continue;
+        if (n_done == MAX_FILES)
+            return err_set(err, errlen, -EINVAL, "Model '%s' has more than %d safetensors files.", m->path,
+                           MAX_FILES);
+        done[n_done++] = entry->valuestring;
+        rc = read_file(m, entry->valuestring, err, errlen);
+        if (rc < 0)
+            return rc;
+    }
+    if (n_done == 0)
+        return err_set(err, errlen, -EINVAL, "model.safetensors.index.json of model '%s' has no weight_map.",
+                       m->path);
+    return 0;
+}
+
+static bool exists(const struct model *m, const char *name) {
+    char path[MODEL_HF_PATH_BYTES];
+    return model_hf_path(m, name, path, NULL, 0) == 0 && access(path, F_OK) == 0;
+}
+
+int model_safetensors_read(struct model *m, char *err, size_t errlen) {
+    if (!exists(m, "model.safetensors.index.json"))
+        return read_file(m, "model.safetensors", err, errlen);
+    cJSON *index = NULL;
+    int rc = model_hf_read_json(m, "model.safetensors.index.json", &index, err, errlen);
+    rc = rc ? rc : read_index(m, index, err, errlen);
+    cJSON_Delete(index);
+    return rc;
+}
