@@ -1,11 +1,16 @@
 /* One conversation as a pure state machine: text and results in, the next step out.
  *
- * No I/O, no threads, no clock, no engine: whoever drives it (daemon/job.c, a test) asks agent_next() what to do, does it, and
- * feeds what came of it. Feeding the same inputs again gives the same steps; that is how a job goes on after a crash.
- * One thread at a time. All pointers handed out are the agent's and valid until the next call that feeds it, unless said
- * otherwise. The prompt format is agent/render.h, the scanner of the model's output agent/scanner.h.
+ * No I/O, no threads, no clock, no engine: whoever drives it (daemon/job.c, a test) asks agent_next() what to
+ * do, does it, and feeds what came of it. Feeding the same inputs again gives the same steps; that is how a
+ * job goes on after a crash. One thread at a time. All pointers handed out are the agent's and valid until
+ * the next call that feeds it, unless said otherwise. The prompt format is agent/render.h, the scanner of the
+ * model's output agent/scanner.h.
  *
  *   agent_create → agent_start → loop { agent_next → do it → agent_feed_… } → agent_destroy
+ *
+ * Reasons a job fails with: "max_turns", "max_tool_calls", "max_output_tokens", "turn_too_long",
+ * "identical_calls" (limits), "context_full", "empty_answer" (a turn without a call and without visible
+ * text), "cancelled" (the generation was, and not for AGENT_STEP_STOP), "too_large" and "out_of_memory".
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -23,7 +28,8 @@ struct agent_tool {
     const char *name;
     const char *description;
     const char *schema; /* JSON Schema of the arguments object, JSON text */
-    bool poller;        /* repeating it with the same arguments is its purpose: exempt from the identical-call limit */
+    bool poller; /* repeating it with the same arguments is its purpose: exempt from the identical-call limit
+                  */
 };
 
 enum agent_profile {
@@ -31,7 +37,8 @@ enum agent_profile {
     AGENT_PROFILE_HF_COMPAT /* byte-equal to the published Hermes 3 tool_use template, for evaluation */
 };
 
-/* Each limit ends the job with its own reason. 0 = no limit. */
+/* Each limit ends the job with its own reason. 0 = no limit. All but max_result_bytes count from the last
+ * user message. A call counts when it closes, whether it can run or not. */
 struct agent_limits {
     int max_turns;           /* generations: "max_turns" */
     int max_calls;           /* tool calls: "max_tool_calls" */
@@ -39,7 +46,8 @@ struct agent_limits {
     int max_output_tokens;   /* generated over all turns: "max_output_tokens" */
     int max_turn_tokens;     /* generated in one turn: "turn_too_long" */
     int max_identical_calls; /* same name and same arguments: "identical_calls" */
-    size_t max_result_bytes; /* a longer result is cut and marked "truncated" before the model sees it; 0 = 32 KiB */
+    size_t max_result_bytes; /* a longer result is cut and marked "truncated" before the model sees it; 0 = 32
+                                KiB */
 };
 extern const struct agent_limits agent_limits_default;
 
@@ -58,10 +66,12 @@ struct agent_message {
 };
 
 /* -EINVAL when a tool's schema is not JSON, -ENOMEM. */
-HX_MUST_CHECK int agent_create(const struct agent_config *config, struct agent **out, char *err, size_t errlen);
+HX_MUST_CHECK int agent_create(const struct agent_config *config, struct agent **out, char *err,
+                               size_t errlen);
 void agent_destroy(struct agent *a);
 /* Gives the conversation its messages (the last one is the user's). Once. */
-HX_MUST_CHECK int agent_start(struct agent *a, const struct agent_message *messages, size_t n, char *err, size_t errlen);
+HX_MUST_CHECK int agent_start(struct agent *a, const struct agent_message *messages, size_t n, char *err,
+                              size_t errlen);
 
 /* ---- what to do next ---- */
 
@@ -69,9 +79,10 @@ enum agent_step_type {
     AGENT_STEP_WAIT,     /* nothing: feed what is outstanding (text of the generation, results of calls) */
     AGENT_STEP_GENERATE, /* append `spans` to the timeline, then generate at most `max_tokens` */
     AGENT_STEP_CALL,     /* start this call; may come while the generation still runs */
-    AGENT_STEP_STOP,     /* cancel the running generation (a limit, or the model began to write a <tool_response> itself); its end is still fed */
-    AGENT_STEP_DONE,     /* the job is complete: `text` is the answer */
-    AGENT_STEP_FAILED    /* the job ends with `reason` (snake_case code) and `text` (one sentence) */
+    AGENT_STEP_STOP,  /* cancel the running generation (a limit, or the model began to write a <tool_response>
+                         itself); its end is still fed */
+    AGENT_STEP_DONE,  /* the job is complete: `text` is the answer */
+    AGENT_STEP_FAILED /* the job ends with `reason` (snake_case code) and `text` (one sentence) */
 };
 
 enum agent_span_kind { AGENT_SPAN_TRUSTED, AGENT_SPAN_UNTRUSTED };
@@ -94,47 +105,54 @@ struct agent_step {
     const char *text;      /* DONE, FAILED */
     size_t len;
 };
-/* Never fails: what goes wrong inside becomes AGENT_STEP_FAILED. Call it until it says WAIT, DONE or FAILED; DONE and FAILED repeat. */
+/* Never fails: what goes wrong inside becomes AGENT_STEP_FAILED. Call it until it says WAIT, DONE or FAILED;
+ * DONE and FAILED repeat. */
 void agent_next(struct agent *a, struct agent_step *step);
 
 /* ---- what came of it ---- */
 
 enum agent_finish {
-    AGENT_FINISH_STOP,      /* the model ended its turn */
-    AGENT_FINISH_LENGTH,    /* max_tokens */
-    AGENT_FINISH_CONTEXT,   /* the context is full: the job fails with "context_full" */
-    AGENT_FINISH_CANCELLED  /* after AGENT_STEP_STOP */
+    AGENT_FINISH_STOP,     /* the model ended its turn */
+    AGENT_FINISH_LENGTH,   /* max_tokens */
+    AGENT_FINISH_CONTEXT,  /* the context is full: the job fails with "context_full" */
+    AGENT_FINISH_CANCELLED /* after AGENT_STEP_STOP */
 };
-/* A piece of the generated text, any cut, with the number of tokens behind it. */
+/* A piece of the generated text, any cut, with the number of tokens behind it. -EINVAL when nothing is
+ * generated; any other error is also the job's: the next step is STOP, then FAILED. */
 HX_MUST_CHECK int agent_feed_text(struct agent *a, const char *text, size_t len, int n_tokens);
-/* The generation ended. Calls that did not close are not run. */
+/* The generation ended. A call without its closing tag runs only if its JSON is complete and the model ended
+ * the turn itself; what was cut off is never run. The same errors. */
 HX_MUST_CHECK int agent_feed_end(struct agent *a, enum agent_finish finish);
 
 enum agent_result {
-    AGENT_RESULT_OK,          /* text = the tool's result: JSON, or plain text */
-    AGENT_RESULT_ERROR,       /* the tool said no; text = one sentence */
-    AGENT_RESULT_INVALID,     /* arguments did not fit the schema; text says where */
+    AGENT_RESULT_OK,      /* text = the tool's result: JSON, or plain text */
+    AGENT_RESULT_ERROR,   /* the tool said no; text = one sentence */
+    AGENT_RESULT_INVALID, /* arguments did not fit the schema; text says where */
     AGENT_RESULT_TIMEOUT,
     AGENT_RESULT_CRASHED,     /* the plugin's process ended */
     AGENT_RESULT_UNAVAILABLE, /* no worker could be had */
-    AGENT_RESULT_UNKNOWN,     /* started before a crash of the daemon; it is not known whether it took effect */
+    AGENT_RESULT_UNKNOWN, /* started before a crash of the daemon; it is not known whether it took effect */
     AGENT_RESULT_CANCELLED
 };
-/* The result of call `call` (any order). text may be NULL for all but OK and ERROR; a fitting sentence is made then. -EINVAL for a call
- * that is not outstanding. */
-HX_MUST_CHECK int agent_feed_result(struct agent *a, int call, enum agent_result status, const char *text, size_t len);
-/* A further user message after DONE: the conversation goes on. -EBUSY while something is outstanding. */
+/* The result of call `call` (any order). text may be NULL for all but OK and ERROR; a fitting sentence is
+ * made then. -EINVAL for a call that is not outstanding. */
+HX_MUST_CHECK int agent_feed_result(struct agent *a, int call, enum agent_result status, const char *text,
+                                    size_t len);
+/* A further user message after DONE: the conversation goes on. -EBUSY while something is outstanding, -EINVAL
+ * after FAILED. */
 HX_MUST_CHECK int agent_feed_message(struct agent *a, const char *text, size_t len);
 
 /* ---- what happened (for people and for the trace) ---- */
 
 enum agent_event_type {
-    AGENT_EVENT_MESSAGE_DELTA,   /* visible text as it comes */
-    AGENT_EVENT_MESSAGE_DONE,    /* one run of visible text, whole, trimmed; the last one of the last turn is the answer */
+    AGENT_EVENT_MESSAGE_DELTA, /* visible text as it comes */
+    AGENT_EVENT_MESSAGE_DONE, /* one run of visible text, whole, trimmed; the last one of the last turn is the
+                                 answer */
     AGENT_EVENT_REASONING_DELTA, /* inside `section` */
-    AGENT_EVENT_REASONING_DONE,  /* whole; truncated = the section was never closed */
-    AGENT_EVENT_CALL,            /* a call closed: name, arguments, raw; `error` set when it will not run (unknown tool, bad JSON, a limit) */
-    AGENT_EVENT_REHEARSED        /* a call written inside a reasoning section: recorded, never run */
+    AGENT_EVENT_REASONING_DONE,  /* whole, trimmed; truncated = the section was never closed */
+    AGENT_EVENT_CALL, /* a call closed: name, arguments, raw; `error` set when it will not run (unknown tool,
+                         bad JSON, a limit) */
+    AGENT_EVENT_REHEARSED /* a call written inside a reasoning section: recorded, never run */
 };
 struct agent_event {
     enum agent_event_type type;
@@ -146,9 +164,10 @@ struct agent_event {
     bool truncated;
     int call; /* CALL: the call's number (also for those that will not run) */
     const char *name, *arguments, *raw, *error;
-    int n_tokens; /* DONE events: tokens of the part, as exactly as the pieces allow */
+    int n_tokens; /* DONE events and CALL: tokens of the part, as exactly as the pieces allow */
 };
-/* Takes the oldest event: true while there are any. Its pointers stay valid until the next agent_take_event() or agent_feed_…(). */
+/* Takes the oldest event: true while there are any. Its pointers stay valid until the next agent_take_event()
+ * or agent_feed_…(). */
 bool agent_take_event(struct agent *a, struct agent_event *event);
 
 #endif

@@ -1,0 +1,382 @@
+#include "agent/agent.h"
+
+#include "agent/calls.h"
+#include "agent/events.h"
+#include "agent/limits.h"
+#include "agent/render.h"
+#include "agent/turn.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROMPT_BYTES_MAX    (64u * 1024 * 1024)
+#define CATALOGUE_BYTES_MAX 600 /* of tool names in the answer to an unknown one */
+
+enum phase {
+    PHASE_NEW,
+    PHASE_PROMPT,     /* the next spans are rendered: generate */
+    PHASE_GENERATING, /* the model writes */
+    PHASE_RESULTS,    /* the turn ended with calls */
+    PHASE_DONE        /* the turn ended with an answer */
+};
+
+struct agent {
+    struct agent_tool *tools; /* owned, with their strings */
+    size_t n_tools;
+    char *system;
+    int max_calls_per_turn;
+
+    enum phase phase;
+    struct render render;
+    struct turn turn;
+    struct calls calls; /* of the turn */
+    struct limits limits;
+    struct events events;
+    int n_turns, n_calls; /* so far, over the whole job */
+    int max_tokens;       /* of the running generation */
+    int turn_tokens;
+    bool stop_wanted, stop_given;
+
+    const char *reason; /* the job failed */
+    char why[300];
+};
+
+/* ---- creating ---- */
+
+static void tool_finish(struct agent_tool *t) {
+    free((char *)t->name);
+    free((char *)t->description);
+    free((char *)t->schema);
+}
+
+void agent_destroy(struct agent *a) {
+    if (a == NULL)
+        return;
+    for (size_t i = 0; i < a->n_tools; i++)
+        tool_finish(&a->tools[i]);
+    free(a->tools);
+    free(a->system);
+    render_finish(&a->render);
+    turn_finish(&a->turn);
+    calls_finish(&a->calls);
+    limits_finish(&a->limits);
+    events_finish(&a->events);
+    free(a);
+}
+
+static int check_tool(const struct agent_tool *t, const struct agent_tool *before, size_t n, char *err,
+                      size_t errlen) {
+    char why[200];
+    if (t->name == NULL || t->name[0] == '\0' || t->schema == NULL)
+        return err_set(err, errlen, -EINVAL, "A tool needs a name and a schema.");
+    int rc = json_check(t->schema, strlen(t->schema), NULL, why, sizeof why);
+    if (rc < 0)
+        return err_set(err, errlen, rc == -ENOMEM ? rc : -EINVAL,
+                       "The schema of tool '%s' cannot be used: %s.", t->name, why);
+    if (t->schema[strspn(t->schema, " \t\r\n")] != '{')
+        return err_set(err, errlen, -EINVAL, "The schema of tool '%s' must be a JSON object.", t->name);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(before[i].name, t->name) == 0)
+            return err_set(err, errlen, -EINVAL, "Two tools are called '%s'.", t->name);
+    return 0;
+}
+
+static int copy_tools(struct agent *a, const struct agent_config *config, char *err, size_t errlen) {
+    a->tools = calloc(config->n_tools + 1, sizeof *a->tools);
+    if (a->tools == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for %zu tools.", config->n_tools);
+    for (size_t i = 0; i < config->n_tools; i++) {
+        const struct agent_tool *from = &config->tools[i];
+        struct agent_tool *to = &a->tools[i];
+        int rc = check_tool(from, config->tools, i, err, errlen);
+        if (rc < 0)
+            return rc;
+        a->n_tools++;
+        *to = (struct agent_tool){.name = strdup(from->name),
+                                  .description = strdup(from->description != NULL ? from->description : ""),
+                                  .schema = strdup(from->schema),
+                                  .poller = from->poller};
+        if (to->name == NULL || to->description == NULL || to->schema == NULL)
+            return err_set(err, errlen, -ENOMEM, "Not enough memory for tool '%s'.", from->name);
+    }
+    return 0;
+}
+
+int agent_create(const struct agent_config *config, struct agent **out, char *err, size_t errlen) {
+    struct agent *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for a conversation.");
+    a->max_calls_per_turn = config->limits.max_calls_per_turn;
+    render_init(&a->render, config->profile, PROMPT_BYTES_MAX);
+    calls_init(&a->calls, config->profile, config->limits.max_result_bytes);
+    limits_init(&a->limits, &config->limits);
+    events_init(&a->events);
+    a->system = strdup(config->system != NULL ? config->system : "");
+    int rc = copy_tools(a, config, err, errlen);
+    if (rc == 0 && a->system == NULL)
+        rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the system text.");
+    if (rc < 0) {
+        agent_destroy(a);
+        return rc;
+    }
+    *out = a;
+    return 0;
+}
+
+int agent_start(struct agent *a, const struct agent_message *messages, size_t n, char *err, size_t errlen) {
+    if (a->phase != PHASE_NEW)
+        return err_set(err, errlen, -EINVAL, "The conversation has its messages already.");
+    if (n == 0 || messages[n - 1].role != AGENT_ROLE_USER)
+        return err_set(err, errlen, -EINVAL, "The last message must be the user's.");
+    render_prefix(&a->render, a->tools, a->n_tools, a->system);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = messages[i].text != NULL ? messages[i].text : "";
+        if (messages[i].role == AGENT_ROLE_USER)
+            render_user(&a->render, text, strlen(text));
+        else
+            render_assistant(&a->render, text, strlen(text));
+    }
+    const struct agent_span *spans;
+    size_t n_spans;
+    int rc = render_spans(&a->render, &spans, &n_spans);
+    if (rc == -ENOBUFS)
+        return err_set(err, errlen, rc, "The messages are longer than %u bytes.", PROMPT_BYTES_MAX);
+    if (rc < 0)
+        return err_set(err, errlen, rc, "Not enough memory for the messages.");
+    a->phase = PHASE_PROMPT;
+    return 0;
+}
+
+/* ---- failing ---- */
+
+/* The first reason stays. A running generation is stopped before the job is said to have failed. */
+static void fail(struct agent *a, const char *reason, const char *why) {
+    if (a->reason != NULL)
+        return;
+    a->reason = reason;
+    if (why != a->why)
+        snprintf(a->why, sizeof a->why, "%s", why);
+    a->stop_wanted = true;
+}
+
+static int fail_for(struct agent *a, int rc) {
+    if (rc == -E2BIG)
+        fail(a, "turn_too_long", "The model wrote more than 1 MiB in one turn.");
+    else if (rc == -ENOBUFS)
+        fail(a, "too_large", "A text of the conversation is larger than the daemon can hold.");
+    else if (rc < 0)
+        fail(a, "out_of_memory", "There was not enough memory to go on with the job.");
+    return rc;
+}
+
+/* ---- calls ---- */
+
+static const struct agent_tool *find_tool(const struct agent *a, const char *name) {
+    for (size_t i = 0; i < a->n_tools; i++)
+        if (strcmp(a->tools[i].name, name) == 0)
+            return &a->tools[i];
+    return NULL;
+}
+
+/* What the model is told about a name that no tool has. */
+static void explain_unknown(const struct agent *a, const char *name, char *text, size_t size) {
+    int n = snprintf(text, size, "The tool '%.100s' does not exist.", name);
+    for (size_t i = 0; i < a->n_tools; i++) {
+        size_t at = (size_t)n, more = strlen(a->tools[i].name) + 24;
+        if (at + more >= size) {
+            snprintf(text + at, size - at, ", ...");
+            return;
+        }
+        n += snprintf(text + at, size - at, "%s%s", i == 0 ? " Available tools: " : ", ", a->tools[i].name);
+    }
+}
+
+/* Limits of the job; a crossed one ends it. -ENOMEM. */
+static int count_call(struct agent *a, const struct turn_call *call, const struct agent_tool *tool) {
+    const char *reason = limits_call(&a->limits, a->why, sizeof a->why);
+    int rc = 0;
+    if (reason == NULL && (tool == NULL || !tool->poller)) {
+        const char *said = call->arguments != NULL ? call->arguments : call->raw;
+        uint64_t signature = toolcall_signature(call->name, said, strlen(said));
+        reason = limits_same_call(&a->limits, call->name, signature, &rc, a->why, sizeof a->why);
+    }
+    if (reason != NULL)
+        fail(a, reason, a->why);
+    return rc;
+}
+
+static int on_call(void *arg, const struct turn_call *call) {
+    struct agent *a = arg;
+    char text[CATALOGUE_BYTES_MAX];
+    const char *error = call->error;
+    const struct agent_tool *tool = find_tool(a, call->name);
+    if (error == NULL && tool == NULL) {
+        explain_unknown(a, call->name, text, sizeof text);
+        error = text;
+    }
+    if (error == NULL && a->max_calls_per_turn > 0 && a->calls.n >= (size_t)a->max_calls_per_turn) {
+        snprintf(text, sizeof text, "Not run: at most %d calls are allowed in one turn. Call again.",
+                 a->max_calls_per_turn);
+        error = text;
+    }
+    int rc = a->reason == NULL ? count_call(a, call, tool) : 0;
+    if (a->reason != NULL && error == NULL)
+        error = a->why; /* the job is at its end */
+    int number = a->n_calls++;
+    struct agent_event event = {.type = AGENT_EVENT_CALL,
+                                .turn = a->n_turns - 1,
+                                .position = call->position,
+                                .call = number,
+                                .name = call->name,
+                                .arguments = call->arguments,
+                                .raw = call->raw,
+                                .error = error,
+                                .n_tokens = call->n_tokens};
+    rc = rc ? rc : events_push(&a->events, &event);
+    return rc ? rc : calls_add(&a->calls, number, call->name, call->arguments, error);
+}
+
+/* ---- the next step ---- */
+
+/* The tool turn behind the model's: one response per call, in call order. */
+static void render_results(struct agent *a) {
+    render_clear(&a->render);
+    render_responses_begin(&a->render);
+    for (size_t i = 0; i < a->calls.n; i++)
+        render_response(&a->render, a->calls.all[i].body.data, a->calls.all[i].body.len);
+    render_responses_end(&a->render, true);
+    calls_clear(&a->calls);
+    a->phase = PHASE_PROMPT;
+}
+
+static void begin_turn(struct agent *a, struct agent_step *step) {
+    const char *reason = limits_turn(&a->limits, a->why, sizeof a->why);
+    a->max_tokens = limits_tokens(&a->limits);
+    if (reason == NULL && a->max_tokens <= 0)
+        reason = limits_token_reason(&a->limits, a->why, sizeof a->why);
+    if (reason != NULL) {
+        fail(a, reason, a->why);
+        return;
+    }
+    render_generate(&a->render);
+    if (fail_for(a, render_spans(&a->render, &step->spans, &step->n_spans)) < 0)
+        return;
+    turn_finish(&a->turn);
+    calls_clear(&a->calls);
+    turn_init(&a->turn, a->n_turns, &a->events, on_call, a);
+    a->stop_wanted = a->stop_given = false;
+    a->turn_tokens = 0;
+    a->phase = PHASE_GENERATING;
+    step->type = AGENT_STEP_GENERATE;
+    step->max_tokens = a->max_tokens;
+    step->turn = a->n_turns++;
+}
+
+static void next_call(struct agent *a, struct agent_step *step) {
+    const struct calls_one *call = calls_start(&a->calls);
+    if (call == NULL)
+        return;
+    step->type = AGENT_STEP_CALL;
+    step->turn = a->n_turns - 1;
+    step->call = call->number;
+    step->name = call->name;
+    step->arguments = call->arguments;
+}
+
+void agent_next(struct agent *a, struct agent_step *step) {
+    *step = (struct agent_step){.type = AGENT_STEP_WAIT};
+    if (a->phase == PHASE_GENERATING && a->stop_wanted && !a->stop_given) {
+        a->stop_given = true;
+        step->type = AGENT_STEP_STOP;
+        return;
+    }
+    if (a->reason == NULL)
+        next_call(a, step);
+    if (step->type == AGENT_STEP_CALL)
+        return;
+    if (a->reason == NULL && a->phase == PHASE_RESULTS && a->calls.n_open == 0)
+        render_results(a);
+    if (a->reason == NULL && a->phase == PHASE_PROMPT)
+        begin_turn(a, step);
+    if (a->reason != NULL && a->phase != PHASE_GENERATING) {
+        *step = (struct agent_step){.type = AGENT_STEP_FAILED, .reason = a->reason, .text = a->why};
+        step->len = strlen(a->why);
+    } else if (a->phase == PHASE_DONE) {
+        step->type = AGENT_STEP_DONE;
+        step->text = a->turn.answer.data;
+        step->len = a->turn.answer.len;
+    }
+}
+
+/* ---- feeding ---- */
+
+int agent_feed_text(struct agent *a, const char *text, size_t len, int n_tokens) {
+    if (a->phase != PHASE_GENERATING || n_tokens < 0)
+        return -EINVAL;
+    events_release(&a->events);
+    a->turn_tokens = n_tokens > LIMITS_TURN_TOKENS_MAX - a->turn_tokens ? LIMITS_TURN_TOKENS_MAX + 1
+                                                                        : a->turn_tokens + n_tokens;
+    if (a->reason != NULL)
+        return 0;
+    int rc = fail_for(a, turn_feed(&a->turn, text, len, n_tokens));
+    if (rc == 0 && a->turn_tokens > a->max_tokens)
+        fail(a, limits_token_reason(&a->limits, a->why, sizeof a->why), a->why);
+    if (a->turn.stopped)
+        a->stop_wanted = true;
+    return rc;
+}
+
+/* Why the job cannot go on behind a generation that ended like this; NULL when it can. */
+static const char *end_reason(struct agent *a, enum agent_finish finish) {
+    if (finish == AGENT_FINISH_CONTEXT) {
+        snprintf(a->why, sizeof a->why, "The conversation no longer fits into the model's context.");
+        return "context_full";
+    }
+    if (a->turn.stopped || finish == AGENT_FINISH_STOP)
+        return NULL;
+    if (finish == AGENT_FINISH_LENGTH)
+        return limits_token_reason(&a->limits, a->why, sizeof a->why);
+    snprintf(a->why, sizeof a->why, "The generation was cancelled.");
+    return "cancelled";
+}
+
+int agent_feed_end(struct agent *a, enum agent_finish finish) {
+    if (a->phase != PHASE_GENERATING)
+        return -EINVAL;
+    events_release(&a->events);
+    const char *reason = a->reason == NULL ? end_reason(a, finish) : NULL;
+    if (reason != NULL)
+        fail(a, reason, a->why);
+    a->limits.tokens += a->turn_tokens;
+    int rc = fail_for(a, turn_end(&a->turn));
+    a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
+    if (a->phase == PHASE_DONE && a->turn.answer.len == 0)
+        fail(a, "empty_answer", "The model ended its turn without an answer and without a call.");
+    return rc;
+}
+
+int agent_feed_result(struct agent *a, int call, enum agent_result status, const char *text, size_t len) {
+    events_release(&a->events);
+    int rc = calls_answer(&a->calls, call, status, text, len);
+    return rc == -EINVAL ? rc : fail_for(a, rc);
+}
+
+int agent_feed_message(struct agent *a, const char *text, size_t len) {
+    if (a->reason != NULL)
+        return -EINVAL;
+    if (a->phase != PHASE_DONE)
+        return -EBUSY;
+    events_release(&a->events);
+    render_clear(&a->render);
+    render_user(&a->render, text, len);
+    limits_reset(&a->limits);
+    a->phase = PHASE_PROMPT;
+    return 0;
+}
+
+bool agent_take_event(struct agent *a, struct agent_event *event) {
+    return events_take(&a->events, event);
+}

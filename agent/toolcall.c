@@ -1,0 +1,112 @@
+#include "agent/toolcall.h"
+
+#include "agent/rawjson.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHAPE "Write {\"name\": <function-name>, \"arguments\": <args-dict>}."
+
+static int read_name(struct rawjson object, struct toolcall *out, char *err, size_t errlen) {
+    struct rawjson value;
+    if (!rawjson_get(object, "name", &value)) {
+        bool other = rawjson_get(object, "tool_name", &value) || rawjson_get(object, "function", &value);
+        return err_set(err, errlen, -EINVAL,
+                       other ? "The key for the function's name is \"name\". " SHAPE
+                             : "The call has no \"name\". " SHAPE);
+    }
+    if (rawjson_type(value) != '"')
+        return err_set(err, errlen, -EINVAL, "\"name\" must be a string. " SHAPE);
+    free(out->name);
+    out->name = rawjson_string(value);
+    if (out->name == NULL)
+        return err_set(err, errlen, -ENOMEM, "Out of memory.");
+    if (out->name[0] == '\0')
+        return err_set(err, errlen, -EINVAL, "\"name\" is empty.");
+    return 0;
+}
+
+static int read_arguments(struct rawjson object, struct toolcall *out, char *err, size_t errlen) {
+    struct rawjson value, other;
+    bool has = rawjson_get(object, "arguments", &value);
+    if (!has && (rawjson_get(object, "parameters", &other) || rawjson_get(object, "args", &other) ||
+                 rawjson_get(object, "params", &other)))
+        return err_set(err, errlen, -EINVAL, "The key for the arguments is \"arguments\". " SHAPE);
+    if (!has || rawjson_type(value) == 'n')
+        value = rawjson_of("{}", 2);
+    if (rawjson_type(value) != '{')
+        return err_set(err, errlen, -EINVAL, "\"arguments\" must be a JSON object. " SHAPE);
+    out->arguments = strndup(value.text, value.len);
+    if (out->arguments == NULL)
+        return err_set(err, errlen, -ENOMEM, "Out of memory.");
+    return 0;
+}
+
+int toolcall_read(const char *json, size_t len, struct toolcall *out, char *err, size_t errlen) {
+    *out = (struct toolcall){.name = strdup("")};
+    if (out->name == NULL)
+        return err_set(err, errlen, -ENOMEM, "Out of memory.");
+    char why[200];
+    int rc = json_check(json, len, NULL, why, sizeof why);
+    if (rc == -ENOMEM)
+        return err_set(err, errlen, rc, "Out of memory.");
+    if (rc < 0)
+        return err_set(err, errlen, -EINVAL, "The call is not valid JSON (%s). " SHAPE, why);
+    struct rawjson object = rawjson_of(json, len);
+    if (rawjson_type(object) != '{')
+        return err_set(err, errlen, -EINVAL, "A call is one JSON object. " SHAPE);
+    rc = read_name(object, out, err, errlen);
+    return rc ? rc : read_arguments(object, out, err, errlen);
+}
+
+void toolcall_finish(struct toolcall *call) {
+    free(call->name);
+    free(call->arguments);
+    *call = (struct toolcall){0};
+}
+
+/* FNV-1a, 64 bits, going on from `hash`. */
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+#define SEED 14695981039346656037u
+
+/* Members are added up, so their order does not matter; elements are chained, so theirs does. As deep as
+ * json_check() lets text be. */
+static uint64_t value_hash(const cJSON *value) {
+    int type = value->type & 0xFF;
+    uint64_t hash = mix(SEED, &type, sizeof type);
+    if (cJSON_IsNumber(value)) {
+        double number = value->valuedouble == 0 ? 0 : value->valuedouble; /* -0 is 0 */
+        return mix(hash, &number, sizeof number);
+    }
+    if (cJSON_IsString(value))
+        return mix(hash, value->valuestring, strlen(value->valuestring));
+    const cJSON *item;
+    uint64_t sum = 0;
+    cJSON_ArrayForEach(item, value) {
+        uint64_t one = value_hash(item);
+        if (cJSON_IsObject(value)) {
+            sum += mix(mix(SEED, item->string, strlen(item->string) + 1), &one, sizeof one);
+        } else {
+            hash = mix(hash, &one, sizeof one);
+        }
+    }
+    return mix(hash, &sum, sizeof sum);
+}
+
+uint64_t toolcall_signature(const char *name, const char *arguments, size_t len) {
+    uint64_t hash = mix(SEED, name, strlen(name) + 1);
+    cJSON *value;
+    if (json_parse(arguments, len, NULL, &value, NULL, 0) < 0)
+        return mix(hash, arguments, len);
+    uint64_t own = value_hash(value);
+    cJSON_Delete(value);
+    return mix(hash, &own, sizeof own);
+}
