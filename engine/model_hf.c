@@ -36,7 +36,7 @@ int model_hf_read_json(const struct model *m, const char *name, cJSON **out, cha
     if (rc == 0 && ferror(f))
         rc = -EIO;
     (void)fclose(f);
-    char why[300] = "it cannot be read, is larger than 100 MiB, or memory is out.";
+    char why[300] = "it cannot be read, is larger than 100 MiB, or memory is out";
     if (rc == 0)
         rc = json_parse(text.data != NULL ? text.data : "", text.len, &model_hf_limits, out, why, sizeof why);
     buf_finish(&text);
@@ -44,7 +44,7 @@ int model_hf_read_json(const struct model *m, const char *name, cJSON **out, cha
         cJSON_Delete(*out);
         *out = NULL;
         rc = -EINVAL;
-        (void)snprintf(why, sizeof why, "it should be an object.");
+        (void)snprintf(why, sizeof why, "it should be an object");
     }
     return rc < 0 ? err_set(err, errlen, rc, "Cannot read '%s': %s", path, why) : 0;
 }

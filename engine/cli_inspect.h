@@ -1,0 +1,15 @@
+/* `hermesd model inspect FILE`: what a model is and what it needs. */
+#ifndef ENGINE_CLI_INSPECT_H
+#define ENGINE_CLI_INSPECT_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+
+/* Appends the facts of the model at `path` to `out`: shapes, parameters, element types, memory (weights, keys
+ * and values per token, tokens that fit into the default ceiling), tokenizer, every tensor. As one JSON
+ * object or as text for people. A model whose tokenizer cannot be used is shown all the same, with the
+ * reason. model_open_weights()'s errors. */
+HX_MUST_CHECK int engine_cli_inspect(const char *path, bool json, struct buf *out, char *err, size_t errlen);
+
+#endif

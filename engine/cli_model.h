@@ -1,0 +1,10 @@
+/* `hermesd model inspect FILE [--json]` and `hermesd model logits -m FILE --ids 1,2,3 [--top N]`. */
+#ifndef ENGINE_CLI_MODEL_H
+#define ENGINE_CLI_MODEL_H
+
+/* argv[0] is the command word ("model"), argv[1] which of the two, the rest its options. Results go to
+ * standard output, sentences to standard error. Returns the exit code: 0, 1 for a failure, 2 for wrong
+ * options. */
+int cli_model(int argc, char **argv);
+
+#endif
