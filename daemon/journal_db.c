@@ -19,8 +19,32 @@ static int full_or(int code) {
     return code == ENOSPC || code == EDQUOT || code == EFBIG ? -ENOSPC : -EIO;
 }
 
+static int last_errno(sqlite3_file *file) {
+    int os = 0;
+    if (file != NULL && file->pMethods != NULL &&
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &os) == SQLITE_OK)
+        return os;
+    return 0;
+}
+
+/* The errno behind an I/O error: sqlite3_system_errno() may have seen later calls, the files remember their
+ * own. */
+static int os_errno(sqlite3 *db, int rc) {
+    if (db == NULL)
+        return 0;
+    int os = 0;
+    sqlite3_file *file = NULL;
+    if ((rc & 0xff) == SQLITE_IOERR &&
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) == SQLITE_OK)
+        os = last_errno(file);
+    if ((rc & 0xff) == SQLITE_IOERR && os == 0 &&
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK)
+        os = last_errno(file);
+    return os != 0 ? os : sqlite3_system_errno(db);
+}
+
 static int code_of(sqlite3 *db, int rc) {
-    int os = db != NULL ? sqlite3_system_errno(db) : 0;
+    int os = os_errno(db, rc);
     switch (rc & 0xff) {
     case SQLITE_FULL:
         return -ENOSPC;
