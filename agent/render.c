@@ -155,14 +155,14 @@ void render_prefix(struct render *r, const struct agent_tool *tools, size_t n_to
     }
 }
 
-static void end_assistant(struct render *r) {
+void render_end(struct render *r) {
     if (r->assistant_open)
         render_trusted(r, "<|im_end|>\n");
     r->assistant_open = false;
 }
 
 void render_user(struct render *r, const char *text, size_t len) {
-    end_assistant(r);
+    render_end(r);
     render_trusted(r, "<|im_start|>user\n");
     render_put(r, AGENT_SPAN_UNTRUSTED, text, len);
     render_trusted(r, "<|im_end|>\n");
@@ -174,7 +174,7 @@ static bool is_model_tag(enum tag_kind kind) {
 }
 
 void render_assistant(struct render *r, const char *text, size_t len) {
-    end_assistant(r);
+    render_end(r);
     render_generate(r);
     while (len > 0 && r->status == 0) {
         const struct tag *tag = NULL;
@@ -192,7 +192,7 @@ void render_assistant(struct render *r, const char *text, size_t len) {
 }
 
 void render_responses_begin(struct render *r) {
-    end_assistant(r);
+    render_end(r);
     render_trusted(r, "<|im_start|>tool\n");
 }
 
@@ -215,10 +215,6 @@ void render_responses_end(struct render *r, bool last) {
 void render_generate(struct render *r) {
     if (!r->assistant_open)
         render_trusted(r, "<|im_start|>assistant\n");
-    r->assistant_open = true;
-}
-
-void render_mark_open(struct render *r) {
     r->assistant_open = true;
 }
 

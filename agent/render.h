@@ -49,10 +49,10 @@ void render_assistant(struct render *r, const char *text, size_t len);
 void render_responses_begin(struct render *r);
 void render_response(struct render *r, const char *body, size_t len);
 void render_responses_end(struct render *r, bool last);
-/* Opens the assistant's turn for the model to write. */
+/* Ends an open assistant turn. */
+void render_end(struct render *r);
+/* Opens the assistant's turn for the model to write; an open one stays. */
 void render_generate(struct render *r);
-/* The model wrote the open turn itself: the next piece ends it. */
-void render_mark_open(struct render *r);
 
 /* All spans since the last render_clear(), valid until the next call. */
 HX_MUST_CHECK int render_spans(struct render *r, const struct agent_span **spans, size_t *n);

@@ -30,15 +30,14 @@ static int emit_text(struct scanner *s, const char *text, size_t len) {
                                                    .section = s->section});
 }
 
+/* Keeps the bytes of the open block, as many as fit. */
 static int keep(struct scanner *s, const char *text, size_t len) {
-    if (s->too_long)
-        return 0;
-    int rc = buf_append(&s->raw, text, len);
-    if (rc == -ENOBUFS) {
+    size_t room = s->raw.max - s->raw.len;
+    if (len > room) {
         s->too_long = true;
-        rc = 0;
+        len = room;
     }
-    return rc;
+    return buf_append(&s->raw, text, len);
 }
 
 static void open_block(struct scanner *s) {
