@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The path of `name` in the shared data. Ends the program with 77 (skipped) and the reason when it is not there:
- * a test program that needs shared data needs it as a whole. */
+/* The path of `name` in the shared data. Ends the program with 77 (skipped) and the reason when it is not
+ * there: a test program that needs shared data needs it as a whole. */
 static inline const char *shared_path(char out[4096], const char *name) {
     const char *root = getenv("HERMESD_SHARED");
     (void)snprintf(out, 4096, "%s/%s", root != NULL ? root : "../shared/data", name);

@@ -1,141 +1,17 @@
-/* The tokenizer: published vectors of Llama 3, the two ways in, bytes that are no text, speed-shaped input.
- */
-#include "base/json.h"
+/* The tokenizer with a small vocabulary: the two ways in, bytes that are no text, speed-shaped input,
+ * vocabularies that lie. The published vectors are in test_tokenizer_llama3.c. */
 #include "engine/bpe.h"
-#include "engine/gguf.h"
-#include "engine/model_build.h"
 #include "engine/tokenizer.h"
+#include "tests/engine/spellings.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
-
-static char *read_file(const char *path, size_t *len) {
-    FILE *f = fopen(path, "rb");
-    if (f == NULL)
-        return NULL;
-    char *text = malloc((size_t)4 << 20);
-    assert_non_null(text);
-    *len = fread(text, 1, ((size_t)4 << 20) - 1, f);
-    text[*len] = '\0';
-    (void)fclose(f);
-    return text;
-}
-
-/* llama3/ of the shared data, or NULL with the reason printed. */
-static struct model *llama3(char *root, size_t size) {
-    const char *shared = getenv("HERMESD_SHARED");
-    (void)snprintf(root, size, "%s/tokenizer/llama3", shared != NULL ? shared : "../shared/data");
-    char path[4200], err[300] = "";
-    (void)snprintf(path, sizeof path, "%s/derived/llama3-vocab.gguf", root);
-    struct gguf *g = NULL;
-    if (gguf_open(path, &g, err, sizeof err) < 0) {
-        print_message("skipped: no llama3-vocab.gguf under %s (set HERMESD_SHARED)\n", root);
-        return NULL;
-    }
-    struct model *m = calloc(1, sizeof *m);
-    struct model_files *files = calloc(1, sizeof *files);
-    assert_true(m != NULL && files != NULL);
-    files->gguf = g;
-    m->files = files;
-    m->path = strdup(path);
-    m->n_vocab = 128256;
-    if (model_gguf_tokenizer(m, g, err, sizeof err) < 0)
-        fail_msg("%s", err);
-    return m;
-}
-
-static void expect(const struct tokenizer *t, const char *text, size_t len, const cJSON *ids) {
-    struct token_list list = {0};
-    assert_int_equal(tokenizer_encode_text(t, text, len, &list), 0);
-    int n = cJSON_GetArraySize(ids);
-    bool same = (size_t)n == list.n;
-    struct buf back;
-    buf_init(&back, len + 1);
-    for (size_t i = 0; i < list.n; i++) {
-        same = same && cJSON_GetArrayItem(ids, (int)i)->valueint == list.v[i];
-        size_t piece_len = 0;
-        const char *piece = tokenizer_piece(t, list.v[i], &piece_len);
-        assert_int_equal(buf_append(&back, piece, piece_len), 0);
-    }
-    if (!same)
-        fail_msg("'%s' gives other tokens than the published ones", text);
-    assert_int_equal(back.len, len);
-    assert_memory_equal(len > 0 ? back.data : "", text, len);
-    buf_finish(&back);
-    token_list_finish(&list);
-}
-
-static void test_vectors(void **state) {
-    (void)state;
-    char root[4000], path[4200], err[300];
-    struct model *m = llama3(root, sizeof root);
-    if (m == NULL)
-        skip();
-    (void)snprintf(path, sizeof path, "%s/vectors.jsonl", root);
-    size_t len = 0;
-    char *lines = read_file(path, &len);
-    assert_non_null(lines);
-    int n = 0;
-    char *end;
-    for (char *line = lines; (end = strchr(line, '\n')) != NULL; line = end + 1, n++) {
-        cJSON *json = NULL;
-        assert_int_equal(json_parse(line, (size_t)(end - line), &json_limits_default, &json, err, sizeof err),
-                         0);
-        const char *text = json_get_string(json, "text");
-        expect(m->tokenizer, text, strlen(text), cJSON_GetObjectItem(json, "ids"));
-        cJSON_Delete(json);
-    }
-    assert_true(n >= 300);
-    free(lines);
-    model_close(m);
-}
-
-static void test_llama_cpp_vectors(void **state) {
-    (void)state;
-    static const char separator[] = "\n__ggml_vocab_test__\n";
-    char root[4000], path[4200];
-    struct model *m = llama3(root, sizeof root);
-    if (m == NULL)
-        skip();
-    size_t n_in = 0, n_out = 0;
-    (void)snprintf(path, sizeof path, "%s/ggml-vocab-llama-bpe.gguf.inp", root);
-    char *in = read_file(path, &n_in);
-    (void)snprintf(path, sizeof path, "%s/ggml-vocab-llama-bpe.gguf.out", root);
-    char *out = read_file(path, &n_out);
-    char *text = in, *line = out;
-    int n = 0;
-    while (text < in + n_in) {
-        char *end = strstr(text, separator);
-        char *line_end = strchr(line, '\n');
-        if (end == NULL || line_end == NULL)
-            break;
-        *line_end = '\0';
-        cJSON *ids = cJSON_CreateArray();
-        for (char *p = line; *p != '\0';) {
-            char *next;
-            long id = strtol(p, &next, 10);
-            if (next == p)
-                break;
-            cJSON_AddItemToArray(ids, cJSON_CreateNumber((double)id));
-            p = next;
-        }
-        expect(m->tokenizer, text, (size_t)(end - text), ids);
-        cJSON_Delete(ids);
-        text = end + sizeof separator - 1;
-        line = line_end + 1;
-        n++;
-    }
-    assert_true(n >= 40);
-    free(in);
-    free(out);
-    model_close(m);
-}
 
 /* A vocabulary of the 256 bytes, some merges and two added tokens. */
 static struct tokenizer *small(void) {
@@ -241,13 +117,43 @@ static void test_a_long_word_takes_no_square_time(void **state) {
     tokenizer_destroy(t);
 }
 
+static void test_no_spelling_reaches_a_control_token(void **state) {
+    (void)state;
+    struct tokenizer *t = small();
+    spellings_check(t, 100000, 2);
+    tokenizer_destroy(t);
+}
+
+/* A hundred thousand equal tokens, and as many added ones of growing length: tables are built in n log n. */
+static void test_hostile_vocabularies_take_no_square_time(void **state) {
+    (void)state;
+    enum { N = 200000 };
+    static struct bpe_text tokens[N];
+    static bool added[N];
+    static char spelling[65535];
+    memset(spelling, 'a', sizeof spelling);
+    struct tokenizer *t = NULL;
+    char err[300] = "";
+    clock_t from = clock();
+    for (int kind = 0; kind < 2; kind++) {
+        for (int i = 0; i < N; i++) {
+            tokens[i] = (struct bpe_text){spelling, kind == 0 ? 5 : (size_t)(i % 2000) + 1};
+            added[i] = kind == 1;
+        }
+        struct bpe_source source = {N, tokens, added, NULL, 0, true};
+        assert_int_equal(bpe_create(&source, &t, err, sizeof err), -EINVAL); /* there are no bytes */
+        assert_non_null(strstr(err, "no token for byte 0x00"));
+    }
+    assert_true((double)(clock() - from) / CLOCKS_PER_SEC < 20);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_llama_cpp_vectors),
         cmocka_unit_test(test_text_never_becomes_an_added_token),
         cmocka_unit_test(test_any_bytes_come_back),
         cmocka_unit_test(test_a_long_word_takes_no_square_time),
+        cmocka_unit_test(test_no_spelling_reaches_a_control_token),
+        cmocka_unit_test(test_hostile_vocabularies_take_no_square_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
