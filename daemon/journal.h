@@ -63,8 +63,10 @@ struct journal_job {
     const char *kind;   /* "agent", "tool", "chat", "completion"; NULL = "agent" */
     const char *status; /* NULL on writing = "queued" */
     const char *title, *model;
-    const char *request_json; /* what the client sent; never NULL */
-    const char *tools_json;   /* the tools as they were offered, for replay; opaque here; may be NULL */
+    const char *
+        request_json; /* what the client sent; never NULL, but for lists, which leave it and tools_json out */
+    const char *metadata_json; /* what the client wants back with the job; opaque here; may be NULL */
+    const char *tools_json;    /* the tools as they were offered, for replay; opaque here; may be NULL */
     const char *result_text, *error_code, *error_message;
     const char *client_name, *idempotency_key, *trace_id; /* each may be NULL */
     int64_t client_uid;                                   /* -1 = none (TCP) */

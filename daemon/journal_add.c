@@ -129,7 +129,8 @@ void journal_add_job(struct journal_batch *b, const struct journal_job *job) {
     PUT(b, JOURNAL_SQL_JOB, v_text(job->id), v_text_or(job->kind, "agent"), v_text_or(job->status, "queued"),
         v_text(job->title), v_text(job->model), v_text(job->request_json), v_text(job->tools_json),
         v_int(job->priority), v_int(job->client_uid), v_text(job->client_name), v_text(job->idempotency_key),
-        v_text(job->trace_id), v_time(job->created_ns, created), v_time_or_null(job->deadline_ns, deadline));
+        v_text(job->trace_id), v_time(job->created_ns, created), v_time_or_null(job->deadline_ns, deadline),
+        v_text(job->metadata_json));
 }
 
 void journal_add_job_started(struct journal_batch *b, const char *job_id) {

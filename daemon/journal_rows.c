@@ -158,6 +158,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->error_message = next_text(&c);
     job->client_name = next_text(&c);
     job->idempotency_key = next_text(&c);
+    job->metadata_json = next_text(&c);
     job->trace_id = next_text(&c);
     job->client_uid = next_int(&c);
     job->priority = (int)next_int(&c);

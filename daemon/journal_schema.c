@@ -16,7 +16,7 @@ static const char schema_jobs[] =
     "  status TEXT NOT NULL CHECK(status IN "
     "    ('queued','working','input_required','completed','failed','cancelled')),"
     "  title TEXT, model TEXT,"
-    "  request_json TEXT NOT NULL, tools_json TEXT,"
+    "  request_json TEXT NOT NULL, metadata_json TEXT, tools_json TEXT,"
     "  result_text TEXT, error_code TEXT, error_message TEXT,"
     "  priority INTEGER NOT NULL DEFAULT 0,"
     "  client_uid INTEGER NOT NULL, client_name TEXT, idempotency_key TEXT, trace_id TEXT,"

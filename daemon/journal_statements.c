@@ -14,8 +14,8 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
          NULL},
     [JOURNAL_SQL_JOB] =
         {"INSERT INTO jobs(id, kind, status, title, model, request_json, tools_json, priority, client_uid,"
-         " client_name, idempotency_key, trace_id, created_at, deadline_at)"
-         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+         " client_name, idempotency_key, trace_id, created_at, deadline_at, metadata_json)"
+         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
          NULL},
     [JOURNAL_SQL_JOB_STARTED] = {"UPDATE jobs SET status = 'working', starts = starts + 1,"
                                  " started_at = coalesce(started_at, ?2) WHERE id = ?1" JOB_IS_LIVE,

@@ -32,6 +32,7 @@ static void test_a_job_is_committed_and_read(void **state) {
                               .model = "m",
                               .request_json = "{\"input\": \"a\"}",
                               .tools_json = "[]",
+                              .metadata_json = "{\"a\": \"b\"}",
                               .client_uid = 1000,
                               .client_name = "hermesctl",
                               .trace_id = "abc",
@@ -40,8 +41,8 @@ static void test_a_job_is_committed_and_read(void **state) {
                               .deadline_ns = 1732345260500000000};
     journal_add_job(b, &job);
     assert_int_equal(commit(p, b), 0);
-    assert_file(p, "SELECT status || created_at || deadline_at FROM jobs",
-                "queued2024-11-23T07:00:00.123Z2024-11-23T07:01:00.500Z");
+    assert_file(p, "SELECT status || created_at || deadline_at || tools_json || metadata_json FROM jobs",
+                "queued2024-11-23T07:00:00.123Z2024-11-23T07:01:00.500Z[]{\"a\": \"b\"}");
 
     b = journal_batch_create();
     journal_add_job_started(b, "job_1");
