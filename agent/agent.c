@@ -288,15 +288,15 @@ static void next_call(struct agent *a, struct agent_step *step) {
 
 void agent_next(struct agent *a, struct agent_step *step) {
     *step = (struct agent_step){.type = AGENT_STEP_WAIT};
+    if (a->reason == NULL)
+        next_call(a, step);
+    if (step->type == AGENT_STEP_CALL)
+        return;
     if (a->phase == PHASE_GENERATING && a->stop_wanted && !a->stop_given) {
         a->stop_given = true;
         step->type = AGENT_STEP_STOP;
         return;
     }
-    if (a->reason == NULL)
-        next_call(a, step);
-    if (step->type == AGENT_STEP_CALL)
-        return;
     if (a->reason == NULL && a->phase == PHASE_RESULTS && a->calls.n_open == 0)
         render_results(a);
     if (a->reason == NULL && a->phase == PHASE_PROMPT)
