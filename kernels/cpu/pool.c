@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,8 +19,10 @@
 /* A pause is about 40 ns on current CPUs, so a helper spins for some 100 µs, longer than the gap between two
  * jobs of a forward pass and shorter than what a sleeping machine would notice. */
 #define SPINS_BEFORE_SLEEP 2500
-#define SPINS_BEFORE_YIELD 4000
-#define JOB_SLOTS          4
+/* The owner waits for chunks that helpers have begun; one whose helper has lost its CPU may take
+ * milliseconds, and on a busy machine spinning for it would keep that very CPU from it. */
+#define SPINS_BEFORE_WAIT 2500
+#define JOB_SLOTS         4
 
 /* Read by helpers that may be late, so every member is atomic; the ticket's generation says whether what was
  * read holds. */
@@ -38,9 +39,10 @@ struct pool {
     pthread_t *threads;
     struct job jobs[JOB_SLOTS];
     _Alignas(64) _Atomic uint64_t ticket; /* generation << 32 | next chunk */
-    _Alignas(64) _Atomic int done;        /* chunks of the current job that are finished */
+    _Alignas(64) _Atomic uint32_t done;   /* chunks of the current job that are finished; a futex word */
     _Alignas(64) _Atomic uint32_t wakes;  /* futex word: counts wake-ups */
     _Atomic int sleepers;
+    _Atomic bool owner_waits; /* on the futex word `done` */
     _Atomic bool stop;
 };
 
@@ -79,7 +81,10 @@ static bool run_chunks(struct pool *p, int thread) {
             continue;
         fn(arg, chunk, thread);
         ran = true;
-        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
+        /* Ordered with owner_waits both here and in wait_done(): one of the two sees the other. */
+        atomic_fetch_add(&p->done, 1);
+        if (atomic_load(&p->owner_waits))
+            syscall(SYS_futex, &p->done, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
         ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
     }
 }
@@ -171,6 +176,18 @@ static void wake_sleepers(struct pool *p) {
         wake_all(p);
 }
 
+static void wait_done(struct pool *p, uint32_t n_chunks) {
+    for (int spins = 0; spins < SPINS_BEFORE_WAIT; spins++) {
+        if (atomic_load_explicit(&p->done, memory_order_acquire) == n_chunks)
+            return;
+        relax();
+    }
+    atomic_store(&p->owner_waits, true);
+    for (uint32_t done; (done = atomic_load(&p->done)) != n_chunks;)
+        syscall(SYS_futex, &p->done, FUTEX_WAIT_PRIVATE, done, NULL, NULL, 0);
+    atomic_store(&p->owner_waits, false);
+}
+
 void pool_run(struct pool *p, void (*fn)(void *, int, int), void *arg, int n_chunks) {
     if (n_chunks <= 0)
         return;
@@ -189,10 +206,5 @@ void pool_run(struct pool *p, void (*fn)(void *, int, int), void *arg, int n_chu
     atomic_store_explicit(&p->ticket, generation << 32, memory_order_release);
     wake_sleepers(p);
     (void)run_chunks(p, 0);
-    for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < n_chunks; spins++) {
-        if (spins < SPINS_BEFORE_YIELD)
-            relax();
-        else
-            sched_yield();
-    }
+    wait_done(p, (uint32_t)n_chunks);
 }

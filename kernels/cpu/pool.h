@@ -2,9 +2,9 @@
  *
  * One thread (the owner) hands out jobs of n chunks and takes chunks itself. A helper that is late simply
  * finds no chunk left: the owner waits only for chunks that somebody is working on, so a helper the kernel
- * has descheduled between jobs costs nothing. Between jobs helpers spin for a short while, then sleep on a
- * futex. Compute threads flush denormals to zero (subnormal scales cost 2.5 to 3 times the time of a
- * product). */
+ * has descheduled between jobs costs nothing. Both sides spin for a short while, then sleep on a futex, so
+ * that on a busy machine the pool leaves the CPUs to those that work. Compute threads flush denormals to zero
+ * (subnormal scales cost 2.5 to 3 times the time of a product). */
 #ifndef KERNELS_CPU_POOL_H
 #define KERNELS_CPU_POOL_H
 

@@ -4,9 +4,10 @@
 
 /* Inputs of one block of columns should stay in the second-level cache while stored rows stream past. */
 #define COLUMN_BLOCK_BYTES (192 * 1024)
-/* Multiply-adds below which a job stays on the calling thread: some 20 µs, which handing over and waiting for
- * a helper that has just lost its CPU would eat up. */
-#define MIN_SHARED_WORK (1 << 20)
+/* Multiply-adds below which a job stays on the calling thread: some 80 µs. Handing over costs a wake-up and,
+ * on a busy machine, waiting for a helper that has just lost its CPU, which eats up what shorter jobs would
+ * save. */
+#define MIN_SHARED_WORK (4 << 20)
 
 void cpu_run_job(struct cpu_device *d, void (*fn)(void *, int, int), void *arg, int n_chunks, int64_t work) {
     if (work >= MIN_SHARED_WORK) {

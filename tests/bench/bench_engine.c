@@ -1,35 +1,43 @@
 /* Prefill and decode speed of the engine, through its public calls.
  *
- *   bench_engine -m FILE | -r tiny|1b   model file, or random weights of that shape
- *                [-k q8_0|f16|bf16|f32] element type of random weights (q8_0)
+ *   bench_engine -m FILE | -r tiny|small|1b   model file, or random weights of that shape
+ *                [-k q8_0|f16|bf16|f32]       element type of random weights (q8_0)
  *                [-t THREADS] [-p PROMPT] [-n NEW] [-s SESSIONS] [-x RUNS]
+ *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
  *
- * Prints one line of JSON: medians over the runs. Every run has other tokens, so no prefix is found. */
+ * Prints one line of JSON: medians over the runs, memory, and how much of the machine's read bandwidth
+ * decoding reached (weights read per step times steps per second). Every run has other tokens, so no prefix
+ * is found. */
 #include "base/clock.h"
 #include "engine/local.h"
+#include "engine/model.h"
+#include "kernels/dtype.h"
+#include "tests/bench/bandwidth.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define MAX_RUNS 64
 
 struct options {
     const char *file, *random, *type;
-    int threads, prompt, new_tokens, sessions, runs;
+    int threads, prompt, new_tokens, sessions, runs, bandwidth_mib;
 };
 
 static int usage(void) {
-    (void)fprintf(stderr,
-                  "usage: bench_engine -m FILE | -r tiny|1b [-k q8_0|f16|bf16|f32] [-t THREADS] [-p PROMPT] "
-                  "[-n NEW] [-s SESSIONS] [-x RUNS]\n");
+    (void)fprintf(
+        stderr,
+        "usage: bench_engine -m FILE | -r tiny|small|1b [-k q8_0|f16|bf16|f32] [-t THREADS] [-p PROMPT] "
+        "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB]\n");
     return 2;
 }
 
-/* A positive number, or 0 (which no option takes but -t). */
+/* A positive number, or 0 (which no option takes but -t and -b). */
 static int number(const char *text) {
     char *end;
     long n = strtol(text, &end, 10);
@@ -37,9 +45,10 @@ static int number(const char *text) {
 }
 
 static int parse(int argc, char **argv, struct options *o) {
-    *o = (struct options){.type = "q8_0", .prompt = 512, .new_tokens = 128, .sessions = 1, .runs = 5};
+    *o = (struct options){
+        .type = "q8_0", .prompt = 512, .new_tokens = 128, .sessions = 1, .runs = 5, .bandwidth_mib = 512};
     int c;
-    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:")) != -1) {
+    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:b:")) != -1) {
         switch (c) {
         case 'm':
             o->file = optarg;
@@ -65,6 +74,9 @@ static int parse(int argc, char **argv, struct options *o) {
         case 'x':
             o->runs = number(optarg);
             break;
+        case 'b':
+            o->bandwidth_mib = number(optarg);
+            break;
         default:
             return -1;
         }
@@ -83,6 +95,14 @@ static struct random_shape shape_of(const struct options *o) {
                                 .ffn_dim = 704,
                                 .n_vocab = 2048,
                                 .seed = 1};
+    struct random_shape small = {.n_layers = 4,
+                                 .n_heads = 8,
+                                 .n_kv_heads = 2,
+                                 .head_dim = 32,
+                                 .dim = 256,
+                                 .ffn_dim = 640,
+                                 .n_vocab = 2048,
+                                 .seed = 1};
     struct random_shape llama_1b = {.n_layers = 16,
                                     .n_heads = 32,
                                     .n_kv_heads = 8,
@@ -91,7 +111,9 @@ static struct random_shape shape_of(const struct options *o) {
                                     .ffn_dim = 8192,
                                     .n_vocab = 32768,
                                     .seed = 1};
-    struct random_shape shape = strcmp(o->random, "1b") == 0 ? llama_1b : tiny;
+    struct random_shape shape = strcmp(o->random, "1b") == 0      ? llama_1b
+                                : strcmp(o->random, "small") == 0 ? small
+                                                                  : tiny;
     static const char *const names[DTYPE_COUNT] = {"f32", "f16", "bf16", "q8_0"};
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (strcmp(o->type, names[i]) == 0)
@@ -140,26 +162,69 @@ static void run(struct harness *h, const struct options *o, int n_vocab, int sal
     free(ids);
 }
 
+static size_t bytes_of(const struct tensor *t) {
+    return dtype_row_bytes(t->type, t->cols) * (size_t)t->rows;
+}
+
+/* Bytes of weights that one decode step reads: all but the embedding, of which it reads one row (a tied one
+ * is read as the head). */
+static size_t bytes_per_step(const struct model *m) {
+    size_t n = bytes_of(&m->output);
+    for (int l = 0; l < m->n_layers; l++) {
+        const struct model_layer *y = &m->layers[l];
+        const struct tensor *all[] = {&y->wq, &y->wk, &y->wv, &y->wo, &y->w_gate, &y->w_up, &y->w_down};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+            n += bytes_of(all[i]);
+    }
+    return n;
+}
+
+static void print(const struct options *o, const struct engine_info *info, const struct model *m,
+                  double prefill, double decode) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    double mib = 1024.0 * 1024.0, step = (double)bytes_per_step(m);
+    printf(
+        "{\"model\": \"%s\", \"format\": \"%s\", \"device\": \"%s\", \"prompt\": %d, \"new\": %d, "
+        "\"sessions\": %d, "
+        "\"prefill_tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, \"weights_read_per_step_mib\": %.1f, "
+        "\"kv_bytes_per_token\": %zu, \"peak_memory_mib\": %.1f",
+        o->file != NULL ? o->file : o->random, info->format, info->device, o->prompt, o->new_tokens,
+        o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, (double)usage.ru_maxrss / 1024);
+    if (o->bandwidth_mib > 0) {
+        int threads = o->threads > 0 ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+        double read = bandwidth_read(threads, (size_t)o->bandwidth_mib << 20, 5);
+        double reached = step * decode / o->sessions;
+        printf(
+            ", \"read_bandwidth_gb_per_s\": %.1f, \"decode_gb_per_s\": %.2f, \"percent_of_bandwidth\": %.0f",
+            read * 1e-9, reached * 1e-9, read > 0 ? 100 * reached / read : 0);
+    }
+    printf("}\n");
+}
+
 int main(int argc, char **argv) {
     struct options o;
     if (parse(argc, argv, &o) < 0)
         return usage();
     struct harness h;
     harness_init(&h);
-    struct engine_config config = {.model_path = o.file,
-                                   .n_threads = o.threads,
+    struct engine_config config = {.n_threads = o.threads,
                                    .max_context = o.prompt + o.new_tokens + 8,
                                    .wake = harness_wake,
                                    .wake_arg = &h};
     struct random_engine weights;
+    struct model *m = &weights.model;
     char err[300] = "";
-    int rc;
+    int rc = 0;
     if (o.random != NULL) {
         struct random_shape shape = shape_of(&o);
         random_engine_init(&weights, &shape, 131072);
-        rc = local_open_model(&config, &weights.model, false, &h.engine, err, sizeof err);
     } else {
-        rc = engine_open(&config, &h.engine, err, sizeof err);
+        rc = model_open_weights(o.file, &m, err, sizeof err);
+    }
+    if (rc == 0) {
+        m->n_eog_ids = 0; /* every run is to its full length */
+        rc = local_open_model(&config, m, false, &h.engine, err, sizeof err);
     }
     if (rc < 0) {
         (void)fprintf(stderr, "bench_engine: %s\n", err);
@@ -170,13 +235,11 @@ int main(int argc, char **argv) {
     double prefill[MAX_RUNS], decode[MAX_RUNS];
     for (int i = 0; i < o.runs; i++)
         run(&h, &o, info.n_vocab, i, &prefill[i], &decode[i]);
-    printf("{\"model\": \"%s\", \"format\": \"%s\", \"device\": \"%s\", \"prompt\": %d, \"new\": %d, "
-           "\"sessions\": %d, "
-           "\"prefill_tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f}\n",
-           o.file != NULL ? o.file : o.random, info.format, info.device, o.prompt, o.new_tokens, o.sessions,
-           median(prefill, o.runs), median(decode, o.runs));
+    print(&o, &info, m, median(prefill, o.runs), median(decode, o.runs));
     harness_finish(&h);
     if (o.random != NULL)
         random_engine_finish(&weights);
+    else
+        model_close(m);
     return 0;
 }
