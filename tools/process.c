@@ -29,6 +29,7 @@ int process_create(const char *worker_path, const char *plugin_path, size_t max_
         free(p);
         return rc;
     }
+    p->pid = p->spawn.pid;
     *out = p;
     return 0;
 }
@@ -93,6 +94,8 @@ void process_on_link(struct process *p) {
     int more = 1;
     for (int i = 0; i < READS_AT_ONCE && more > 0 && p->broke == NULL; i++)
         more = read_some(p);
+    if (p->in.len == 0)
+        buf_finish(&p->in); /* workers that wait cost no buffer */
     if (more < 0) {
         /* Its end of the socket is closed: it ends, or has lost the way to answer. An exit that is under way
          * keeps its code. */

@@ -25,6 +25,7 @@ struct process_owner {
 
 struct process {
     struct spawn spawn;
+    pid_t pid;            /* stays when it was reaped */
     struct spawn_end end; /* valid from ended() on */
     struct process_owner owner;
     const struct tools_loop *loop; /* borrowed; NULL: not attached */

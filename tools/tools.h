@@ -36,7 +36,9 @@ struct tools_config {
     const char *state_dir;           /* folder for what plugins keep (memory); NULL = none */
     const char *documents;           /* folder that retrieve indexes; NULL = none */
     bool allow_private_addresses;    /* http_fetch may reach loopback and private networks */
-    /* Further settings for one plugin: "name\0json\0"… pairs are built by the daemon; NULL = none. */
+    /* Further settings for one plugin: the text of a JSON object, whose members are added to the ones above
+     * and win over them; borrowed until the call returned. NULL, or a NULL result = none. Called once per
+     * plugin, from tools_open(). */
     const char *(*plugin_config)(void *arg, const char *plugin_name);
     void *plugin_config_arg;
     uint32_t default_timeout_ms;   /* 0 = 30,000 */
@@ -47,13 +49,22 @@ struct tools_config {
     /* One line for the log about a plugin or worker; level as in base/log.h. */
     void (*report)(void *arg, int level, const char *text);
     void *report_arg;
+    size_t max_queue;          /* waiting calls per tool; 0 = 64 */
+    uint32_t start_timeout_ms; /* from the start of a worker until its plugin is ready; 0 = 5,000 */
+    uint32_t quarantine_ms; /* rest after five crashes within a minute, doubled each time up to ten minutes; 0
+                               = 30,000 */
 };
 
-/* Lists every plugin in a throw-away worker. A plugin that is refused (wrong ABI, missing symbol, duplicate
+/* All zero but `spares`, which is 1. */
+struct tools_config tools_config_default(void);
+
+/* Lists every plugin in a worker, which stays as its first spare. The config and its strings are copied; loop
+ * and callbacks must last until tools_close(). A plugin that is refused (wrong ABI, missing symbol, duplicate
  * or bad tool name, schema that is not supported, crash in init, file writable by others) is reported by name
  * and left out; the others go on. Fails only when nothing can work at all (no worker executable). */
 HX_MUST_CHECK int tools_open(const struct tools_config *config, struct tools **out, char *err, size_t errlen);
-/* Cancels what runs (their done callbacks fire with CANCELLED), kills and reaps all workers. */
+/* Cancels what runs (their done callbacks fire with CANCELLED), kills and reaps all workers. Not from inside
+ * a callback of tools/. */
 void tools_close(struct tools *t);
 
 /* ---- what there is ---- */
@@ -120,7 +131,8 @@ struct tool_request {
     void *arg;
 };
 /* Hands the call to a warm worker (or starts one, or queues it behind max_concurrency). -ENOENT for an
- * unknown tool, -EINVAL for bad arguments, -EAGAIN when the queue of the tool is full. On success *out stays
+ * unknown tool, -EINVAL for bad arguments, -EAGAIN when the queue of the tool is full, -ESHUTDOWN from inside
+ * tools_close(), -ENOMEM. On success *out stays
  * valid until `done` returned. */
 HX_MUST_CHECK int tools_call(struct tools *t, const struct tool_request *request, struct tool_call **out,
                              char *err, size_t errlen);
