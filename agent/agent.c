@@ -63,7 +63,7 @@ void agent_destroy(struct agent *a) {
     turn_finish(&a->turn);
     calls_finish(&a->calls);
     limits_finish(&a->limits);
-    events_finish(&a->events);
+    agent_events_finish(&a->events);
     free(a);
 }
 
@@ -113,7 +113,7 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     render_init(&a->render, config->profile, PROMPT_BYTES_MAX);
     calls_init(&a->calls, config->profile, config->limits.max_result_bytes);
     limits_init(&a->limits, &config->limits);
-    events_init(&a->events);
+    agent_events_init(&a->events);
     a->system = strdup(config->system != NULL ? config->system : "");
     int rc = copy_tools(a, config, err, errlen);
     if (rc == 0 && a->system == NULL)
@@ -200,8 +200,10 @@ static int count_call(struct agent *a, const struct turn_call *call, const struc
     int rc = 0;
     if (reason == NULL && (tool == NULL || !tool->poller)) {
         const char *said = call->arguments != NULL ? call->arguments : call->raw;
-        uint64_t signature = toolcall_signature(call->name, said, strlen(said));
-        reason = limits_same_call(&a->limits, call->name, signature, &rc, a->why, sizeof a->why);
+        uint64_t signature;
+        rc = toolcall_signature(call->name, said, strlen(said), &signature);
+        if (rc == 0)
+            reason = limits_same_call(&a->limits, call->name, signature, &rc, a->why, sizeof a->why);
     }
     if (reason != NULL)
         fail(a, reason, a->why);
@@ -235,7 +237,7 @@ static int on_call(void *arg, const struct turn_call *call) {
                                 .raw = call->raw,
                                 .error = error,
                                 .n_tokens = call->n_tokens};
-    rc = rc ? rc : events_push(&a->events, &event);
+    rc = rc ? rc : agent_events_push(&a->events, &event);
     return rc ? rc : calls_add(&a->calls, number, call->name, call->arguments, error);
 }
 
@@ -316,7 +318,7 @@ void agent_next(struct agent *a, struct agent_step *step) {
 int agent_feed_text(struct agent *a, const char *text, size_t len, int n_tokens) {
     if (a->phase != PHASE_GENERATING || n_tokens < 0)
         return -EINVAL;
-    events_release(&a->events);
+    agent_events_release(&a->events);
     a->turn_tokens = n_tokens > LIMITS_TURN_TOKENS_MAX - a->turn_tokens ? LIMITS_TURN_TOKENS_MAX + 1
                                                                         : a->turn_tokens + n_tokens;
     if (a->reason != NULL)
@@ -346,7 +348,7 @@ static const char *end_reason(struct agent *a, enum agent_finish finish) {
 int agent_feed_end(struct agent *a, enum agent_finish finish) {
     if (a->phase != PHASE_GENERATING)
         return -EINVAL;
-    events_release(&a->events);
+    agent_events_release(&a->events);
     const char *reason = a->reason == NULL ? end_reason(a, finish) : NULL;
     if (reason != NULL)
         fail(a, reason, a->why);
@@ -359,7 +361,7 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
 }
 
 int agent_feed_result(struct agent *a, int call, enum agent_result status, const char *text, size_t len) {
-    events_release(&a->events);
+    agent_events_release(&a->events);
     int rc = calls_answer(&a->calls, call, status, text, len);
     return rc == -EINVAL ? rc : fail_for(a, rc);
 }
@@ -369,7 +371,7 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
         return -EINVAL;
     if (a->phase != PHASE_DONE)
         return -EBUSY;
-    events_release(&a->events);
+    agent_events_release(&a->events);
     render_clear(&a->render);
     render_user(&a->render, text, len);
     limits_reset(&a->limits);
@@ -378,5 +380,5 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
 }
 
 bool agent_take_event(struct agent *a, struct agent_event *event) {
-    return events_take(&a->events, event);
+    return agent_events_take(&a->events, event);
 }

@@ -12,7 +12,7 @@ struct events_node {
     struct buf text;
 };
 
-void events_init(struct events *q) {
+void agent_events_init(struct events *q) {
     *q = (struct events){0};
 }
 
@@ -27,13 +27,13 @@ static void node_destroy(struct events_node *n) {
     free(n);
 }
 
-void events_release(struct events *q) {
+void agent_events_release(struct events *q) {
     node_destroy(q->taken);
     q->taken = NULL;
 }
 
-void events_finish(struct events *q) {
-    events_release(q);
+void agent_events_finish(struct events *q) {
+    agent_events_release(q);
     while (q->first != NULL) {
         struct events_node *n = q->first;
         q->first = n->next;
@@ -74,7 +74,7 @@ static bool is_piece_of(const struct agent_event *e, const struct agent_event *b
            e->type == before->type && e->turn == before->turn && e->position == before->position;
 }
 
-int events_push(struct events *q, const struct agent_event *event) {
+int agent_events_push(struct events *q, const struct agent_event *event) {
     size_t size = size_of(event);
     if (size > EVENTS_BYTES_MAX - q->bytes)
         return -ENOBUFS;
@@ -98,8 +98,8 @@ int events_push(struct events *q, const struct agent_event *event) {
     return 0;
 }
 
-bool events_take(struct events *q, struct agent_event *event) {
-    events_release(q);
+bool agent_events_take(struct events *q, struct agent_event *event) {
+    agent_events_release(q);
     struct events_node *n = q->first;
     if (n == NULL)
         return false;

@@ -14,13 +14,13 @@ struct events {
     size_t bytes;              /* of all that wait */
 };
 
-void events_init(struct events *q);
-void events_finish(struct events *q);
+void agent_events_init(struct events *q);
+void agent_events_finish(struct events *q);
 /* Copies the event with its texts (`len` bytes of `text`; the others are strings; `section` is static and is
  * not copied). -ENOBUFS when EVENTS_BYTES_MAX wait already, -ENOMEM. */
-HX_MUST_CHECK int events_push(struct events *q, const struct agent_event *event);
-/* The oldest one; false when there is none. Its texts live until the next call, or events_release(). */
-bool events_take(struct events *q, struct agent_event *event);
-void events_release(struct events *q);
+HX_MUST_CHECK int agent_events_push(struct events *q, const struct agent_event *event);
+/* The oldest one; false when there is none. Its texts live until the next call, or agent_events_release(). */
+bool agent_events_take(struct events *q, struct agent_event *event);
+void agent_events_release(struct events *q);
 
 #endif

@@ -30,7 +30,7 @@ static int push(struct turn *t, enum agent_event_type type, const char *section,
                             .truncated = truncated,
                             .call = -1,
                             .n_tokens = n_tokens};
-    return events_push(t->events, &e);
+    return agent_events_push(t->events, &e);
 }
 
 static void open_part(struct turn *t) {
@@ -96,7 +96,7 @@ static int rehearsal(struct turn *t, const struct scanner_event *e, const struct
                                 .arguments = call->arguments,
                                 .raw = raw};
     int rc = t->rehearsed.len == 0 ? buf_append(&t->rehearsed, e->text, e->len) : 0;
-    return rc ? rc : events_push(t->events, &event);
+    return rc ? rc : agent_events_push(t->events, &event);
 }
 
 static int hand_over(struct turn *t, const struct toolcall *call, const char *raw, const char *error,
