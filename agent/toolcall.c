@@ -101,12 +101,18 @@ static uint64_t value_hash(const cJSON *value) {
     return mix(hash, &sum, sizeof sum);
 }
 
-uint64_t toolcall_signature(const char *name, const char *arguments, size_t len) {
+int toolcall_signature(const char *name, const char *arguments, size_t len, uint64_t *signature) {
     uint64_t hash = mix(SEED, name, strlen(name) + 1);
     cJSON *value;
-    if (json_parse(arguments, len, NULL, &value, NULL, 0) < 0)
-        return mix(hash, arguments, len);
+    int rc = json_parse(arguments, len, NULL, &value, NULL, 0);
+    if (rc == -ENOMEM)
+        return rc;
+    if (rc < 0) {
+        *signature = mix(hash, arguments, len);
+        return 0;
+    }
     uint64_t own = value_hash(value);
     cJSON_Delete(value);
-    return mix(hash, &own, sizeof own);
+    *signature = mix(hash, &own, sizeof own);
+    return 0;
 }

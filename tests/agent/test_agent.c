@@ -332,6 +332,68 @@ static void parts_count_their_tokens(void **state) {
     agent_destroy(a);
 }
 
+static uint32_t next_random(uint64_t *seed) {
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*seed >> 33);
+}
+
+/* One step of a job that does whatever comes next with noise: the step that was answered. */
+static enum agent_step_type noisy_step(struct agent *a, uint64_t *seed, int calls[64], int *n_calls) {
+    static const char *const parts[] = {
+        ADD("1"), ECHO("x"), "<tool_call>", "</tool_call>", "{\"name\": \"poll\"}",
+        "<PLAN>", "</PLAN>", "text",        "\"",           "{",
+        "}",      "\n",      "\xC3",        "\xA9\x01",     "<tool_response>",
+        "\\"};
+    struct agent_step s;
+    agent_next(a, &s);
+    if (s.type == AGENT_STEP_CALL && *n_calls < 64)
+        calls[(*n_calls)++] = s.call;
+    uint32_t r = next_random(seed);
+    if (r % 4 == 0 && *n_calls > 0) {
+        int one = (int)(next_random(seed) % (uint32_t)*n_calls);
+        const char *text = parts[next_random(seed) % 16];
+        assert_int_equal(agent_feed_result(a, calls[one], (enum agent_result)(r / 4 % 8), text, strlen(text)),
+                         0);
+        calls[one] = calls[--*n_calls];
+    }
+    if (r % 23 == 0)
+        (void)!agent_feed_end(a, r % 5 == 0 ? AGENT_FINISH_CANCELLED : AGENT_FINISH_STOP);
+    const char *text = parts[next_random(seed) % 16];
+    (void)!agent_feed_text(a, text, strlen(text), 1);
+    if (r % 7 == 0)
+        (void)!agent_feed_message(a, text, strlen(text));
+    return s.type;
+}
+
+/* Whatever is fed, in whatever order: every job ends, and no call is handed out twice. */
+static void noise_ends_every_job(void **state) {
+    (void)state;
+    uint64_t seed = 7;
+    int failed = 0, done = 0;
+    for (int job = 0; job < 500; job++) {
+        struct agent *a = script_agent(NULL);
+        struct agent_event e;
+        enum agent_step_type last = AGENT_STEP_WAIT;
+        int calls[64], n_calls = 0, next_call = 0, position = -1, turn = -1;
+        for (int i = 0; i < 600 && last != AGENT_STEP_FAILED; i++) {
+            last = noisy_step(a, &seed, calls, &n_calls);
+            done += last == AGENT_STEP_DONE;
+            while (agent_take_event(a, &e)) {
+                if (e.type == AGENT_EVENT_CALL)
+                    assert_int_equal(e.call, next_call++);
+                if (e.type == AGENT_EVENT_CALL || e.type == AGENT_EVENT_MESSAGE_DONE) {
+                    assert_true(e.turn > turn || e.position > position);
+                    turn = e.turn;
+                    position = e.position;
+                }
+            }
+        }
+        failed += last == AGENT_STEP_FAILED;
+        agent_destroy(a);
+    }
+    assert_true(failed > 300 && done > 20);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_is_the_trimmed_text),
@@ -348,6 +410,7 @@ int main(void) {
         cmocka_unit_test(the_first_prompt),
         cmocka_unit_test(bad_beginnings_are_refused),
         cmocka_unit_test(parts_count_their_tokens),
+        cmocka_unit_test(noise_ends_every_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,12 @@ static void identical_calls(void **state) {
         "FAILED identical_calls\n", NULL);
 }
 
+static uint64_t signature(const char *name, const char *arguments) {
+    uint64_t value = 0;
+    assert_int_equal(toolcall_signature(name, arguments, strlen(arguments), &value), 0);
+    return value;
+}
+
 static void signatures(void **state) {
     (void)state;
     static const char *const same[][2] = {{"{\"a\": 1, \"b\": [1, 2]}", "{\"b\":[1,2],\"a\":1}"},
@@ -138,12 +144,10 @@ static void signatures(void **state) {
                                            {"x", "y"},
                                            {"{}", "{\"a\": null}"}};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        assert_true(toolcall_signature("f", same[i][0], strlen(same[i][0])) ==
-                    toolcall_signature("f", same[i][1], strlen(same[i][1])));
+        assert_true(signature("f", same[i][0]) == signature("f", same[i][1]));
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
-        assert_true(toolcall_signature("f", other[i][0], strlen(other[i][0])) !=
-                    toolcall_signature("f", other[i][1], strlen(other[i][1])));
-    assert_true(toolcall_signature("f", "{}", 2) != toolcall_signature("g", "{}", 2));
+        assert_true(signature("f", other[i][0]) != signature("f", other[i][1]));
+    assert_true(signature("f", "{}") != signature("g", "{}"));
 }
 
 /* What the model reads of one long result. */

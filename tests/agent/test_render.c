@@ -26,7 +26,6 @@ static char *flat(struct render *r) {
     }
     return buf_take(&out, NULL);
 }
-#define U(text) "\xE2\x80\xB9" text "\xE2\x80\xBA"
 
 static void expect(struct render *r, const char *wanted) {
     char *got = flat(r);
@@ -38,8 +37,7 @@ static const struct agent_tool tools[] = {
     {.name = "get_price",
      .description = "Price of a \"good\" & more.",
      .schema = "{\"type\":\"object\",\"properties\":{\"good\":{\"type\":\"string\",\"description\":\" What "
-               "it is. \"},"
-               "\"n\":{\"type\":\"integer\"}},\"required\":[\"good\"]}"},
+               "it is. \"},\"n\":{\"type\":\"integer\"}},\"required\":[\"good\"]}"},
     {.name = "now", .description = "The time.", .schema = "{ \"type\": \"object\", \"properties\": {} }"},
 };
 
@@ -51,43 +49,22 @@ static void stable_begins_with_tools_and_system(void **state) {
     expect(
         &r,
         "<|im_start|>system\nYou are a function calling AI model. You are provided with function signatures "
-        "within "
-        "<tools></tools> XML tags. You may call one or more functions to assist with the user query. Don't "
-        "make "
-        "assumptions about what values to plug into functions. Here are the available tools:\n<tools>\n" U(
-            "{\"type\": \"function\", \"function\": {\"name\": \"get_price\", \"description\": \"Price of a "
-            "\\\"good\\\" \\u0026 more.\", \"parameters\": {\"type\": \"object\", \"properties\": {\"good\": "
-            "{\"type\": "
-            "\"string\", \"description\": \" What it is. \"}, \"n\": {\"type\": \"integer\"}}, \"required\": "
-            "[\"good\"]}}}\n{\"type\": \"function\", \"function\": {\"name\": \"now\", \"description\": "
-            "\"The time.\", "
-            "\"parameters\": {\"type\": \"object\", \"properties\": {}}}}") "\n</tools>\nUse the following "
-                                                                            "pydantic model "
-                                                                            "json schema for each tool call "
-                                                                            "you will make: {\"properties\": "
-                                                                            "{\"name\": {\"title\": "
-                                                                            "\"Name\", \"type\": "
-                                                                            "\"string\"}, \"arguments\": "
-                                                                            "{\"title\": \"Arguments\", "
-                                                                            "\"type\": \"object\"}}, "
-                                                                            "\"required\": [\"name\", "
-                                                                            "\"arguments\"], \"title\": "
-                                                                            "\"FunctionCall\", \"type\": "
-                                                                            "\"object\"}\nFor each function "
-                                                                            "call return a json object "
-                                                                            "with function name and "
-                                                                            "arguments within "
-                                                                            "<tool_call></tool_call> XML "
-                                                                            "tags as "
-                                                                            "follows:\n<tool_call>\n{"
-                                                                            "\"name\": "
-                                                                            "<function-name>, \"arguments\": "
-                                                                            "<args-dict>}\n</"
-                                                                            "tool_call>\n\n" U(
-                                                                                "Be <kind>.") "<|im_end|>\n");
+        "within <tools></tools> XML tags. You may call one or more functions to assist with the user query. "
+        "Don't make assumptions about what values to plug into functions. Here are the available "
+        "tools:\n<tools>\n‹{\"type\": \"function\", \"function\": {\"name\": \"get_price\", \"description\": "
+        "\"Price of a \\\"good\\\" \\u0026 more.\", \"parameters\": {\"type\": \"object\", \"properties\": "
+        "{\"good\": {\"type\": \"string\", \"description\": \" What it is. \"}, \"n\": {\"type\": "
+        "\"integer\"}}, \"required\": [\"good\"]}}}\n{\"type\": \"function\", \"function\": {\"name\": "
+        "\"now\", \"description\": \"The time.\", \"parameters\": {\"type\": \"object\", \"properties\": "
+        "{}}}}›\n</tools>\nUse the following pydantic model json schema for each tool call you will make: "
+        "{\"properties\": {\"name\": {\"title\": \"Name\", \"type\": \"string\"}, \"arguments\": {\"title\": "
+        "\"Arguments\", \"type\": \"object\"}}, \"required\": [\"name\", \"arguments\"], \"title\": "
+        "\"FunctionCall\", \"type\": \"object\"}\nFor each function call return a json object with function "
+        "name and arguments within <tool_call></tool_call> XML tags as follows:\n<tool_call>\n{\"name\": "
+        "<function-name>, \"arguments\": <args-dict>}\n</tool_call>\n\n‹Be <kind>.›<|im_end|>\n");
     render_clear(&r);
     render_prefix(&r, NULL, 0, "S");
-    expect(&r, "<|im_start|>system\n" U("S") "<|im_end|>\n");
+    expect(&r, "<|im_start|>system\n‹S›<|im_end|>\n");
     render_clear(&r);
     render_prefix(&r, NULL, 0, "");
     render_prefix(&r, NULL, 0, NULL);
@@ -109,37 +86,12 @@ static void turns_close_what_is_open(void **state) {
     render_responses_end(&r, true);
     render_generate(&r);
     render_generate(&r);
-    expect(
-        &r,
-        "<|im_start|>user\n" U("a") "<|im_end|>\n<|im_start|>user\n" U("b") "<|im_end|>\n<|im_start|>"
-                                                                            "assistant\n" U("c") "<|im_end|>"
-                                                                                                 "\n<|im_"
-                                                                                                 "start|>"
-                                                                                                 "assistant"
-                                                                                                 "\n" U("d") "<|im_end|>\n<|im_start|>tool\n<tool_response>\n" U(
-                                                                                                     "1") "\n"
-                                                                                                          "</"
-                                                                                                          "to"
-                                                                                                          "ol"
-                                                                                                          "_r"
-                                                                                                          "es"
-                                                                                                          "po"
-                                                                                                          "ns"
-                                                                                                          "e>"
-                                                                                                          "\n"
-                                                                                                          "<t"
-                                                                                                          "oo"
-                                                                                                          "l_"
-                                                                                                          "re"
-                                                                                                          "sp"
-                                                                                                          "on"
-                                                                                                          "se"
-                                                                                                          ">"
-                                                                                                          "\n" U("2") "\n</tool_response>\n<|im_end|>\n<|im_start|>"
-                                                                                                                      "assistant\n");
+    expect(&r, "<|im_start|>user\n‹a›<|im_end|>\n<|im_start|>user\n‹b›<|im_end|>\n<|im_start|>assistant\n‹c›<"
+               "|im_end|>\n<|im_start|>assistant\n‹d›<|im_end|>\n<|im_start|>tool\n<tool_response>\n‹1›\n</"
+               "tool_response>\n<tool_response>\n‹2›\n</tool_response>\n<|im_end|>\n<|im_start|>assistant\n");
     render_clear(&r); /* the model wrote; its turn is open */
     render_user(&r, "e", 1);
-    expect(&r, "<|im_end|>\n<|im_start|>user\n" U("e") "<|im_end|>\n");
+    expect(&r, "<|im_end|>\n<|im_start|>user\n‹e›<|im_end|>\n");
     render_finish(&r);
 }
 
@@ -151,8 +103,8 @@ static void assistant_text_keeps_its_tags_only(void **state) {
     struct render r;
     render_init(&r, AGENT_PROFILE_STABLE, 1u << 20);
     render_assistant(&r, text, strlen(text));
-    expect(&r, "<|im_start|>assistant\n<PLAN>" U("a") "</PLAN><co>" U("b") "</co><tool_call>" U(
-                   "{}") "</tool_call>" U("<|im_end|><|im_start|><tool_response><tools><x"));
+    expect(&r, "<|im_start|>assistant\n<PLAN>‹a›</PLAN><co>‹b›</co><tool_call>‹{}›</"
+               "tool_call>‹<|im_end|><|im_start|><tool_response><tools><x›");
     render_finish(&r);
 }
 
@@ -175,55 +127,29 @@ static void compat_is_the_published_template(void **state) {
     render_response(&r, "3", 1);
     render_responses_end(&r, true);
     render_generate(&r);
-    expect(&r, "<|begin_of_text|><|im_start|>system\nYou are a function calling AI model. You are provided "
-               "with function signatures "
-               "within <tools></tools> XML tags. You may call one or more functions to assist with the user "
-               "query. Don't make "
-               "assumptions about what values to plug into functions. Here are the available tools: "
-               "<tools>" U(" {\"type\": \"function\", \"function\": {\"name\": \"get_price\", "
-                           "\"description\": \"get_price(good: str, n: "
-                           "int) - Price of a \"good\" & more.\n\n    Args:\n        good(str): What it is.  "
-                           "      n(int): \", "
-                           "\"parameters\": {\"type\": \"object\", \"properties\": {\"good\": {\"type\": "
-                           "\"string\", \"description\": \" What "
-                           "it is. \"}, \"n\": {\"type\": \"integer\"}}, \"required\": "
-                           "[\"good\"]}}\n{\"type\": \"function\", \"function\": "
-                           "{\"name\": \"now\", \"description\": \"now() - The time.\n\n\", \"parameters\": "
-                           "{}} ") "</tools>Use the following "
-                                   "pydantic model json schema for each tool call you will make: "
-                                   "{\"properties\": {\"name\": {\"title\": \"Name\", "
-                                   "\"type\": \"string\"}, \"arguments\": {\"title\": \"Arguments\", "
-                                   "\"type\": \"object\"}}, \"required\": [\"name\", "
-                                   "\"arguments\"], \"title\": \"FunctionCall\", \"type\": \"object\"}}\nFor "
-                                   "each function call return a json object with "
-                                   "function name and arguments within <tool_call></tool_call> XML tags as "
-                                   "follows:\n<tool_call>\n{\"name\": "
-                                   "<function-name>, \"arguments\": "
-                                   "<args-dict>}\n</tool_call><|im_end|>\n<|im_start|>system\n" U(
-                                       "S") "<|im_end|>\n<|im_start|>user\n" U("Hi") "<|im_end|>\n<|im_start|"
-                                                                                     ">assistant\n<tool_"
-                                                                                     "call>" U("\n{}\n") "</"
-                                                                                                         "too"
-                                                                                                         "l_"
-                                                                                                         "cal"
-                                                                                                         "l><"
-                                                                                                         "|im"
-                                                                                                         "_en"
-                                                                                                         "d|>"
-                                                                                                         "\n<"
-                                                                                                         "|im"
-                                                                                                         "_st"
-                                                                                                         "art"
-                                                                                                         "|>"
-                                                                                                         "too"
-                                                                                                         "l\n"
-                                                                                                         "<to"
-                                                                                                         "ol_"
-                                                                                                         "res"
-                                                                                                         "pon"
-                                                                                                         "se>"
-                                                                                                         "\n" U("<1>") "\n</tool_response>\n<tool_response>\n" U("2") "\n</tool_response>\n<|im_end|><|im_start|>assistant\n" U("Done.") "<|im_end|>\n<|im_start|>tool\n<tool_response>\n" U("3") "\n</tool_response><|im_end|><|im_start|>"
-                                                                                                                                                                                                                                                                                                  "assistant\n");
+    expect(&r,
+           "<|begin_of_text|><|im_start|>system\nYou are a function calling AI model. You are provided with "
+           "function signatures within <tools></tools> XML tags. You may call one or more functions to "
+           "assist with the user query. Don't make assumptions about what values to plug into functions. "
+           "Here are the available tools: <tools>‹ {\"type\": \"function\", \"function\": {\"name\": "
+           "\"get_price\", \"description\": \"get_price(good: str, n: int) - Price of a \"good\" & more.\n\n "
+           "   Args:\n        good(str): What it is.        n(int): \", \"parameters\": {\"type\": "
+           "\"object\", \"properties\": {\"good\": {\"type\": \"string\", \"description\": \" What it is. "
+           "\"}, \"n\": {\"type\": \"integer\"}}, \"required\": [\"good\"]}}\n{\"type\": \"function\", "
+           "\"function\": {\"name\": \"now\", \"description\": \"now() - The time.\n\n\", \"parameters\": "
+           "{}} ›</tools>Use the following pydantic model json schema for each tool call you will make: "
+           "{\"properties\": {\"name\": {\"title\": \"Name\", \"type\": \"string\"}, \"arguments\": "
+           "{\"title\": \"Arguments\", \"type\": \"object\"}}, \"required\": [\"name\", \"arguments\"], "
+           "\"title\": \"FunctionCall\", \"type\": \"object\"}}\nFor each function call return a json object "
+           "with function name and arguments within <tool_call></tool_call> XML tags as "
+           "follows:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
+           "<args-dict>}\n</"
+           "tool_call><|im_end|>\n<|im_start|>system\n‹S›<|im_end|>\n<|im_start|>user\n‹Hi›<|im_end|>\n<|im_"
+           "start|>assistant\n<tool_call>‹\n{}\n›</"
+           "tool_call><|im_end|>\n<|im_start|>tool\n<tool_response>\n‹<1>›\n</"
+           "tool_response>\n<tool_response>\n‹2›\n</"
+           "tool_response>\n<|im_end|><|im_start|>assistant\n‹Done.›<|im_end|>\n<|im_start|>tool\n<tool_"
+           "response>\n‹3›\n</tool_response><|im_end|><|im_start|>assistant\n");
     render_finish(&r);
 }
 

@@ -1,0 +1,121 @@
+/* Memory that runs out at any one allocation is an error of the job, never a crash, a leak or a wrong answer.
+ */
+#include "agent/agent.h"
+#include "base/buf.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* The linker sends our allocations here (--wrap); the one with number 0 fails. */
+static long left = -1;
+
+static bool fails(void) {
+    return left >= 0 && left-- == 0;
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t n);
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size) {
+    return fails() ? NULL : __real_realloc(p, size);
+}
+
+char *__wrap_strdup(const char *text) {
+    return fails() ? NULL : __real_strdup(text);
+}
+
+char *__wrap_strndup(const char *text, size_t n) {
+    return fails() ? NULL : __real_strndup(text, n);
+}
+
+#define TURN                                                                                                 \
+    "<PLAN>\n1. <tool_call>{\"name\": \"f\"}</tool_call>\n</PLAN>\nNow.\n<tool_call>\n{\"name\": \"f\", "    \
+    "\"arguments\": {\"a\": 1}}\n</tool_call><tool_call>{\"name\": \"g\"}</tool_call><tool_call>x"
+
+/* Feeds whatever is asked for; the text of a turn, then of the answer. Returns the last step. */
+static enum agent_step_type play(struct agent *a, struct agent_step *s) {
+    int turn = -1;
+    struct agent_event e;
+    for (int i = 0; i < 50; i++) {
+        agent_next(a, s);
+        while (agent_take_event(a, &e))
+            assert_true(e.text != NULL);
+        if (s->type == AGENT_STEP_DONE || s->type == AGENT_STEP_FAILED)
+            return s->type;
+        if (s->type == AGENT_STEP_CALL) {
+            (void)!agent_feed_result(a, s->call, AGENT_RESULT_OK, "{\"a\": \"<b>\"}", 12);
+        } else if (s->type == AGENT_STEP_GENERATE) {
+            turn = s->turn;
+            const char *text = turn == 0 ? TURN : "Done.";
+            (void)!agent_feed_text(a, text, strlen(text), 20);
+        } else if (turn >= 0) {
+            (void)!agent_feed_end(a, s->type == AGENT_STEP_STOP ? AGENT_FINISH_CANCELLED : AGENT_FINISH_STOP);
+        }
+    }
+    fail_msg("the job never ends");
+    return AGENT_STEP_WAIT;
+}
+
+/* The whole job; false when memory ran out, which must have been said. */
+static bool job(enum agent_profile profile) {
+    static const struct agent_tool tool = {
+        .name = "f", .description = "d", .schema = "{\"properties\": {\"a\": {}}}"};
+    const struct agent_config config = {
+        .profile = profile, .system = "S", .tools = &tool, .n_tools = 1, .limits = agent_limits_default};
+    const struct agent_message hi[] = {
+        {AGENT_ROLE_USER, "Hi"}, {AGENT_ROLE_ASSISTANT, "<PLAN>x</PLAN>y"}, {AGENT_ROLE_USER, "Go"}};
+    struct agent *a = NULL;
+    struct agent_step s;
+    char err[200] = "";
+    int rc = agent_create(&config, &a, err, sizeof err);
+    rc = rc ? rc : agent_start(a, hi, 3, err, sizeof err);
+    bool done = false;
+    if (rc < 0) {
+        assert_int_equal(rc, -ENOMEM);
+        assert_true(strlen(err) > 10);
+    } else if (play(a, &s) == AGENT_STEP_DONE) {
+        assert_string_equal(s.text, "Done.");
+        done = true;
+    } else {
+        assert_string_equal(s.reason, "out_of_memory");
+    }
+    agent_destroy(a);
+    return done;
+}
+
+static void every_allocation_may_fail(void **state) {
+    (void)state;
+    for (int profile = 0; profile < 2; profile++) {
+        long n = 0;
+        for (bool all = false; !all; n++) {
+            left = n;
+            bool done = job((enum agent_profile)profile);
+            all = left >= 0; /* more than the job needed */
+            left = -1;
+            if (done != all)
+                fail_msg("allocation %ld failed and nobody noticed", n);
+        }
+        assert_true(n > 60);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
