@@ -1,0 +1,24 @@
+/* The daemon as a whole: opens its parts in order, runs the loop, closes them in order. Main thread, which
+ * becomes the loop thread. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include "daemon/config.h"
+
+/* Exit codes. */
+enum daemon_exit {
+    DAEMON_EXIT_OK = 0,
+    DAEMON_EXIT_FAILED = 1,
+    DAEMON_EXIT_USAGE = 64,     /* wrong flags */
+    DAEMON_EXIT_IO = 74,        /* the journal, the state folder or the socket */
+    DAEMON_EXIT_TEMPORARY = 75, /* start me again */
+    DAEMON_EXIT_CONFIG = 78     /* settings, model */
+};
+
+/* Serves until SIGTERM or SIGINT; then jobs get their grace, a second signal ends it. Returns the exit code.
+ */
+int daemon_serve(const struct config *config);
+/* Loads every plugin and prints tools and layers of confinement. Returns the exit code. */
+int daemon_check(const struct config *config);
+
+#endif

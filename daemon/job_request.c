@@ -1,0 +1,399 @@
+#include "daemon/job_request.h"
+
+#include "base/json.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TITLE_MAX       200
+#define MESSAGES_MAX    10000
+#define METADATA_MAX    16
+#define METADATA_KEY    64
+#define METADATA_VALUE  512
+#define DEADLINE_MAX_MS 86400000
+#define STARS_MAX       3 /* in a name pattern; keeps matching cheap */
+
+HX_PRINTF(4, 5)
+static int refuse(struct job_problem *problem, const char *code, const char *param, const char *fmt, ...) {
+    va_list args;
+    problem->code = code;
+    snprintf(problem->param, sizeof problem->param, "%s", param);
+    va_start(args, fmt);
+    vsnprintf(problem->message, sizeof problem->message, fmt, args);
+    va_end(args);
+    return -EINVAL;
+}
+
+static int bad_value(struct job_problem *problem, const char *param, const char *what) {
+    return refuse(problem, "invalid_value", param, "'%s' must be %s", param, what);
+}
+
+static const cJSON *member(const cJSON *object, const char *name) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    return item == NULL || cJSON_IsNull(item) ? NULL : item;
+}
+
+/* ---- numbers ---- */
+
+static int read_int(const cJSON *json, const char *name, int64_t min, int64_t max, int64_t *out,
+                    struct job_problem *problem) {
+    const cJSON *item = member(json, name);
+    if (item == NULL) {
+        return 0;
+    }
+    double n = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    if (!(n >= (double)min && n <= (double)max) || n != floor(n)) {
+        return refuse(problem, "invalid_value", name, "'%s' must be a whole number from %lld to %lld", name,
+                      (long long)min, (long long)max);
+    }
+    *out = (int64_t)n;
+    return 0;
+}
+
+static int read_limit(const cJSON *json, const char *name, int max, int *out, struct job_problem *problem) {
+    int64_t n = *out;
+    int rc = read_int(json, name, 1, max, &n, problem);
+    *out = (int)n;
+    return rc;
+}
+
+static int read_float(const cJSON *json, const char *name, double min, double max, float *out,
+                      struct job_problem *problem) {
+    const cJSON *item = member(json, name);
+    if (item == NULL) {
+        return 0;
+    }
+    double n = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    if (!(n >= min && n <= max)) {
+        return refuse(problem, "invalid_value", name, "'%s' must be a number from %g to %g", name, min, max);
+    }
+    *out = (float)n;
+    return 0;
+}
+
+static int read_numbers(struct job_request *r, struct job_problem *problem) {
+    int64_t top_k = 0;
+    int64_t seed = 0;
+    r->limits = (struct agent_limits){
+        .max_turns = 16,
+        .max_calls = 64,
+        .max_calls_per_turn = 8,
+        .max_identical_calls = 3,
+        .max_output_tokens = 16384,
+        .max_turn_tokens = 4096,
+    };
+    r->sampling = (struct engine_sampling){.top_p = 1.0f, .repeat_penalty = 1.0f};
+    int rc = read_limit(r->json, "max_turns", 1000, &r->limits.max_turns, problem);
+    rc = rc == 0 ? read_limit(r->json, "max_tool_calls", 10000, &r->limits.max_calls, problem) : rc;
+    rc =
+        rc == 0 ? read_limit(r->json, "max_calls_per_turn", 100, &r->limits.max_calls_per_turn, problem) : rc;
+    rc = rc == 0 ? read_limit(r->json, "max_identical_calls", 1000, &r->limits.max_identical_calls, problem)
+                 : rc;
+    rc = rc == 0 ? read_limit(r->json, "max_output_tokens", 1000000, &r->limits.max_output_tokens, problem)
+                 : rc;
+    rc = rc == 0 ? read_limit(r->json, "max_turn_tokens", 131072, &r->limits.max_turn_tokens, problem) : rc;
+    rc = rc == 0 ? read_int(r->json, "deadline_ms", 1, DEADLINE_MAX_MS, &r->deadline_ms, problem) : rc;
+    rc = rc == 0 ? read_float(r->json, "temperature", 0, 2, &r->sampling.temperature, problem) : rc;
+    rc = rc == 0 ? read_int(r->json, "top_k", 0, 1000, &top_k, problem) : rc;
+    rc = rc == 0 ? read_float(r->json, "top_p", 0, 1, &r->sampling.top_p, problem) : rc;
+    rc = rc == 0 ? read_float(r->json, "min_p", 0, 1, &r->sampling.min_p, problem) : rc;
+    rc = rc == 0 ? read_float(r->json, "repeat_penalty", 0.5, 2, &r->sampling.repeat_penalty, problem) : rc;
+    rc = rc == 0 ? read_int(r->json, "seed", 0, (int64_t)1 << 53, &seed, problem) : rc;
+    r->sampling.top_k = (int)top_k;
+    r->sampling.seed = (uint64_t)seed;
+    r->has_seed = member(r->json, "seed") != NULL;
+    return rc;
+}
+
+/* ---- messages ---- */
+
+static int read_message(struct job_request *r, const cJSON *item, int index, bool last,
+                        struct job_problem *problem) {
+    char param[64];
+    const cJSON *role = cJSON_IsObject(item) ? member(item, "role") : NULL;
+    const cJSON *content = cJSON_IsObject(item) ? member(item, "content") : NULL;
+    snprintf(param, sizeof param, "input[%d]", index);
+    if (!cJSON_IsString(role) || !cJSON_IsString(content)) {
+        return bad_value(problem, param, "an object with 'role' and 'content', both text");
+    }
+    bool user = strcmp(role->valuestring, "user") == 0;
+    bool assistant = strcmp(role->valuestring, "assistant") == 0;
+    if (strcmp(role->valuestring, "system") == 0 && index == 0 && r->system == NULL && !last) {
+        r->system = content->valuestring;
+        return 0;
+    }
+    if (!user && !assistant) {
+        return bad_value(
+            problem, param,
+            "of the role 'user' or 'assistant', or 'system' as the first of several messages and "
+            "without the member 'system'");
+    }
+    if (last && !user) {
+        return bad_value(problem, param, "of the role 'user', because it is the last one");
+    }
+    if (user && content->valuestring[0] == '\0') {
+        return bad_value(problem, param, "a message with some text");
+    }
+    r->messages[r->n_messages++] = (struct agent_message){
+        .role = user ? AGENT_ROLE_USER : AGENT_ROLE_ASSISTANT,
+        .text = content->valuestring,
+    };
+    return 0;
+}
+
+static int read_input(struct job_request *r, struct job_problem *problem) {
+    const cJSON *input = member(r->json, "input");
+    const cJSON *system = member(r->json, "system");
+    if (system != NULL && !cJSON_IsString(system)) {
+        return bad_value(problem, "system", "text");
+    }
+    r->system = system != NULL ? system->valuestring : NULL;
+    int n = cJSON_IsArray(input) ? cJSON_GetArraySize(input) : 1;
+    if (!(cJSON_IsString(input) && input->valuestring[0] != '\0') &&
+        !(cJSON_IsArray(input) && n >= 1 && n <= MESSAGES_MAX)) {
+        return bad_value(problem, "input", "some text, or an array of messages");
+    }
+    r->messages = calloc((size_t)n, sizeof *r->messages);
+    if (r->messages == NULL) {
+        return -ENOMEM;
+    }
+    if (cJSON_IsString(input)) {
+        r->messages[r->n_messages++] =
+            (struct agent_message){.role = AGENT_ROLE_USER, .text = input->valuestring};
+        return 0;
+    }
+    int rc = 0;
+    int index = 0;
+    for (const cJSON *item = input->child; item != NULL && rc == 0; item = item->next, index++) {
+        rc = read_message(r, item, index, item->next == NULL, problem);
+    }
+    return rc;
+}
+
+/* ---- the rest ---- */
+
+static int read_metadata(const cJSON *json, struct job_problem *problem) {
+    const cJSON *metadata = member(json, "metadata");
+    int n = 0;
+    if (metadata != NULL && !cJSON_IsObject(metadata)) {
+        return bad_value(problem, "metadata", "an object of text pairs");
+    }
+    for (const cJSON *item = metadata != NULL ? metadata->child : NULL; item != NULL; item = item->next) {
+        if (!cJSON_IsString(item) || strlen(item->string) > METADATA_KEY ||
+            strlen(item->valuestring) > METADATA_VALUE || ++n > METADATA_MAX) {
+            return bad_value(problem, "metadata",
+                             "at most 16 pairs of text, keys of at most 64 bytes, values of at most 512");
+        }
+    }
+    return 0;
+}
+
+static int read_choices(struct job_request *r, struct job_problem *problem) {
+    const cJSON *title = member(r->json, "title");
+    const cJSON *profile = member(r->json, "profile");
+    const cJSON *choice = member(r->json, "tool_choice");
+    r->tools = member(r->json, "tools");
+    if (title != NULL && (!cJSON_IsString(title) || strlen(title->valuestring) > TITLE_MAX)) {
+        return bad_value(problem, "title", "text of at most 200 bytes");
+    }
+    r->title = title != NULL ? title->valuestring : NULL;
+    if (profile != NULL && !(cJSON_IsString(profile) && (strcmp(profile->valuestring, "stable") == 0 ||
+                                                         strcmp(profile->valuestring, "hf-compat") == 0))) {
+        return bad_value(problem, "profile", "\"stable\" or \"hf-compat\"");
+    }
+    r->profile =
+        profile != NULL && profile->valuestring[0] == 'h' ? AGENT_PROFILE_HF_COMPAT : AGENT_PROFILE_STABLE;
+    if (choice != NULL && !(cJSON_IsString(choice) && (strcmp(choice->valuestring, "auto") == 0 ||
+                                                       strcmp(choice->valuestring, "none") == 0))) {
+        return bad_value(problem, "tool_choice", "\"auto\" or \"none\"");
+    }
+    r->no_tools = choice != NULL && strcmp(choice->valuestring, "none") == 0;
+    if (r->tools != NULL && !cJSON_IsArray(r->tools)) {
+        return bad_value(problem, "tools", "an array of names");
+    }
+    return read_metadata(r->json, problem);
+}
+
+int job_request_parse(const char *text, size_t len, struct job_request *out, struct job_problem *problem) {
+    static const struct json_limits limits = {.max_bytes = 8u << 20, .max_nodes = 100000, .max_depth = 64};
+    struct job_request r = {0};
+    char err[256] = "";
+    memset(problem, 0, sizeof *problem);
+    int rc = json_parse(text, len, &limits, &r.json, err, sizeof err);
+    if (rc != 0 && rc != -ENOMEM) {
+        return refuse(problem, "invalid_json", "", "the body is no JSON that is accepted here: %s", err);
+    }
+    if (rc == 0 && !cJSON_IsObject(r.json)) {
+        rc = refuse(problem, "invalid_json", "", "the body must be a JSON object");
+    }
+    rc = rc == 0 ? read_input(&r, problem) : rc;
+    rc = rc == 0 ? read_numbers(&r, problem) : rc;
+    rc = rc == 0 ? read_choices(&r, problem) : rc;
+    if (rc == -ENOMEM) {
+        (void)refuse(problem, "internal_error", "", "memory is out");
+    }
+    if (rc != 0) {
+        job_request_finish(&r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+void job_request_finish(struct job_request *request) {
+    cJSON_Delete(request->json);
+    free(request->messages);
+    memset(request, 0, sizeof *request);
+}
+
+int job_request_check_model(const struct job_request *request, const char *model,
+                            struct job_problem *problem) {
+    const cJSON *item = member(request->json, "model");
+    if (item == NULL || (cJSON_IsString(item) && strcmp(item->valuestring, model) == 0)) {
+        return 0;
+    }
+    return refuse(problem, "model_not_found", "model", "the model '%s' is not loaded; '%s' is",
+                  cJSON_IsString(item) ? item->valuestring : "?", model);
+}
+
+void job_request_title(const struct job_request *request, char title[201]) {
+    const char *text =
+        request->title != NULL ? request->title : request->messages[request->n_messages - 1].text;
+    text += strspn(text, " \t\r\n");
+    size_t len = strcspn(text, "\r\n");
+    size_t keep = 0;
+    size_t step = 0;
+    while (keep < len && (step = utf8_length(text + keep, len - keep)) > 0 && keep + step <= TITLE_MAX) {
+        keep += step;
+    }
+    memcpy(title, text, keep);
+    title[keep] = '\0';
+}
+
+/* ---- tools ---- */
+
+static bool matches(const char *pattern, const char *name) {
+    if (*pattern == '*') {
+        return matches(pattern + 1, name) || (*name != '\0' && matches(pattern, name + 1));
+    }
+    return *pattern == *name && (*pattern == '\0' || matches(pattern + 1, name + 1));
+}
+
+static void write_tool(struct json_writer *w, const struct tool_info *tool) {
+    json_object_begin(w);
+    json_key(w, "name");
+    json_string(w, tool->name);
+    json_key(w, "description");
+    json_string(w, tool->description);
+    json_key(w, "schema");
+    json_string(w, tool->schema);
+    json_object_end(w);
+}
+
+static int no_such_tool(const struct tools *tools, const cJSON *item, int index,
+                        struct job_problem *problem) {
+    char param[64];
+    snprintf(param, sizeof param, "tools[%d]", index);
+    if (!cJSON_IsString(item) || strlen(item->valuestring) > 256) {
+        return bad_value(problem, param, "the name of a tool");
+    }
+    const char *near = tools_suggest(tools, item->valuestring);
+    return near != NULL
+               ? refuse(problem, "tool_not_found", param, "tool '%s' is not registered; did you mean '%s'?",
+                        item->valuestring, near)
+               : refuse(problem, "tool_not_found", param,
+                        "tool '%s' is not registered; GET /v1/tools names those that are", item->valuestring);
+}
+
+static int stars(const char *pattern) {
+    int n = 0;
+    for (; *pattern != '\0'; pattern++) {
+        n += *pattern == '*';
+    }
+    return n;
+}
+
+/* Marks what the request's names and patterns cover. */
+static int choose(const cJSON *names, const struct tools *tools, bool *chosen, struct job_problem *problem) {
+    int index = 0;
+    for (const cJSON *item = names->child; item != NULL; item = item->next, index++) {
+        bool found = false;
+        bool usable = cJSON_IsString(item) && stars(item->valuestring) <= STARS_MAX;
+        for (size_t i = 0; usable && i < tools_count(tools); i++) {
+            if (matches(item->valuestring, tools_get(tools, i)->name)) {
+                chosen[i] = true;
+                found = true;
+            }
+        }
+        if (!found) {
+            return no_such_tool(tools, item, index, problem);
+        }
+    }
+    return 0;
+}
+
+int job_tools_choose(const struct job_request *request, const struct tools *tools, struct buf *out,
+                     struct job_problem *problem) {
+    size_t n = tools_count(tools);
+    bool *chosen = calloc(n + 1, sizeof *chosen);
+    if (chosen == NULL) {
+        (void)refuse(problem, "internal_error", "", "memory is out");
+        return -ENOMEM;
+    }
+    int rc = 0;
+    if (request->tools != NULL) {
+        rc = choose(request->tools, tools, chosen, problem);
+    } else {
+        memset(chosen, true, n);
+    }
+    struct json_writer w;
+    json_writer_begin(&w, out);
+    json_array_begin(&w);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (chosen[i] && !request->no_tools) {
+            write_tool(&w, tools_get(tools, i));
+        }
+    }
+    json_array_end(&w);
+    free(chosen);
+    if (rc == 0 && (rc = json_writer_end(&w)) != 0) {
+        (void)refuse(problem, "internal_error", "", "memory is out");
+    }
+    return rc;
+}
+
+int job_tools_read(const char *text, struct job_tools *out) {
+    static const struct json_limits limits = {.max_bytes = 64u << 20, .max_nodes = 1000000, .max_depth = 16};
+    struct job_tools t = {0};
+    int rc = json_parse(text, strlen(text), &limits, &t.json, NULL, 0);
+    int n = rc == 0 ? cJSON_GetArraySize(t.json) : 0;
+    if (rc == 0 && (t.items = calloc((size_t)n + 1, sizeof *t.items)) == NULL) {
+        rc = -ENOMEM;
+    }
+    for (const cJSON *item = rc == 0 ? t.json->child : NULL; item != NULL; item = item->next) {
+        struct agent_tool *one = &t.items[t.n++];
+        one->name = json_get_string(item, "name");
+        one->description = json_get_string(item, "description");
+        one->schema = json_get_string(item, "schema");
+        if (one->name == NULL || one->description == NULL || one->schema == NULL) {
+            rc = -EINVAL;
+        }
+    }
+    if (rc != 0) {
+        job_tools_finish(&t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void job_tools_finish(struct job_tools *tools) {
+    cJSON_Delete(tools->json);
+    free(tools->items);
+    memset(tools, 0, sizeof *tools);
+}

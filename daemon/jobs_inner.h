@@ -1,0 +1,32 @@
+/* The set of jobs as the job files see it. */
+#ifndef DAEMON_JOBS_INNER_H
+#define DAEMON_JOBS_INNER_H
+
+#include "daemon/jobs.h"
+
+struct jobs {
+    struct jobs_config config;
+    struct jobs_counters counters;
+    struct engine_info engine;
+    struct job *first, *last;  /* unfinished, oldest first */
+    struct job_watch *watches; /* those that still read from the journal */
+    uv_timer_t reap;
+    uv_timer_t clock; /* fires at the earliest deadline of a job or a waiting answer */
+    bool draining;
+    bool suspended;
+    void (*drained)(void *arg);
+    void *drained_arg;
+};
+
+/* Soon, from the loop: frees ended jobs and begins those that wait. */
+void jobs_reap_later(struct jobs *jobs);
+/* A deadline was added: looks when the clock must fire. */
+void jobs_set_clock(struct jobs *jobs);
+/* The end is on disk (job.c). */
+void job_ended(struct job *job);
+
+/* job_wait.c: loop time of the earliest answer that is due, UINT64_MAX for none; and gives those. */
+uint64_t job_wait_next(const struct job *job);
+void job_wait_due(struct job *job, uint64_t now_ms);
+
+#endif
