@@ -1,6 +1,8 @@
 /* Opening the model, the engine thread, closing. */
 #include "engine/local.h"
 
+#include "kernels/dtype.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +106,6 @@ static void free_all(struct local_engine *e) {
 
 int local_open_model(const struct engine_config *config, struct model *model, bool exact, struct engine **out,
                      char *err, size_t errlen) {
-    static const char *const types[DTYPE_COUNT] = {"F32", "F16", "BF16", "Q8_0"};
     struct engine_config filled = engine_config_filled(config);
     struct local_engine *e = calloc(1, sizeof *e);
     if (e == NULL)
@@ -116,7 +117,7 @@ int local_open_model(const struct engine_config *config, struct model *model, bo
     e->model = model;
     e->max_sessions = filled.max_sessions;
     (void)snprintf(e->format, sizeof e->format, "%s %s", model->format != NULL ? model->format : "memory",
-                   types[model->layers[0].wq.type]);
+                   dtype_info(model->layers[0].wq.type)->name);
     int rc = open_device(e, &filled, exact, err, errlen);
     if (rc == 0) {
         rc = -pthread_create(&e->thread, NULL, engine_main, e);
