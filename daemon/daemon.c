@@ -76,6 +76,11 @@ static void on_journal_wake(uv_async_t *async) {
 
 /* ---- ending ---- */
 
+static void say_open(uv_handle_t *handle, void *arg) {
+    (void)arg;
+    log_debug("open at the end handle=%s", uv_handle_type_name(handle->type));
+}
+
 static void close_handle(uv_handle_t *handle, void *arg) {
     (void)arg;
     if (!uv_is_closing(handle)) {
@@ -345,6 +350,7 @@ int daemon_serve(const struct config *config) {
     int exit_code = d->exit_code;
     if (uv_loop_close(&d->loop) != 0) {
         log_error("handles of the loop are still open at the end");
+        uv_walk(&d->loop, say_open, NULL);
         exit_code = exit_code == DAEMON_EXIT_OK ? DAEMON_EXIT_FAILED : exit_code;
     }
     plugin_paths_finish(&d->plugins);

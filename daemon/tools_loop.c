@@ -63,6 +63,8 @@ struct timed {
 
 static void on_timer(uv_timer_t *timer) {
     struct timed *t = timer->data;
+    /* It fires once and is gone; stopping it from inside `fired` still finds it. */
+    uv_close((uv_handle_t *)timer, on_closed);
     t->fired(t->arg);
 }
 
@@ -84,8 +86,9 @@ static void *timer_start(void *ctx, uint64_t delay_ms, void (*fired)(void *), vo
 static void timer_stop(void *ctx, void *handle) {
     (void)ctx;
     struct timed *t = handle;
-    uv_timer_stop(&t->timer);
-    uv_close((uv_handle_t *)&t->timer, on_closed);
+    if (!uv_is_closing((uv_handle_t *)&t->timer)) {
+        uv_close((uv_handle_t *)&t->timer, on_closed);
+    }
 }
 
 void tools_loop_init(struct tools_loop *table, uv_loop_t *loop) {
