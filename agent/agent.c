@@ -162,6 +162,7 @@ static void fail(struct agent *a, const char *reason, const char *why) {
     a->stop_wanted = true;
 }
 
+/* What an errno means for the job. Only -ENOMEM is also the caller's; a ceiling is a limit like others. */
 static int fail_for(struct agent *a, int rc) {
     if (rc == -E2BIG)
         fail(a, "turn_too_long", "The model wrote more than 1 MiB in one turn.");
@@ -169,7 +170,7 @@ static int fail_for(struct agent *a, int rc) {
         fail(a, "too_large", "A text of the conversation is larger than the daemon can hold.");
     else if (rc < 0)
         fail(a, "out_of_memory", "There was not enough memory to go on with the job.");
-    return rc;
+    return rc == -E2BIG || rc == -ENOBUFS ? 0 : rc;
 }
 
 /* ---- calls ---- */
@@ -264,8 +265,11 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
         return;
     }
     render_generate(&a->render);
-    if (fail_for(a, render_spans(&a->render, &step->spans, &step->n_spans)) < 0)
+    int rc = render_spans(&a->render, &step->spans, &step->n_spans);
+    if (rc < 0) {
+        (void)fail_for(a, rc);
         return;
+    }
     turn_finish(&a->turn);
     calls_clear(&a->calls);
     turn_init(&a->turn, a->n_turns, &a->events, on_call, a);
@@ -324,7 +328,7 @@ int agent_feed_text(struct agent *a, const char *text, size_t len, int n_tokens)
     if (a->reason != NULL)
         return 0;
     int rc = fail_for(a, turn_feed(&a->turn, text, len, n_tokens));
-    if (rc == 0 && a->turn_tokens > a->max_tokens)
+    if (a->reason == NULL && a->turn_tokens > a->max_tokens)
         fail(a, limits_token_reason(&a->limits, a->why, sizeof a->why), a->why);
     if (a->turn.stopped)
         a->stop_wanted = true;

@@ -69,7 +69,8 @@ struct agent_message {
 HX_MUST_CHECK int agent_create(const struct agent_config *config, struct agent **out, char *err,
                                size_t errlen);
 void agent_destroy(struct agent *a);
-/* Gives the conversation its messages (the last one is the user's). Once. */
+/* Gives the conversation its messages (the last one is the user's). Once. -EINVAL, -ENOBUFS above 64 MiB,
+ * -ENOMEM. */
 HX_MUST_CHECK int agent_start(struct agent *a, const struct agent_message *messages, size_t n, char *err,
                               size_t errlen);
 
@@ -118,7 +119,8 @@ enum agent_finish {
     AGENT_FINISH_CANCELLED /* after AGENT_STEP_STOP */
 };
 /* A piece of the generated text, any cut, with the number of tokens behind it. -EINVAL when nothing is
- * generated; any other error is also the job's: the next step is STOP, then FAILED. */
+ * generated; -ENOMEM, which is also the job's end: the next steps are STOP and FAILED. Crossing a limit is no
+ * error here. */
 HX_MUST_CHECK int agent_feed_text(struct agent *a, const char *text, size_t len, int n_tokens);
 /* The generation ended. A call without its closing tag runs only if its JSON is complete and the model ended
  * the turn itself; what was cut off is never run. The same errors. */
