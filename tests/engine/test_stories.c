@@ -3,7 +3,7 @@
 #include "engine/local.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/logits.h"
-#include "tests/engine/shared.h"
+#include "tests/shared.h"
 
 #include <math.h>
 #include <setjmp.h>

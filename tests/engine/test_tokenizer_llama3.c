@@ -5,7 +5,7 @@
 #include "engine/model_build.h"
 #include "engine/model_hf.h"
 #include "engine/tokenizer.h"
-#include "tests/engine/shared.h"
+#include "tests/shared.h"
 #include "tests/engine/spellings.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Public data that lies beside the repository: ../shared/data, or the folder that HERMESD_SHARED names. */
-#ifndef TESTS_ENGINE_SHARED_H
-#define TESTS_ENGINE_SHARED_H
+#ifndef TESTS_SHARED_H
+#define TESTS_SHARED_H
 
 #include <stdio.h>
 #include <stdlib.h>

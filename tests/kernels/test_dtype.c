@@ -1,0 +1,99 @@
+/* Element types against the blocks and values of the reference implementation (shared data). */
+#include "base/json.h"
+#include "kernels/cpu/convert.h"
+#include "kernels/dtype.h"
+#include "tests/shared.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char *read_file(const char *name, size_t *len) {
+    char inside[128], path[4096];
+    (void)snprintf(inside, sizeof inside, "quant-vectors/%s", name);
+    FILE *f = fopen(shared_path(path, inside), "rb");
+    assert_non_null(f);
+    char *bytes = malloc(1 << 20);
+    assert_non_null(bytes);
+    *len = fread(bytes, 1, 1 << 20, f);
+    (void)fclose(f);
+    return bytes;
+}
+
+/* All blocks of one type, bit by bit. */
+static void check_blocks(enum dtype type, int n_values) {
+    char name[64];
+    size_t n_blocks = 0, n_wanted = 0;
+    (void)snprintf(name, sizeof name, "%s.blocks.bin", dtype_info(type)->name);
+    char *blocks = read_file(name, &n_blocks);
+    (void)snprintf(name, sizeof name, "%s.f32.bin", dtype_info(type)->name);
+    char *wanted = read_file(name, &n_wanted);
+    assert_int_equal(n_blocks, dtype_row_bytes(type, n_values));
+    assert_int_equal(n_wanted, (size_t)n_values * sizeof(float));
+    float *got = malloc(n_wanted);
+    assert_non_null(got);
+    convert_row(type, blocks, n_values, got);
+    assert_memory_equal(got, wanted, n_wanted);
+    free(got);
+    free(blocks);
+    free(wanted);
+}
+
+static void test_blocks_of_the_reference(void **state) {
+    (void)state;
+    size_t len = 0;
+    char err[300] = "";
+    char *text = read_file("index.json", &len);
+    cJSON *index = NULL;
+    const cJSON *item;
+    assert_int_equal(json_parse(text, len, &json_limits_default, &index, err, sizeof err), 0);
+    int checked = 0, others = 0;
+    cJSON_ArrayForEach(item, index) {
+        enum dtype type = dtype_of_ggml((uint32_t)cJSON_GetObjectItem(item, "ggml_type_id")->valueint);
+        if (type == DTYPE_COUNT) {
+            others++;
+            continue;
+        }
+        const struct dtype_info *info = dtype_info(type);
+        assert_string_equal(json_get_string(item, "type"), info->name);
+        int elements = cJSON_GetObjectItem(item, "block_elems")->valueint;
+        int bytes = cJSON_GetObjectItem(item, "block_bytes")->valueint;
+        assert_int_equal(elements * info->block_bytes, bytes * info->block_elements);
+        check_blocks(type, cJSON_GetObjectItem(item, "values")->valueint);
+        checked++;
+    }
+    print_message("%d types agree with the reference, %d are not ours\n", checked, others);
+    assert_true(checked >= 2);
+    cJSON_Delete(index);
+    free(text);
+}
+
+static void test_names_and_numbers(void **state) {
+    (void)state;
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const struct dtype_info *info = dtype_info((enum dtype)i);
+        assert_int_equal(dtype_of_ggml((uint32_t)info->ggml_type), i);
+        if (info->safetensors != NULL)
+            assert_int_equal(dtype_of_safetensors(info->safetensors), i);
+        assert_int_equal(dtype_row_bytes((enum dtype)i, info->block_elements * 3),
+                         (size_t)info->block_bytes * 3);
+    }
+    assert_int_equal(dtype_of_ggml(2), DTYPE_COUNT);
+    assert_int_equal(dtype_of_ggml(UINT32_MAX), DTYPE_COUNT);
+    assert_int_equal(dtype_of_safetensors("F8_E4M3"), DTYPE_COUNT);
+    assert_int_equal(dtype_of_safetensors(""), DTYPE_COUNT);
+}
+
+int main(void) {
+    char path[4096];
+    (void)shared_path(path, "quant-vectors");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks_of_the_reference),
+        cmocka_unit_test(test_names_and_numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
