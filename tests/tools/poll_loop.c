@@ -29,12 +29,14 @@ struct poll_loop {
     struct timer *timers;
 };
 
-static void *loop_watch(void *ctx, int fd, bool want_write, void (*ready)(void *arg, bool readable, bool writable), void *arg) {
+static void *loop_watch(void *ctx, int fd, bool want_write,
+                        void (*ready)(void *arg, bool readable, bool writable), void *arg) {
     struct poll_loop *loop = ctx;
     struct watch *w = calloc(1, sizeof *w);
     if (w == NULL)
         return NULL;
-    *w = (struct watch){.next = loop->watches, .fd = fd, .want_write = want_write, .ready = ready, .arg = arg};
+    *w =
+        (struct watch){.next = loop->watches, .fd = fd, .want_write = want_write, .ready = ready, .arg = arg};
     loop->watches = w;
     return w;
 }
@@ -54,7 +56,8 @@ static void *loop_timer(void *ctx, uint64_t delay_ms, void (*fired)(void *arg), 
     struct timer *t = calloc(1, sizeof *t);
     if (t == NULL)
         return NULL;
-    *t = (struct timer){.next = loop->timers, .due_ns = clock_mono_ns() + delay_ms * 1000000u, .fired = fired, .arg = arg};
+    *t = (struct timer){
+        .next = loop->timers, .due_ns = clock_mono_ns() + delay_ms * 1000000u, .fired = fired, .arg = arg};
     loop->timers = t;
     return t;
 }
@@ -148,7 +151,8 @@ void poll_loop_once(struct poll_loop *loop, int timeout_ms) {
     poll(fds, n, wait_ms(loop, timeout_ms));
     for (nfds_t i = 0; i < n; i++)
         if (fds[i].revents != 0 && !watch[i]->dead)
-            watch[i]->ready(watch[i]->arg, (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0, (fds[i].revents & POLLOUT) != 0);
+            watch[i]->ready(watch[i]->arg, (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0,
+                            (fds[i].revents & POLLOUT) != 0);
     fire_due(loop);
     sweep(loop);
 }
