@@ -60,9 +60,9 @@ struct journal_answer;
 struct journal_batch {
     struct journal_batch *next; /* in the journal's queue */
     struct journal_op *first, *last;
-    size_t bytes; /* memory held */
-    int status;   /* first failure of an add */
-    bool accepts; /* holds a new job */
+    size_t bytes;                  /* memory held */
+    int status;                    /* first failure of an add */
+    bool accepts;                  /* holds a new job */
     struct journal_answer *answer; /* made when it is submitted */
 };
 
