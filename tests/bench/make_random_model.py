@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 
 SHAPES = {  # layers, heads, kv heads, head size, width, ffn, vocabulary
+    "small": (4, 8, 2, 32, 256, 640, 2048),  # the default model's
     "tiny": (6, 8, 2, 32, 256, 704, 2048),
     "1b": (16, 32, 8, 64, 2048, 8192, 32768),
     "8b": (32, 32, 8, 128, 4096, 14336, 128256),

@@ -288,6 +288,27 @@ static void test_divisors_must_be_positive(void **state) {
     }
 }
 
+/* Weights are only numbers: whatever they are, the model opens and runs. */
+static void test_weights_of_noise(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        struct fixture f;
+        char err[400];
+        fixture_gguf(&f, NULL);
+        size_t end = f.marks[f.n_marks - 1].at + 8, start = (end + 31) / 32 * 32;
+        size_t divisors = start + FIXTURE_VOCAB * 8 * 2 + 32;
+        uint32_t noise = 12345;
+        for (size_t at = start; at < f.bytes.len; at++) {
+            noise = noise * 1664525u + 1013904223u;
+            if (at < divisors || at >= divisors + 4)
+                f.bytes.data[at] = (char)(kind == 0 ? 0xFF : kind == 1 ? 0x7C : kind == 2 ? 0 : noise >> 24);
+        }
+        fixture_write(path, f.bytes.data, f.bytes.len);
+        assert_int_equal(try_open("noise", err, sizeof err), 0);
+        fixture_finish(&f);
+    }
+}
+
 static void test_headers_of_other_files(void **state) {
     (void)state;
     char err[400];
@@ -312,10 +333,10 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_true_file_opens),    cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_every_number_lies),      cmocka_unit_test(test_every_byte_is_noise),
-        cmocka_unit_test(test_each_lie_is_named),      cmocka_unit_test(test_divisors_must_be_positive),
-        cmocka_unit_test(test_headers_of_other_files),
+        cmocka_unit_test(test_the_true_file_opens), cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_every_number_lies),   cmocka_unit_test(test_every_byte_is_noise),
+        cmocka_unit_test(test_each_lie_is_named),   cmocka_unit_test(test_divisors_must_be_positive),
+        cmocka_unit_test(test_weights_of_noise),    cmocka_unit_test(test_headers_of_other_files),
     };
     fixture_path(path, "hostile.gguf");
     return cmocka_run_group_tests(tests, NULL, teardown);

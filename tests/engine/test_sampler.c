@@ -169,6 +169,32 @@ static void test_same_seed_same_tokens(void **state) {
     assert_true(differs);
 }
 
+/* Weights that are noise give logits that are no numbers: some token comes out, always one of the vocabulary.
+ */
+static void test_logits_that_are_no_numbers(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0};
+    const struct engine_sampling how[] = {{.temperature = 0},
+                                          {.temperature = 1, .top_p = 1},
+                                          {.temperature = 0.01f, .top_k = 3, .top_p = 0.5f},
+                                          {.temperature = 100, .top_p = 0.9f, .min_p = 0.1f},
+                                          {.temperature = 1, .repeat_penalty = 10, .min_p = 1}};
+    const int32_t recent[] = {0, 1, 2, 3};
+    for (size_t h = 0; h < sizeof how / sizeof how[0]; h++) {
+        struct sampler s = sampler_of(how[h]);
+        struct sampler_candidate scratch[N];
+        for (unsigned round = 0; round < 7776; round++) {
+            float logits[N];
+            unsigned digits = round;
+            for (int i = 0; i < N; i++) {
+                logits[i] = bad[digits % 6];
+                digits = i == 4 ? round * 31 : digits / 6;
+            }
+            assert_in_range(sampler_next(&s, logits, N, recent, 4, scratch), 0, N - 1);
+        }
+    }
+}
+
 static void test_settings_are_checked(void **state) {
     (void)state;
     static const struct engine_sampling bad[] = {
@@ -190,6 +216,7 @@ int main(void) {
         cmocka_unit_test(test_greedy_takes_the_first_of_equals),
         cmocka_unit_test(test_repeat_penalty),
         cmocka_unit_test(test_same_seed_same_tokens),
+        cmocka_unit_test(test_logits_that_are_no_numbers),
         cmocka_unit_test(test_settings_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* Stored numbers: every half, rounding to half, blocks. */
+/* Stored numbers: every half, rounding to half, blocks, the table of types. */
 #include "kernels/cpu/convert.h"
+#include "kernels/dtype.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -63,11 +64,28 @@ static void test_rows(void **state) {
     assert_int_equal(convert_row_bytes(DTYPE_Q8_0, 64), 68);
 }
 
+static void test_names_and_numbers(void **state) {
+    (void)state;
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const struct dtype_info *info = dtype_info((enum dtype)i);
+        assert_int_equal(dtype_of_ggml((uint32_t)info->ggml_type), i);
+        if (info->safetensors != NULL)
+            assert_int_equal(dtype_of_safetensors(info->safetensors), i);
+        assert_int_equal(dtype_row_bytes((enum dtype)i, info->block_elements * 3),
+                         (size_t)info->block_bytes * 3);
+    }
+    assert_int_equal(dtype_of_ggml(2), DTYPE_COUNT);
+    assert_int_equal(dtype_of_ggml(UINT32_MAX), DTYPE_COUNT);
+    assert_int_equal(dtype_of_safetensors("F8_E4M3"), DTYPE_COUNT);
+    assert_int_equal(dtype_of_safetensors(""), DTYPE_COUNT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_half),
         cmocka_unit_test(test_rounding_to_half),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_names_and_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,28 +72,9 @@ static void test_blocks_of_the_reference(void **state) {
     free(text);
 }
 
-static void test_names_and_numbers(void **state) {
-    (void)state;
-    for (int i = 0; i < DTYPE_COUNT; i++) {
-        const struct dtype_info *info = dtype_info((enum dtype)i);
-        assert_int_equal(dtype_of_ggml((uint32_t)info->ggml_type), i);
-        if (info->safetensors != NULL)
-            assert_int_equal(dtype_of_safetensors(info->safetensors), i);
-        assert_int_equal(dtype_row_bytes((enum dtype)i, info->block_elements * 3),
-                         (size_t)info->block_bytes * 3);
-    }
-    assert_int_equal(dtype_of_ggml(2), DTYPE_COUNT);
-    assert_int_equal(dtype_of_ggml(UINT32_MAX), DTYPE_COUNT);
-    assert_int_equal(dtype_of_safetensors("F8_E4M3"), DTYPE_COUNT);
-    assert_int_equal(dtype_of_safetensors(""), DTYPE_COUNT);
-}
-
 int main(void) {
     char path[4096];
     (void)shared_path(path, "quant-vectors");
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks_of_the_reference),
-        cmocka_unit_test(test_names_and_numbers),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_of_the_reference)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
