@@ -221,6 +221,10 @@ int tokenizer_encode_text(const struct tokenizer *t, const char *text, size_t le
     int rc = match == NULL ? -ENOMEM : 0;
     while (rc == 0 && at < len) {
         int found = pcre2_match(t->split, (PCRE2_SPTR)text, len, at, 0, match, NULL);
+        if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
+            rc = found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EIO; /* a limit of PCRE2: never another split */
+            break;
+        }
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match);
         size_t from = found > 0 ? span[0] : len, to = found > 0 ? span[1] : len;
         /* What the split does not match is no valid UTF-8: byte by byte, joined by the merges as they come.

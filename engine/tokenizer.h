@@ -26,7 +26,8 @@ HX_MUST_CHECK int token_list_push(struct token_list *list, int32_t id);
 HX_MUST_CHECK int token_list_append(struct token_list *list, const int32_t *ids, size_t n);
 void token_list_finish(struct token_list *list);
 
-/* Appends the ids of `text` to `out`. -ENOMEM, -E2BIG (over 64 MiB of text). Any bytes are accepted; invalid
+/* Appends the ids of `text` to `out`. -ENOMEM, -E2BIG (over 64 MiB of text), -EIO (a limit of the
+ * split's machine; none is known that a text can reach). Any bytes are accepted; invalid
  * UTF-8 encodes byte by byte and decodes back. */
 HX_MUST_CHECK int tokenizer_encode_text(const struct tokenizer *t, const char *text, size_t len,
                                         struct token_list *out);

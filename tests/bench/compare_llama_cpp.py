@@ -19,7 +19,7 @@ def ours(bench, model, threads):
     out = subprocess.run([bench, "-m", model, "-t", str(threads), "-p", str(PROMPT), "-n", str(NEW), "-x", "1"],
                          check=True, capture_output=True, text=True).stdout
     line = json.loads(out)
-    return line["prefill_tokens_per_s"], line["decode_tokens_per_s"]
+    return line["prefill_tokens_per_s"], line["decode_tokens_per_s"], line["percent_of_bandwidth"], line["peak_memory_mib"]
 
 
 def theirs(llama_cpp, model, threads, salt):
@@ -56,7 +56,8 @@ def main():
         if runs:
             prefill = statistics.median(r[0] for r in runs)
             decode = statistics.median(r[1] for r in runs)
-            print(f"{name:10s} prefill {prefill:9.1f} tokens/s   decode {decode:9.1f} tokens/s")
+            more = f"   {runs[-1][2]:.0f} % of the read bandwidth, {runs[-1][3]:.0f} MiB at most" if len(runs[0]) > 2 else ""
+            print(f"{name:10s} prefill {prefill:9.1f} tokens/s   decode {decode:9.1f} tokens/s{more}")
 
 
 if __name__ == "__main__":

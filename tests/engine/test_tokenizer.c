@@ -102,18 +102,37 @@ static void test_any_bytes_come_back(void **state) {
     tokenizer_destroy(t);
 }
 
-/* One word of a megabyte: the merges run in n log n. */
-static void test_a_long_word_takes_no_square_time(void **state) {
+/* A megabyte of one thing, with and without an end of another kind: split and merged in n log n, and every
+ * byte comes back. */
+static void test_long_texts_take_no_square_time(void **state) {
     (void)state;
+    static const char *const units[] = {"l",  " ",        "\n",   "1",     "!",  "\t\n", " l",
+                                        "l ", "\xC3\xA4", "\xFF", " \xFF", "'s", "  x",  "\xE3\x80\x80"};
     struct tokenizer *t = small();
-    struct token_list list = {0};
     size_t n = (size_t)1 << 20;
-    char *text = malloc(n);
-    memset(text, 'l', n);
-    assert_int_equal(tokenizer_encode_text(t, text, n, &list), 0);
-    assert_int_equal(list.n, n / 2);
+    char *text = malloc(n + 8);
+    assert_non_null(text);
+    for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+        struct token_list list = {0};
+        size_t len = 0, unit = strlen(units[u]), back = 0;
+        for (; len < n; len += unit)
+            memcpy(text + len, units[u], unit);
+        if (u % 2 == 1)
+            text[len++] = 'z';
+        assert_int_equal(tokenizer_encode_text(t, text, len, &list), 0);
+        for (size_t i = 0; i < list.n; i++) {
+            size_t piece_len = 0;
+            const char *piece = tokenizer_piece(t, list.v[i], &piece_len);
+            if (memcmp(piece, text + back, piece_len) != 0)
+                fail_msg("unit %zu: token %zu is not what stands at byte %zu", u, i, back);
+            back += piece_len;
+        }
+        assert_int_equal(back, len);
+        if (u == 0)
+            assert_int_equal(list.n, n / 2); /* "ll" */
+        token_list_finish(&list);
+    }
     free(text);
-    token_list_finish(&list);
     tokenizer_destroy(t);
 }
 
@@ -151,7 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_never_becomes_an_added_token),
         cmocka_unit_test(test_any_bytes_come_back),
-        cmocka_unit_test(test_a_long_word_takes_no_square_time),
+        cmocka_unit_test(test_long_texts_take_no_square_time),
         cmocka_unit_test(test_no_spelling_reaches_a_control_token),
         cmocka_unit_test(test_hostile_vocabularies_take_no_square_time),
     };
