@@ -6,7 +6,8 @@
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
  *
  * Prints one line of JSON: medians over the runs, memory, and how much of the machine's read bandwidth
- * decoding reached (weights read per step times steps per second). Every run has other tokens, so no prefix
+ * decoding reached (weights read per step times steps per second; above 100 %
+ * when they stay in a cache). Every run has other tokens, so no prefix
  * is found. */
 #include "base/clock.h"
 #include "engine/local.h"
