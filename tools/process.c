@@ -9,10 +9,12 @@
 #define READ_BYTES    (64u * 1024)
 #define READS_AT_ONCE 4            /* then the loop has its turn */
 #define OUT_MAX       (64u << 20)  /* requests; their sender limits each */
+#define EXIT_MS       500          /* between a closed socket and the end of the process */
 #define LINE_MAX      1024u        /* of printed text, per line */
 #define PRINTED_MAX   (64u * 1024) /* bytes of printed text per process; then nobody listens any more */
 
 static void on_link(void *arg, bool readable, bool writable);
+static void kill_now(void *arg);
 
 int process_create(const char *worker_path, const char *plugin_path, size_t max_payload,
                    const struct process_owner *owner, struct process **out, char *err, size_t errlen) {
@@ -90,6 +92,16 @@ static int read_some(struct process *p) {
     return (size_t)n == READ_BYTES;
 }
 
+/* Its end of the socket is closed: it ends, and its exit code is worth a moment's wait, or it has lost the
+ * way to answer. */
+static void await_end(struct process *p) {
+    p->ending = true;
+    if (p->broke == NULL && p->kill_timer == NULL && p->loop != NULL)
+        p->kill_timer = p->loop->timer(p->loop->ctx, EXIT_MS, kill_now, p);
+    if (p->broke != NULL || p->kill_timer == NULL)
+        process_kill(p);
+}
+
 void process_on_link(struct process *p) {
     int more = 1;
     for (int i = 0; i < READS_AT_ONCE && more > 0 && p->broke == NULL; i++)
@@ -97,10 +109,8 @@ void process_on_link(struct process *p) {
     if (p->in.len == 0)
         buf_finish(&p->in); /* workers that wait cost no buffer */
     if (more < 0) {
-        /* Its end of the socket is closed: it ends, or has lost the way to answer. An exit that is under way
-         * keeps its code. */
         unwatch(p, &p->link_watch);
-        process_kill(p);
+        await_end(p);
     }
 }
 
