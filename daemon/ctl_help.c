@@ -91,6 +91,14 @@ static int help_command(struct ctl *ctl, const struct ctl_command *c) {
     return CTL_OK;
 }
 
+/* Characters, not bytes: usages have "…" in them. */
+static int columns(const char *text) {
+    int n = 0;
+    for (; *text != '\0'; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
 int ctl_help(struct ctl *ctl) {
     const struct ctl_options *o = ctl->options;
     const char *word = o->n_words > 0 ? o->words[0] : NULL;
@@ -100,7 +108,7 @@ int ctl_help(struct ctl *ctl) {
         FILE *to = o->command != NULL || o->help ? ctl->out.file : ctl->err.file;
         fputs(overview, to);
         for (const struct ctl_command *c = ctl_commands; c->name != NULL; c++)
-            fprintf(to, "  %-7s %-50s %s\n", c->name, c->usage, c->summary);
+            fprintf(to, "  %-7s %s%*s %s\n", c->name, c->usage, 54 - columns(c->usage), "", c->summary);
         fputs(common, to);
         return to == ctl->out.file ? CTL_OK : CTL_USAGE;
     }

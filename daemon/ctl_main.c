@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +68,12 @@ static int run_command(struct ctl *ctl) {
 
 /* A reader that left early (`| head`) is no error worth a word. */
 static int flush_all(struct ctl *ctl, int code) {
-    errno = 0;
     if (fflush(ctl->out.file) == 0 && !ferror(ctl->out.file))
         return code;
-    if (errno == EPIPE)
+    struct pollfd fd = {.fd = fileno(ctl->out.file), .events = POLLOUT};
+    if (poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR) != 0)
         return CTL_PIPE;
-    return ctl_fail(ctl, CTL_FAILED, "Standard output cannot be written: %s.", strerror(errno));
+    return ctl_fail(ctl, CTL_FAILED, "Standard output cannot be written; is the disk full?");
 }
 
 int main(int argc, char **argv) {
