@@ -1,0 +1,140 @@
+"""kill -9 at any moment, again and again: no accepted job is lost, all end, and no tool runs twice that must not."""
+import collections
+import http.client
+import random
+import time
+import unittest
+
+import harness
+from harness import call
+
+ROUNDS = 30
+SCRIPTS = [
+    {"match": "Run the chain", "delay_ms": 1, "turns": [
+        "<SCRATCHPAD>\nOne.\n</SCRATCHPAD>\n" + call("count", label="a"),
+        "Two at once.\n" + call("count_again", label="b") + "\n" + call("count", label="c"),
+        call("count_again", label="d") + "\n" + call("nap", ms=20),
+        "All is counted.",
+    ]},
+    {"match": "", "turns": ["Hello there."]},
+]
+
+
+class Kill(unittest.TestCase):
+    def setUp(self):
+        self.room = harness.Room(SCRIPTS)
+        self.addCleanup(self.room.close)
+
+    def test_thirty_kills(self):
+        seed = random.randrange(1 << 30)
+        dice = random.Random(seed)
+        accepted = []
+        with self.subTest(seed=seed):
+            for n in range(ROUNDS):
+                api = self.room.start()
+                self.submit_until(api, accepted, n, time.monotonic() + dice.uniform(0, 0.2))
+                self.room.kill()
+            api = self.room.start()
+            given_up = [id for id in accepted if not self.ended_well(api, id)]
+            self.assertGreater(len(accepted), ROUNDS // 2)
+            self.assertLess(len(given_up), len(accepted) // 4)
+            jobs = self.all_jobs(api)
+            self.assertLessEqual(set(accepted), set(jobs))
+            for id in jobs:
+                api.wait(id)
+                self.check_events(api, id)
+            self.check_counts(api, jobs)
+
+    def ended_well(self, api, id):
+        """True when it completed. Else it was given up, and three starts in a row had got it nowhere."""
+        job = api.wait(id, 60)
+        if job["status"] == "completed":
+            return True
+        self.assertEqual(job["error"]["code"], "poisoned", job)
+        names = [name for _, name, _ in api.events(id) if name in ("job.started", "job.resumed", "turn.completed", "tool_call.completed")]
+        progress = sum(name.endswith("completed") for name in names)
+        self.assertGreater(len(names) - progress, 3 + progress, names)
+        return False
+
+    def submit_until(self, api, accepted, n, end):
+        try:
+            for i in range(3):
+                accepted.append(api.ask("POST", "/v1/jobs", {"input": f"Run the chain {n} {i}"})["id"])
+                time.sleep(max(0, min(0.02, end - time.monotonic())))
+            time.sleep(max(0, end - time.monotonic()))
+        except (OSError, http.client.HTTPException):
+            raise AssertionError("the daemon ended by itself:\n" + self.room.read_log())
+
+    def all_jobs(self, api):
+        found, after = [], ""
+        while True:
+            page = api.ask("GET", f"/v1/jobs?limit=100{after}")
+            found += [j["id"] for j in page["data"]]
+            if not page["has_more"]:
+                return found
+            after = f"&after={page['last_id']}"
+
+    def check_events(self, api, id):
+        events = api.events(id)
+        self.assertEqual([number for number, _, _ in events], list(range(1, len(events) + 1)))
+        ends = [name for _, name, _ in events if name in ("job.completed", "job.failed", "job.cancelled")]
+        self.assertEqual(len(ends), 1)
+        self.assertEqual(events[-1][1], ends[0])
+        completed = collections.Counter(d["call_id"] for _, n, d in events if n == "tool_call.completed")
+        self.assertEqual(set(completed.values()), {1}, completed)
+
+    def check_counts(self, api, jobs):
+        runs = collections.Counter(self.room.lines("count.log"))
+        self.assertEqual([key for key, n in runs.items() if n > 1], [], "ran twice")
+        again = collections.Counter(self.room.lines("again.log"))
+        for id in jobs:
+            calls = [p["call"] for t in api.trace(id)["turns"] for p in t["parts"] if p["call"]]
+            for one in calls:
+                key = f"{id}/{one['call_id'][5:]}"
+                if one["name"] == "count":
+                    self.assertIn(one["status"], ("ok", "unknown"))
+                    self.assertEqual(one["attempt"], 1)
+                    if one["status"] == "ok":
+                        self.assertEqual(runs[key], 1, key)
+                if one["name"] == "count_again":
+                    self.assertIn(one["status"], ("ok", "unavailable", "cancelled"))
+                    self.assertLessEqual(again[key], one["attempt"])
+                    self.assertTrue(one["status"] != "ok" or again[key] >= 1, key)
+
+    def test_a_call_under_way_is_repeated_only_if_it_may_be(self):
+        room = harness.Room([
+            {"match": "Take a nap.", "turns": [call("nap", ms=1000), "Rested."]},
+            {"match": "", "turns": ["Hello there."]},
+        ])
+        self.addCleanup(room.close)
+        api = room.start()
+        job = api.submit("Take a nap.")
+        with api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            for _, event, _ in stream:
+                if event == "tool_call.progress":
+                    break
+        room.kill()
+        api = room.start()
+        self.assertEqual(api.wait(job["id"])["result"], {"text": "Rested."})
+        events = api.events(job["id"])
+        self.assertEqual([d["attempt"] for _, n, d in events if n == "tool_call.started"], [1, 2])
+        self.assertEqual([d["attempt"] for _, n, d in events if n == "job.resumed"], [2])
+
+    def test_a_job_that_gets_nowhere_in_three_starts_is_given_up(self):
+        room = harness.Room([{"match": "Be a talker.", "turns": ["again and again "], "repeat": True, "delay_ms": 5}])
+        self.addCleanup(room.close)
+        api = room.start()
+        job = api.submit("Be a talker.", max_output_tokens=1000000, max_turn_tokens=100000)
+        for _ in range(3):
+            with api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+                for _, event, _ in stream:
+                    if event == "message.delta":
+                        break
+            room.kill()
+            api = room.start()
+        job = api.wait(job["id"])
+        self.assertEqual((job["status"], job["error"]["code"]), ("failed", "poisoned"), job)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,37 @@
+"""The default model through the whole path: real tokens, real tools."""
+import os
+import sys
+
+import harness
+
+MODEL = os.path.join(os.environ.get("HERMESD_SOURCE_DIR", "."), "models", "hermes-tiny.gguf")
+
+
+class Model(harness.Case):
+    flags = ("--model", MODEL)
+    plugins = (harness.PLUGINS,)
+
+    def test_a_calculation(self):
+        job = self.api.run("How much is 17 % of 2,340?", wait=120, tools=["calculator"])
+        self.assertEqual(job["status"], "completed", job)
+        self.assertIn("397.8", job["result"]["text"])
+        self.assertGreaterEqual(job["tool_calls"], 1)
+
+    def test_a_job_goes_on_after_a_kill(self):
+        job = self.api.submit("How much is 12 times 9?", tools=["calculator"])
+        with self.api.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=120) as stream:
+            for _, event, _ in stream:
+                if event == "tool_call.started":
+                    break
+        self.room.kill()
+        type(self).api = self.room.start(*self.flags, plugins=self.plugins)
+        job = self.api.wait(job["id"], 120)
+        self.assertEqual(job["status"], "completed", job)
+        self.assertIn("108", job["result"]["text"])
+
+
+if __name__ == "__main__":
+    if not os.path.exists(MODEL):
+        print(f"skipped: {MODEL} is not there")
+        sys.exit(77)
+    harness.main()
