@@ -12,7 +12,7 @@
 #include "tools/tools.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ struct daemon {
     uv_timer_t grace;
     struct tools_loop tools_loop;
     struct plugin_paths plugins;
+    char plugin_state[PATH_MAX]; /* what tools keep, apart from the journal; "" for none */
     struct tools *tools;
     struct engine *engine;
     struct journal *journal;
@@ -185,7 +186,18 @@ static int open_journal(struct daemon *d, char *err, size_t errlen) {
     return journal_open(&config, &d->journal, err, errlen);
 }
 
+/* A folder below the state folder, which is there unless this is only a check. */
+static void make_plugin_state(struct daemon *d) {
+    int n =
+        snprintf(d->plugin_state, sizeof d->plugin_state, "%s/plugins", config_text(d->config, CONFIG_STATE));
+    bool there = n > 0 && n < PATH_MAX && (mkdir(d->plugin_state, 0700) == 0 || errno == EEXIST);
+    if (!there) {
+        d->plugin_state[0] = '\0';
+    }
+}
+
 static int open_tools(struct daemon *d, char *err, size_t errlen) {
+    make_plugin_state(d);
     int rc = plugin_paths_split(&d->plugins, config_text(d->config, CONFIG_PLUGINS), err, errlen);
     if (rc != 0) {
         return rc;
@@ -194,7 +206,7 @@ static int open_tools(struct daemon *d, char *err, size_t errlen) {
         .worker_path = config_text(d->config, CONFIG_WORKER),
         .plugin_paths = d->plugins.items,
         .workspace = config_text(d->config, CONFIG_WORKSPACE),
-        .state_dir = config_text(d->config, CONFIG_STATE),
+        .state_dir = d->plugin_state[0] != '\0' ? d->plugin_state : NULL,
         .documents = config_text(d->config, CONFIG_DOCUMENTS),
         .allow_private_addresses = config_int(d->config, CONFIG_ALLOW_PRIVATE_ADDRESSES) != 0,
         .plugin_config = config_plugin_json,

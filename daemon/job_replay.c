@@ -233,6 +233,12 @@ void job_replay(struct job *job, const struct journal_result *trace) {
     } else if (job_start_agent(job, err, sizeof err) != 0) {
         job_fail(job, "internal_error", err);
     }
+    if (job->end_status != NULL) {
+        /* Nothing is fed any more; what there was still counts. */
+        for (size_t i = 0; i < trace->n_turns; i++) {
+            count_turn(job, &trace->turns[i]);
+        }
+    }
     while (job->phase == JOB_WORKING && job->end_status == NULL && replay_step(job, trace)) {
     }
 }

@@ -192,7 +192,8 @@ static int quota(struct jobs *jobs, int64_t owner, struct job_problem *problem) 
         problem->code = "quota_exceeded";
         (void)!err_set(problem->message, sizeof problem->message, 0,
                        "you have %d unfinished jobs; wait for one to end", same);
-    } else if (jobs_count(jobs, false) >= jobs->config.max_queued + jobs->config.max_working) {
+    } else if (jobs_count(jobs, false) + jobs_count(jobs, true) >=
+               jobs->config.max_queued + jobs->config.max_working) {
         problem->code = "queue_full";
         (void)!err_set(problem->message, sizeof problem->message, 0, "%d jobs wait already; try again later",
                        jobs_count(jobs, false));

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define LEFT_BEHIND_TRIES   200
+#define LEFT_BEHIND_STEP_US 10000
 
 static int make_folders(const char *folder, char *err, size_t errlen) {
     char path[PATH_MAX];
@@ -50,6 +54,20 @@ static long holder(int fd) {
     return n > 0 ? strtol(text, NULL, 10) : 0;
 }
 
+/* A daemon that was killed while it started a worker leaves the lock with that child until the child has
+ * become the worker: moments. Nobody waits for one that is alive. */
+static int take(int fd) {
+    int rc = flock(fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; i < LEFT_BEHIND_TRIES && rc != 0 && errno == EWOULDBLOCK; i++) {
+        long pid = holder(fd);
+        if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+            break;
+        usleep(LEFT_BEHIND_STEP_US);
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    return rc == 0 ? 0 : flock(fd, LOCK_EX | LOCK_NB); /* sets errno again */
+}
+
 static int lock_busy(int fd, const char *folder, char *err, size_t errlen) {
     long pid = holder(fd);
     char who[48] = "";
@@ -73,7 +91,7 @@ int journal_lock_take(const char *folder, int *fd, char *err, size_t errlen) {
     int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock < 0)
         return err_set(err, errlen, -errno, "The lock '%s' cannot be opened: %s.", path, strerror(errno));
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+    if (take(lock) != 0) {
         rc = errno == EWOULDBLOCK
                  ? lock_busy(lock, folder, err, errlen)
                  : err_set(err, errlen, -errno, "The lock '%s' cannot be taken: %s.", path, strerror(errno));
