@@ -25,6 +25,7 @@ static const hermes_tool calculator = {
         "{\"type\": \"object\", \"properties\": {\"expression\": {\"type\": \"string\", \"description\": "
         "\"e.g. 17% * 2340\"}}, \"required\": [\"expression\"], \"additionalProperties\": false}",
     .timeout_ms = 5000,
+    .max_concurrency = 4,
     .invoke = calculate,
 };
 

@@ -87,6 +87,7 @@ static const hermes_tool tool_now = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"utc_offset\": {\"type\": \"string\", "
                    "\"description\": \"e.g. +02:00\"}}, \"additionalProperties\": false}",
     .timeout_ms = 2000,
+    .max_concurrency = 4,
     .invoke = now,
 };
 
@@ -99,6 +100,7 @@ static const hermes_tool tool_date_add = {
                    "\"description\": \"YYYY-MM-DD\"}, \"days\": {\"type\": \"integer\"}}, \"required\": "
                    "[\"date\", \"days\"], \"additionalProperties\": false}",
     .timeout_ms = 2000,
+    .max_concurrency = 4,
     .invoke = date_add,
 };
 
@@ -111,6 +113,7 @@ static const hermes_tool tool_date_diff = {
                    "\"description\": \"YYYY-MM-DD\"}, \"to\": {\"type\": \"string\", \"description\": "
                    "\"YYYY-MM-DD\"}}, \"required\": [\"from\", \"to\"], \"additionalProperties\": false}",
     .timeout_ms = 2000,
+    .max_concurrency = 4,
     .invoke = date_diff,
 };
 
@@ -123,6 +126,7 @@ static const hermes_tool tool_weekday = {
         "{\"type\": \"object\", \"properties\": {\"date\": {\"type\": \"string\", \"description\": "
         "\"YYYY-MM-DD\"}}, \"required\": [\"date\"], \"additionalProperties\": false}",
     .timeout_ms = 2000,
+    .max_concurrency = 4,
     .invoke = weekday,
 };
 

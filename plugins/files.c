@@ -133,6 +133,7 @@ static const hermes_tool tool_list_files = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"path\": {\"type\": \"string\"}}, "
                    "\"additionalProperties\": false}",
     .timeout_ms = 5000,
+    .max_concurrency = 4,
     .invoke = list_files,
 };
 
@@ -145,6 +146,7 @@ static const hermes_tool tool_read_file = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"path\": {\"type\": \"string\"}}, \"required\": "
                    "[\"path\"], \"additionalProperties\": false}",
     .timeout_ms = 5000,
+    .max_concurrency = 4,
     .invoke = read_file,
 };
 
@@ -169,6 +171,7 @@ static const hermes_tool tool_search_files = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"text\": {\"type\": \"string\"}, \"path\": "
                    "{\"type\": \"string\"}}, \"required\": [\"text\"], \"additionalProperties\": false}",
     .timeout_ms = 20000,
+    .max_concurrency = 4,
     .invoke = search_files,
 };
 

@@ -61,6 +61,7 @@ static const hermes_tool http_fetch = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"url\": {\"type\": \"string\"}}, \"required\": "
                    "[\"url\"], \"additionalProperties\": false}",
     .timeout_ms = 30000,
+    .max_concurrency = 8,
     .invoke = fetch,
 };
 

@@ -89,6 +89,7 @@ static const hermes_tool tool_recall = {
     .args_schema = "{\"type\": \"object\", \"properties\": {\"key\": {\"type\": \"string\"}}, \"required\": "
                    "[\"key\"], \"additionalProperties\": false}",
     .timeout_ms = 10000,
+    .max_concurrency = 4,
     .invoke = recall,
 };
 

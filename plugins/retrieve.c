@@ -72,6 +72,7 @@ static const hermes_tool tool_retrieve = {
                    "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 10}}, \"required\": [\"query\"], "
                    "\"additionalProperties\": false}",
     .timeout_ms = 20000,
+    .max_concurrency = 4,
     .invoke = retrieve,
 };
 

@@ -31,6 +31,7 @@ static const hermes_tool sql_query = {
         "{\"type\": \"object\", \"properties\": {\"database\": {\"type\": \"string\"}, \"query\": {\"type\": "
         "\"string\"}}, \"required\": [\"database\", \"query\"], \"additionalProperties\": false}",
     .timeout_ms = 10000,
+    .max_concurrency = 4,
     .invoke = query,
 };
 

@@ -11,13 +11,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Under a sanitizer a plugin's crash still ends the process by its signal; leaks are the tests' business. */
+#define SIGNALS_STAY "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0"
 #if defined(__SANITIZE_ADDRESS__)
-/* A plugin's crash ends the process by its signal, as it does without the sanitizer; leaks are the tests'
- * business. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
-    return "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0:"
-           "allocator_may_return_null=1";
+    return "detect_leaks=0:allocator_may_return_null=1:" SIGNALS_STAY;
+}
+#elif defined(__SANITIZE_THREAD__)
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return SIGNALS_STAY;
 }
 #endif
 

@@ -2,8 +2,11 @@
 #include "tests/tools/harness.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct harness h;
 static struct outcome o, many[80];
@@ -306,8 +309,46 @@ static void test_nothing_leaks(void **state) {
     harness_close(&h);
 }
 
+/* A daemon of its own: opens the tools, begins a call that never ends, says which processes there are, and is
+ * killed. */
+static void doomed_daemon(int fd) {
+    int pids[2] = {0};
+    open_with("hostile", NULL);
+    harness_expect(&h, &o, "echo", "{}", TOOL_OK);
+    harness_call(&h, &o, "loop", "{}", 0);
+    while (o.notes == 0)
+        poll_loop_once(h.loop, 100);
+    pids[0] = tool_call_pid(o.call);
+    struct outcome spare;
+    harness_expect(&h, &spare, "echo", "{}", TOOL_OK);
+    pids[1] = spare.result.pid;
+    if (write(fd, pids, sizeof pids) != sizeof pids)
+        abort();
+    raise(SIGKILL);
+}
+
+static void test_no_worker_outlives_the_daemon(void **state) {
+    int fds[2], pids[2] = {0}, status = 0;
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    pid_t daemon = fork();
+    if (daemon == 0)
+        doomed_daemon(fds[1]);
+    close(fds[1]);
+    assert_int_equal(waitpid(daemon, &status, 0), daemon);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(read(fds[0], pids, sizeof pids), sizeof pids);
+    close(fds[0]);
+    assert_true(pids[0] > 0 && pids[1] > 0 && pids[0] != pids[1]);
+    for (int i = 0; i < 300 && (harness_alive(pids[0]) || harness_alive(pids[1])); i++)
+        poll(NULL, 0, 10);
+    assert_false(harness_alive(pids[0])); /* the endless loop */
+    assert_false(harness_alive(pids[1])); /* the spare */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_worker_outlives_the_daemon),
         cmocka_unit_test(test_warm),
         cmocka_unit_test(test_spares),
         cmocka_unit_test(test_spare_beside_a_long_call),
