@@ -124,7 +124,7 @@ static void prepare_headers(const struct ctl_http *h, struct exchange *x, const 
     add_header(x, "Accept", request->accept != NULL ? request->accept : "application/json");
     add_header(x, "User-Agent", "hermesctl/" HERMESD_VERSION);
     add_header(x, "Expect", ""); /* no 100-continue: the socket is local */
-    if (request->body != NULL)
+    if (request->body != NULL || strcmp(request->method, "POST") == 0)
         add_header(x, "Content-Type", "application/json");
     add_header(x, "Idempotency-Key", request->idempotency_key);
     add_header(x, "Last-Event-ID", request->last_event_id);

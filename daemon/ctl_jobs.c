@@ -133,7 +133,9 @@ int ctl_jobs(struct ctl *ctl) {
     if (ctl->options->json) {
         code = ctl_print_json(ctl, list, false);
     } else {
-        cJSON_ArrayForEach(job, jobs) print_row(ctl, job);
+        cJSON_ArrayForEach(job, jobs) {
+            print_row(ctl, job);
+        }
         if (cJSON_GetArraySize(jobs) == 0 && !ctl->options->quiet)
             fprintf(ctl->err.file, "There are no jobs.\n");
         else if (has_more(list) && !ctl->options->quiet)

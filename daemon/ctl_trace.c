@@ -148,7 +148,9 @@ static void put_turn_line(const struct branch *b, const cJSON *turn) {
 static int count_parts(const cJSON *parts, bool no_reasoning) {
     const cJSON *part;
     int n = 0;
-    cJSON_ArrayForEach(part, parts) n += !(no_reasoning && is_reasoning(part));
+    cJSON_ArrayForEach(part, parts) {
+        n += !(no_reasoning && is_reasoning(part));
+    }
     return n;
 }
 
@@ -165,8 +167,16 @@ static void put_turn(struct ctl *ctl, const cJSON *turn, bool last) {
     }
 }
 
+/* What the job was given. */
+static void put_message(struct ctl_term *t, const cJSON *message) {
+    struct branch b = {.t = t, .above = "", .last = false};
+    begin(&b);
+    ctl_term_printf(t, CTL_BOLD, "%.20s\n", text_or(message, "role", "?"));
+    put_lines(&b, CTL_PLAIN, text_or(message, "content", ""));
+}
+
 static void put_tree(struct ctl *ctl, const cJSON *trace) {
-    const cJSON *job = member(trace, "job"), *turns = member(trace, "turns"), *turn;
+    const cJSON *job = member(trace, "job"), *turns = member(trace, "turns"), *turn, *message;
     const cJSON *error = member(job, "error"), *usage = member(job, "usage");
     struct ctl_term *t = &ctl->out;
     const char *title = text_or(job, "title", ""), *status = text_or(job, "status", "?");
@@ -175,10 +185,17 @@ static void put_tree(struct ctl *ctl, const cJSON *trace) {
     ctl_term_printf(t, CTL_DIM, "  %.0f turns, %.0f calls, %.0f tokens in (%.0f cached), %.0f out\n",
                     number(job, "turns"), number(job, "tool_calls"), number(usage, "input_tokens"),
                     number(usage, "cached_tokens"), number(usage, "output_tokens"));
-    ctl_term_line(t, CTL_PLAIN, title, strlen(title), 400);
-    ctl_term_fresh_line(t);
+    if (cJSON_GetArraySize(member(trace, "input")) == 0) {
+        ctl_term_line(t, CTL_PLAIN, title, strlen(title), 400);
+        ctl_term_fresh_line(t);
+    }
+    cJSON_ArrayForEach(message, member(trace, "input")) {
+        put_message(t, message);
+    }
     int left = cJSON_GetArraySize(turns);
-    cJSON_ArrayForEach(turn, turns) put_turn(ctl, turn, --left == 0);
+    cJSON_ArrayForEach(turn, turns) {
+        put_turn(ctl, turn, --left == 0);
+    }
     if (cJSON_IsObject(error)) {
         ctl_term_printf(t, CTL_RED, "%.60s: ", text_or(error, "code", "error"));
         ctl_term_line(t, CTL_PLAIN, text_or(error, "message", ""), strlen(text_or(error, "message", "")),

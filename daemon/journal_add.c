@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,9 +25,10 @@ static struct journal_value v_int_or_null(int64_t n, bool known) {
     return known ? v_int(n) : v_null();
 }
 
-/* A duration or size; below zero it is not known. */
+/* A duration or size, to three places; below zero it is not known. */
 static struct journal_value v_real(double x) {
-    return x >= 0 ? (struct journal_value){.type = JOURNAL_REAL, .as.real = x} : v_null();
+    return x >= 0 ? (struct journal_value){.type = JOURNAL_REAL, .as.real = round(x * 1000) / 1000}
+                  : v_null();
 }
 
 static struct journal_value v_bytes(enum journal_value_type type, const void *data, size_t len) {
@@ -220,8 +222,8 @@ void journal_add_call(struct journal_batch *b, const struct journal_call *call) 
     bool open = call->state == NULL || strcmp(call->state, "intent") == 0 ||
                 strcmp(call->state, "waiting_approval") == 0;
     PUT(b, JOURNAL_SQL_PART, v_text(call->job_id), v_int(call->turn), v_int(call->position),
-        v_text("assistant"), v_text("tool_call"), v_text(call->name), v_text_or(call->arguments, ""),
-        v_int(0), v_null(), v_null(), v_int(call->call), v_time(call->created_ns, created));
+        v_text("assistant"), v_text("tool_call"), v_null(), v_text_or(call->arguments, ""), v_int(0),
+        v_null(), v_null(), v_int(call->call), v_time(call->created_ns, created));
     PUT(b, JOURNAL_SQL_CALL, v_text(call->job_id), v_int(call->call), v_int(call->turn),
         v_int(call->position), v_text_or(call->name, ""), v_text_or(call->arguments, ""), v_text(call->raw),
         v_int(call->valid), v_text_or(call->state, "intent"), v_text(call->error_code),

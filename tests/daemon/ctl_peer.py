@@ -27,6 +27,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = {"method": self.command, "path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()},
                    "body": body, "json": json.loads(body) if body else None}
         self.server.requests.append(request)
+        if self.command == "POST" and self.headers.get("Content-Type") != "application/json":
+            self.whole(415, {"error": {"message": "no JSON", "code": "unsupported_media_type"}})  # as the daemon does
+            return
         reply = self.server.script(request)
         if isinstance(reply, tuple):
             self.whole(*reply)

@@ -397,6 +397,7 @@ class Jobs(Case):
 
 TRACE = {
     "object": "trace", "job": job(),
+    "input": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How much?\nQuick."}],
     "turns": [
         {"turn": 0, "finish_reason": "stop", "started_at": "", "finished_at": "",
          "usage": {"input_tokens": 400, "cached_tokens": 0, "output_tokens": 60},
@@ -416,7 +417,11 @@ TRACE = {
         {"turn": 1, "finish_reason": None, "started_at": "", "finished_at": None, "usage": None, "timings": None,
          "parts": [{"position": 0, "type": "text", "section": None, "text": "It is 397.8.", "tokens": 7, "call": None}]}]}
 TREE = f"""{ID}  completed  2 turns, 1 calls, 812 tokens in (640 cached), 143 out
-How much?
+├─ system
+│  Be brief.
+├─ user
+│  How much?
+│  Quick.
 ├─ turn 0  stop  400 tokens in (0 cached), 60 out  read 120 ms, wrote 88 ms
 │  ├─ PLAN  9 tokens
 │  │  Multiply.
@@ -436,6 +441,10 @@ How much?
 
 
 class Trace(Case):
+    def test_the_title_stands_in_for_the_input(self):
+        self.serve((200, {**TRACE, "input": []}))
+        self.assertEqual(self.ctl("trace", ID).stdout.splitlines()[1:3], ["How much?", TREE.splitlines()[6]])
+
     def test_the_tree(self):
         self.serve((200, TRACE))
         self.check(self.ctl("trace", ID), 0, TREE)
@@ -524,7 +533,8 @@ class Reaching(Case):
                                   stdin=subprocess.DEVNULL, env=environment())
             self.check(done, 3, "", "Cannot reach hermesd at unix:///tmp/hermesctl-nobody: No such file or directory. Start it with")
         self.serve((200, {}))
-        self.peer.server.socket.close()
+        self.peer.server.shutdown()
+        self.peer.server.server_close()
         self.check(self.ctl("jobs"), 3, "", "Connection refused")
 
     def test_a_socket_of_somebody_else(self):
