@@ -5,6 +5,7 @@
 #include "engine/model.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,26 +51,45 @@ static int run(struct forward *f, const int32_t *ids, int n, char *err, size_t e
     return rc;
 }
 
-static void write_top(struct json_writer *w, float *logits, int n_vocab, int top) {
+struct ranked {
+    float logit;
+    int id;
+};
+
+/* Largest first, equal ones by id, what is no number last. */
+static int by_rank(const void *a, const void *b) {
+    const struct ranked *x = a, *y = b;
+    bool x_number = x->logit == x->logit, y_number = y->logit == y->logit;
+    if (x_number != y_number)
+        return x_number ? -1 : 1;
+    if (x_number && x->logit != y->logit)
+        return x->logit > y->logit ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static int write_top(struct json_writer *w, const float *logits, int n_vocab, int top) {
+    struct ranked *all = malloc((size_t)n_vocab * sizeof *all);
+    if (all == NULL)
+        return -ENOMEM;
+    for (int i = 0; i < n_vocab; i++)
+        all[i] = (struct ranked){logits[i], i};
+    qsort(all, (size_t)n_vocab, sizeof *all, by_rank);
     json_key(w, "top");
     json_array_begin(w);
     for (int i = 0; i < top && i < n_vocab; i++) {
-        int best = 0;
-        for (int j = 1; j < n_vocab; j++)
-            if (logits[j] > logits[best])
-                best = j;
         json_object_begin(w);
         json_key(w, "id");
-        json_int(w, best);
+        json_int(w, all[i].id);
         json_key(w, "logit");
-        json_number(w, (double)logits[best]);
+        json_number(w, (double)all[i].logit);
         json_object_end(w);
-        logits[best] = -__builtin_inff();
     }
     json_array_end(w);
+    free(all);
+    return 0;
 }
 
-static int write_line(struct buf *out, const struct model *m, const int32_t *ids, int n, float *logits,
+static int write_line(struct buf *out, const struct model *m, const int32_t *ids, int n, const float *logits,
                       int top) {
     struct json_writer w;
     json_writer_begin(&w, out);
@@ -83,8 +103,9 @@ static int write_line(struct buf *out, const struct model *m, const int32_t *ids
     json_array_end(&w);
     json_key(&w, "n_vocab");
     json_int(&w, m->n_vocab);
+    int rc = 0;
     if (top > 0) {
-        write_top(&w, logits, m->n_vocab, top);
+        rc = write_top(&w, logits, m->n_vocab, top);
     } else {
         json_key(&w, "logits");
         json_array_begin(&w);
@@ -93,7 +114,8 @@ static int write_line(struct buf *out, const struct model *m, const int32_t *ids
         json_array_end(&w);
     }
     json_object_end(&w);
-    int rc = json_writer_end(&w);
+    int end = json_writer_end(&w);
+    rc = rc ? rc : end;
     return rc < 0 ? rc : buf_putc(out, '\n');
 }
 
