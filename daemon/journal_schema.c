@@ -113,12 +113,12 @@ int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);
 }
 
-static int run_step(sqlite3 *db, int version) {
+static int run_step(sqlite3 *db, const char *const *step, int version) {
     char pragma[96];
     snprintf(pragma, sizeof pragma, "PRAGMA application_id = %d; PRAGMA user_version = %d",
              JOURNAL_APPLICATION_ID, version + 1);
     int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    for (const char *const *sql = steps[version]; rc == SQLITE_OK && *sql != NULL; sql++)
+    for (const char *const *sql = step; rc == SQLITE_OK && *sql != NULL; sql++)
         rc = sqlite3_exec(db, *sql, NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, pragma, NULL, NULL, NULL);
@@ -166,18 +166,19 @@ int journal_schema_check(sqlite3 *db, const char *path, char *err, size_t errlen
     return 0;
 }
 
-int journal_schema_migrate(sqlite3 *db, const char *path, char *err, size_t errlen) {
+int journal_schema_migrate_by(sqlite3 *db, const char *path, const char *const *const *by, int n_steps,
+                              char *err, size_t errlen) {
     int64_t version = 0;
     int rc = journal_db_int(db, "PRAGMA user_version", &version);
     if (rc != SQLITE_OK)
         return journal_db_error(db, rc, "reading the journal", path, err, errlen);
-    if (version > 0 && version < journal_schema_version()) {
+    if (version > 0 && version < n_steps) {
         rc = back_up(db, path, (int)version, err, errlen);
         if (rc < 0)
             return rc;
     }
-    for (int v = (int)version; v < journal_schema_version(); v++) {
-        rc = run_step(db, v);
+    for (int v = (int)version; v < n_steps; v++) {
+        rc = run_step(db, by[v], v);
         if (rc != SQLITE_OK) {
             int code = journal_db_error(db, rc, "making the tables of the journal", path, err, errlen);
             sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
@@ -185,4 +186,8 @@ int journal_schema_migrate(sqlite3 *db, const char *path, char *err, size_t errl
         }
     }
     return 0;
+}
+
+int journal_schema_migrate(sqlite3 *db, const char *path, char *err, size_t errlen) {
+    return journal_schema_migrate_by(db, path, steps, journal_schema_version(), err, errlen);
 }

@@ -18,5 +18,9 @@ HX_MUST_CHECK int journal_schema_check(sqlite3 *db, const char *path, char *err,
  * to
  * "<path>.v<N>" (VACUUM INTO). */
 HX_MUST_CHECK int journal_schema_migrate(sqlite3 *db, const char *path, char *err, size_t errlen);
+/* The same with other steps (for tests): step i, a NULL-terminated list of SQL, makes version i + 1 of
+ * version i. */
+HX_MUST_CHECK int journal_schema_migrate_by(sqlite3 *db, const char *path, const char *const *const *by,
+                                            int n_steps, char *err, size_t errlen);
 
 #endif

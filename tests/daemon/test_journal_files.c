@@ -1,6 +1,8 @@
 /* The journal's folder and file: who may open it, what is refused, and a disk that is full. */
 #include "journal_fixture.h"
 
+#include "daemon/journal_schema.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -85,6 +87,43 @@ static void test_a_newer_file_is_refused_unchanged(void **state) {
     assert_int_equal(try_open(p, err, sizeof err), -EPROTO);
     assert_non_null(strstr(err, "newer hermesd (version 99 of its tables, this one knows 1)"));
     assert_file(p, "PRAGMA user_version", "99");
+}
+
+static int migrate(struct place *p, const char *const *const *steps, int n, char *err, size_t errlen) {
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open_v2(p->db, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    int rc = journal_schema_migrate_by(db, p->db, steps, n, err, errlen);
+    sqlite3_close(db);
+    return rc;
+}
+
+static void test_an_older_file_is_copied_and_migrated(void **state) {
+    struct place *p = *state;
+    char err[512] = "";
+    place_open(p);
+    struct journal_batch *b = journal_batch_create();
+    add_job(b, "job_1", NULL);
+    assert_int_equal(commit(p, b), 0);
+    place_close(p);
+    const char *const never[] = {"this is not run", NULL};
+    const char *const second[] = {"ALTER TABLE jobs ADD COLUMN color TEXT", "UPDATE jobs SET color = 'red'",
+                                  NULL};
+    const char *const wrong[] = {"ALTER TABLE jobs ADD COLUMN size TEXT", "UPDATE nowhere SET x = 1", NULL};
+    const char *const *const steps[] = {never, second, wrong};
+    assert_int_equal(migrate(p, steps, 3, err, sizeof err),
+                     -EINVAL); /* the third step fails: the second stands */
+    assert_non_null(strstr(err, "no such table: nowhere"));
+    assert_file(p, "PRAGMA user_version", "2");
+    assert_file(p, "SELECT color FROM jobs", "red");
+    assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'size'", "");
+    assert_int_equal(migrate(p, steps, 2, err, sizeof err), 0); /* nothing is left to do */
+    char copy[160];
+    snprintf(copy, sizeof copy, "%s.v1", p->db);
+    assert_int_equal(rename(copy, p->db), 0); /* the copy is the file as it was */
+    assert_file(p, "PRAGMA user_version", "1");
+    assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'color'", "");
+    place_open(p);
+    assert_file(p, "SELECT id FROM jobs", "job_1");
 }
 
 static void test_a_file_of_another_program_is_refused_unchanged(void **state) {
@@ -271,6 +310,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_closing_leaves_one_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_daemon_per_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_newer_file_is_refused_unchanged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_older_file_is_copied_and_migrated, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_file_of_another_program_is_refused_unchanged, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_damage_is_named, set_up, tear_down),
