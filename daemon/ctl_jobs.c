@@ -115,11 +115,13 @@ static int fetch_list(struct ctl *ctl, cJSON **list) {
         cJSON_Delete(data);
         return code;
     }
-    const cJSON *first = cJSON_GetArrayItem(data, 0);
+    const char *first = json_get_string(cJSON_GetArrayItem(data, 0), "id");
+    cJSON_DeleteItemFromObjectCaseSensitive(page, "first_id");
+    cJSON_DeleteItemFromObjectCaseSensitive(page, "data");
     if (first != NULL)
-        cJSON_ReplaceItemInObjectCaseSensitive(
-            page, "first_id", cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(first, "id"), 1));
-    cJSON_ReplaceItemInObjectCaseSensitive(page, "data", data);
+        cJSON_AddStringToObject(page, "first_id", first);
+    if (!cJSON_AddItemToObject(page, "data", data))
+        cJSON_Delete(data);
     *list = page;
     return CTL_OK;
 }

@@ -25,6 +25,7 @@ def environment(**more):
 class Case(unittest.TestCase):
     def setUp(self):
         self.peer = None
+        self.maxDiff = None
 
     def tearDown(self):
         if self.peer:
