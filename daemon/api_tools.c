@@ -176,18 +176,18 @@ static void start(struct http_request *req, const struct api *api, const struct 
 
 void api_tools_call(struct http_request *req, void *app) {
     const struct api *api = app;
-    const struct tool_info *tool = find(req, api);
     cJSON *json = NULL;
     char err[256] = "";
     size_t len = 0;
-    const char *body = http_body(req, &len);
-    if (tool == NULL) {
-        return;
-    }
     if (jobs_draining(api->jobs)) {
         http_reply_error(req, 503, "server_error", "shutting_down", NULL, "the daemon is stopping");
         return;
     }
+    const struct tool_info *tool = find(req, api);
+    if (tool == NULL) {
+        return;
+    }
+    const char *body = http_body(req, &len);
     int rc = json_parse(body, len, &json_limits_default, &json, err, sizeof err);
     const cJSON *arguments = rc == 0 ? cJSON_GetObjectItemCaseSensitive(json, "arguments") : NULL;
     if (rc != 0) {
