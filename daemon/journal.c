@@ -101,6 +101,15 @@ static struct journal_answer *answers_of(struct journal_batch *b) {
     return first;
 }
 
+/* Keeps the first failure that nothing repairs; the loop thread is woken to see it. With the lock held. */
+static void note_broken(struct journal *j, int rc) {
+    if (rc == 0 || j->broken != 0)
+        return;
+    j->broken = rc;
+    if (j->wake != NULL)
+        j->wake(j->wake_arg);
+}
+
 static void wait_for_work(struct journal *j) {
     if (!journal_writer_is_dirty(j->writer) || j->broken != 0) {
         pthread_cond_wait(&j->work, &j->lock);
@@ -114,8 +123,7 @@ static void wait_for_work(struct journal *j) {
     pthread_mutex_unlock(&j->lock);
     int rc = journal_writer_checkpoint(j->writer, JOURNAL_CHECKPOINT_IDLE);
     pthread_mutex_lock(&j->lock);
-    if (j->broken == 0)
-        j->broken = rc;
+    note_broken(j, rc);
 }
 
 static void *write_main(void *arg) {
@@ -133,14 +141,12 @@ static void *write_main(void *arg) {
         struct journal_answer *answers = answers_of(group);
         pthread_mutex_lock(&j->lock);
         j->queued_bytes -= bytes;
-        if (j->broken == 0)
-            j->broken = broken;
+        note_broken(j, broken);
         pthread_mutex_unlock(&j->lock);
         journal_give_answers(j, answers);
         broken = journal_writer_checkpoint(j->writer, JOURNAL_CHECKPOINT_IF_LONG);
         pthread_mutex_lock(&j->lock);
-        if (j->broken == 0)
-            j->broken = broken;
+        note_broken(j, broken);
     }
     pthread_mutex_unlock(&j->lock);
     return NULL;

@@ -82,6 +82,31 @@ static void test_a_failed_sync_is_the_end(void **state) {
     assert_file(p, "SELECT count(*) FROM jobs WHERE id IN ('job_1', 'job_4')", "2");
 }
 
+static void test_a_failed_sync_while_idle_is_noticed(void **state) {
+    struct place *p = *state;
+    struct disk *disk = disk_mount();
+    place_open(p);
+    assert_int_equal(commit(p, job_batch(1)), 0);
+    disk->fail_syncs = 1; /* of the move from the WAL into the file, a second later */
+    struct pollfd wake = {.fd = p->wake[0], .events = POLLIN};
+    assert_int_equal(poll(&wake, 1, 10000), 1);
+    assert_int_equal(journal_broken(p->journal), -EIO);
+    disk->fail_syncs = 0;
+}
+
+static void test_an_idle_journal_moves_its_log_into_the_file(void **state) {
+    struct place *p = *state;
+    struct disk *disk = disk_mount();
+    place_open(p);
+    assert_int_equal(commit(p, job_batch(1)), 0);
+    int before = disk->syncs;
+    for (int i = 0; i < 100 && disk->syncs < before + 2; i++)
+        usleep(50000);
+    assert_int_equal(disk->syncs, before + 2); /* the log once more, then the file */
+    usleep(1500000);
+    assert_int_equal(disk->syncs, before + 2); /* and then it sleeps */
+}
+
 static void test_a_failed_write_costs_one_batch(void **state) {
     struct place *p = *state;
     struct disk *disk = disk_mount();
@@ -182,6 +207,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_many_batches_share_a_sync, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_failed_sync_is_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_failed_sync_while_idle_is_noticed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_idle_journal_moves_its_log_into_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_failed_write_costs_one_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_power_cut_loses_nothing_reported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_this_test_sees_a_loss, set_up, tear_down),
