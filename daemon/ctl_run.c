@@ -23,6 +23,7 @@
 #define RETRY_LAST_MS  2000
 #define RETRY_NS       30000000000u /* without an event, until the daemon is given up */
 #define STDIN_NOTE_MS  2000
+#define TRY_AGAIN      (-1)
 
 struct run {
     struct ctl *ctl;
@@ -33,7 +34,7 @@ struct run {
     char id[CTL_ID_SIZE];
     char status[32]; /* at the end; "" before */
     int signal_fd, interrupts;
-    bool cancel_asked, needs_input, shut_out, quiet_note;
+    bool cancel_asked, needs_input, shut_out, quiet_note, reached;
     uint64_t deadline_ns; /* 0 = none */
     uint64_t last_event_ns;
 };
@@ -297,21 +298,25 @@ static int connect_once(struct run *run, struct ctl_reply *reply, char *err, siz
     return ctl_http_stream(run->ctl->http, &request, &stream, reply, err, errlen);
 }
 
-/* 0: try again later. Else the exit code. */
+/* TRY_AGAIN, or the exit code. */
 static int judge_failure(struct run *run, int rc, const struct ctl_reply *reply, const char *err) {
     bool busy = reply->status == 503 && run->id[0] != '\0'; /* it drains: the next one goes on with the job */
     if (rc == 0 && reply->status >= 400 && !busy)
         return ctl_fail_reply(run->ctl, reply);
-    if (rc == 0 && !busy && run->id[0] == '\0')
-        return learn_id(run); /* the job of that key was there already: its events come from the beginning */
-    bool lost = rc < 0 && rc != -ECANCELED;
-    if (lost && run->id[0] == '\0' && rc != -ECONNRESET)
+    if (rc == 0 && !busy && run->id[0] == '\0') {
+        int code =
+            learn_id(run); /* the job of that key was there already: its events come from the beginning */
+        return code == CTL_OK ? TRY_AGAIN : code;
+    }
+    /* A daemon that was never there is an error; one that went away in the middle is waited for. */
+    run->reached = run->reached || rc == 0 || rc == -ECONNRESET || rc == -ECANCELED || run->id[0] != '\0';
+    if (!run->reached)
         return ctl_fail_transport(run->ctl, rc, err);
-    if (clock_mono_ns() - run->last_event_ns > RETRY_NS)
-        return rc < 0 ? ctl_fail_transport(run->ctl, rc == -ECANCELED ? -ECONNRESET : rc, err)
-                      : ctl_fail(run->ctl, CTL_UNREACHABLE, "hermesd ends the events of %s again and again.",
-                                 run->id);
-    return 0;
+    if (clock_mono_ns() - run->last_event_ns <= RETRY_NS)
+        return TRY_AGAIN;
+    return rc < 0 && rc != -ECANCELED ? ctl_fail_transport(run->ctl, rc, err)
+                                      : ctl_fail(run->ctl, CTL_UNREACHABLE,
+                                                 "hermesd ends the events of %s again and again.", run->id);
 }
 
 static void wait_a_little(struct run *run, int *wait_ms) {
@@ -333,6 +338,35 @@ static int finish(struct run *run) {
     return run->cancel_asked && strcmp(run->status, "cancelled") == 0 ? CTL_INTERRUPTED : CTL_JOB_FAILED;
 }
 
+static int time_out(struct run *run) {
+    if (run->id[0] == '\0')
+        return ctl_fail(run->ctl, CTL_TIMEOUT,
+                        "The time is up, and hermesd did not say whether it took the job.");
+    return ctl_fail(run->ctl, CTL_TIMEOUT, "The time is up; job %s goes on.", run->id);
+}
+
+/* After a connection ended: TRY_AGAIN (now, or after `*wait`) or the exit code. */
+static int judge(struct run *run, int rc, const struct ctl_reply *reply, const char *err, bool *wait) {
+    *wait = false;
+    if (run->status[0] != '\0')
+        return finish(run);
+    if (ferror(run->ctl->out.file) != 0)
+        return CTL_PIPE;
+    if (run->needs_input)
+        return ctl_fail(run->ctl, CTL_NEEDS_INPUT, "Job %s needs input, and nobody can be asked here.",
+                        run->id);
+    if (run->interrupts > 1)
+        return CTL_INTERRUPTED;
+    if (time_is_up(run))
+        return time_out(run);
+    if (run->interrupts == 1 && !run->cancel_asked) {
+        int code = ask_to_cancel(run);
+        return code == CTL_OK ? TRY_AGAIN : code;
+    }
+    *wait = !run->shut_out && (rc != 0 || run->id[0] != '\0');
+    return judge_failure(run, rc, reply, err);
+}
+
 static int follow(struct run *run) {
     int wait_ms = RETRY_FIRST_MS;
     run->last_event_ns = clock_mono_ns();
@@ -340,30 +374,18 @@ static int follow(struct run *run) {
         char err[512] = "";
         struct ctl_reply reply;
         uint64_t before = run->last_event_ns;
+        bool wait;
         int rc = connect_once(run, &reply, err, sizeof err);
-        int code = 0;
         if (run->last_event_ns != before) {
             wait_ms = RETRY_FIRST_MS;
             run->quiet_note = false;
         }
-        if (run->status[0] != '\0')
-            code = -1;
-        else if (ferror(run->ctl->out.file) != 0)
-            code = CTL_PIPE;
-        else if (run->needs_input)
-            code = ctl_fail(run->ctl, CTL_NEEDS_INPUT, "Job %s needs input, and nobody can be asked here.",
-                            run->id);
-        else if (run->interrupts > 1)
-            code = CTL_INTERRUPTED;
-        else if (time_is_up(run))
-            code = ctl_fail(run->ctl, CTL_TIMEOUT, "The time is up; job %s goes on.", run->id);
-        else if (run->interrupts == 1 && !run->cancel_asked)
-            code = ask_to_cancel(run);
-        else if ((code = judge_failure(run, rc, &reply, err)) == 0 && !run->shut_out && run->id[0] != '\0')
-            wait_a_little(run, &wait_ms);
+        int code = judge(run, rc, &reply, err, &wait);
         ctl_reply_finish(&reply);
-        if (code != 0)
-            return code == -1 ? finish(run) : code;
+        if (code != TRY_AGAIN)
+            return code;
+        if (wait)
+            wait_a_little(run, &wait_ms);
     }
 }
 

@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import ctl_case
@@ -151,6 +152,24 @@ class Reconnect(Case):
         self.check(self.ctl("run", "x"), 0, "It is 397.8.\n")
         keys = [r["headers"]["idempotency-key"] for r in self.peer.requests]
         self.assertEqual((len(keys), keys[0]), (2, keys[1]))
+
+    def test_a_daemon_that_breaks_every_submission(self):
+        def script(request):
+            raise Broken
+            yield
+        self.serve(script)
+        self.check(self.ctl("run", "--timeout", "2s", "x"), 6, "", "hermesd did not say whether it took the job")
+        self.assertLess(len(self.peer.requests), 8)  # not hammered
+
+    def test_a_daemon_that_goes_away_before_the_first_event(self):
+        def script(request):
+            os.rename(self.peer.path, self.peer.path + ".away")
+            threading.Timer(0.5, os.rename, (self.peer.path + ".away", self.peer.path)).start()
+            self.peer.server.script = lambda request: story()
+            raise Broken
+            yield
+        self.serve(script)
+        self.check(self.ctl("run", "x"), 0, "It is 397.8.\n", "trying again")
 
     def test_a_key_that_was_used_shows_its_job(self):
         def script(request):
