@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CONNECTIONS_OPEN_MS 2000 /* answers that are on their way when the daemon ends */
+#define FLUSH_MS 50 /* for answers that are on their way when the daemon ends */
 
 struct daemon {
     const struct config *config;
@@ -55,7 +55,7 @@ static void wake(void *arg) {
 
 static void on_engine_wake(uv_async_t *async) {
     struct daemon *d = async->data;
-    if (d->jobs != NULL && !d->ending) {
+    if (d->jobs != NULL) {
         jobs_on_engine(d->jobs);
     }
 }
@@ -64,7 +64,7 @@ static void finish(struct daemon *d);
 
 static void on_journal_wake(uv_async_t *async) {
     struct daemon *d = async->data;
-    if (d->journal == NULL || d->jobs == NULL || d->ending) {
+    if (d->jobs == NULL) {
         return;
     }
     jobs_on_journal(d->jobs);
@@ -89,20 +89,8 @@ static void close_handle(uv_handle_t *handle, void *arg) {
     }
 }
 
-static void on_server_closed(void *arg) {
-    struct daemon *d = arg;
-    d->server = NULL;
-    uv_close((uv_handle_t *)&d->engine_wake, NULL);
-    uv_close((uv_handle_t *)&d->journal_wake, NULL);
-    uv_close((uv_handle_t *)&d->sigterm, NULL);
-    uv_close((uv_handle_t *)&d->sigint, NULL);
-    uv_close((uv_handle_t *)&d->grace, NULL);
-}
-
-/* Jobs first, so that nothing that ends below them reaches them; the journal before the connections, so that
- * its last answers still find their clients. */
+/* From the top down: what ends below reaches jobs that are suspended, and nobody else. */
 static void close_parts(struct daemon *d) {
-    d->ending = true;
     if (d->jobs != NULL) {
         jobs_suspend(d->jobs);
     }
@@ -120,20 +108,32 @@ static void close_parts(struct daemon *d) {
     d->engine = NULL;
 }
 
+static void on_server_closed(void *arg) {
+    struct daemon *d = arg;
+    d->server = NULL;
+    close_parts(d);
+    uv_close((uv_handle_t *)&d->engine_wake, NULL);
+    uv_close((uv_handle_t *)&d->journal_wake, NULL);
+    uv_close((uv_handle_t *)&d->sigterm, NULL);
+    uv_close((uv_handle_t *)&d->sigint, NULL);
+    uv_close((uv_handle_t *)&d->grace, NULL);
+}
+
 static void on_flushed(uv_timer_t *timer) {
     struct daemon *d = timer->data;
     http_server_destroy(d->server, on_server_closed, d);
 }
 
+/* Jobs stop where they are, then the connections go, and only then what their handlers use. */
 static void finish(struct daemon *d) {
     if (d->ending) {
         return;
     }
-    uv_timer_stop(&d->grace);
+    d->ending = true;
     http_server_stop(d->server);
-    close_parts(d);
+    jobs_suspend(d->jobs);
     /* What was answered just now still has to leave. */
-    uv_timer_start(&d->grace, on_flushed, http_server_connections(d->server) > 0 ? 50 : 0, 0);
+    uv_timer_start(&d->grace, on_flushed, http_server_connections(d->server) > 0 ? FLUSH_MS : 0, 0);
 }
 
 static void on_drained(void *arg) {

@@ -8,7 +8,7 @@
  * Requests on one connection are handled one at a time, in order. Every answer carries x-request-id and
  * Hermesd-Api-Version. Everything here is [loop-thread].
  *
- * Limits, error codes and events: README.md, "HTTP"; errors have the OpenAI shape. */
+ * Limits, error codes and events: daemon/api.md; errors have the OpenAI shape. */
 #ifndef DAEMON_HTTP_H
 #define DAEMON_HTTP_H
 

@@ -14,6 +14,8 @@
 #define EVENT_OUTPUT_MAX ((size_t)32 << 10) /* as much as the model is shown */
 #define CALLS_MAX        20000
 
+static const char never_sent[] = "the job ended before the call was sent";
+
 /* How an outcome is called: for the agent, and by the two words of the journal. */
 struct outcome {
     enum agent_result result;
@@ -254,6 +256,10 @@ void job_call_asked(struct job *job, const struct agent_event *event) {
     if (event->error != NULL) {
         call->phase = JOB_CALL_DONE;
         record_refused(call, &outcomes[TOOL_INVALID], event->error);
+    } else if (job->end_status != NULL) {
+        /* The last words of a generation that is being cancelled: the agent is not asked any more. */
+        call->phase = JOB_CALL_DONE;
+        record_refused(call, &outcomes[TOOL_CANCELLED], never_sent);
     }
 }
 
@@ -383,7 +389,7 @@ void job_calls_committed(struct job *job) {
             continue;
         }
         if (call->phase == JOB_CALL_COMMITTING && job->end_status != NULL) {
-            finish_unsent(call, TOOL_CANCELLED, "the job ended before the call was sent");
+            finish_unsent(call, TOOL_CANCELLED, never_sent);
         } else if (call->phase == JOB_CALL_COMMITTING) {
             dispatch(call);
         } else if (call->phase == JOB_CALL_FINISHING) {
@@ -427,7 +433,7 @@ void job_calls_cancel(struct job *job) {
             tools_cancel(call->running);
         } else if (call != NULL && call->phase == JOB_CALL_ASKED) {
             call->phase = JOB_CALL_DONE;
-            record_refused(call, &outcomes[TOOL_CANCELLED], "the job ended before the call was sent");
+            record_refused(call, &outcomes[TOOL_CANCELLED], never_sent);
         } else if (call != NULL && call->unsettled) {
             settle(call);
         }

@@ -54,7 +54,9 @@ static bool has_calls(const struct journal_result *trace, int turn) {
     return false;
 }
 
-static int append_turn(struct job *job, const struct journal_turn *turn, char *err, size_t errlen) {
+/* The ids mean something to the model that wrote them only; another one gets the text. */
+static int append_turn(struct job *job, const struct journal_turn *turn, bool same_model, char *err,
+                       size_t errlen) {
     struct engine_span *spans = calloc(turn->n_prompt + 1, sizeof *spans);
     if (spans == NULL) {
         return err_set(err, errlen, -ENOMEM, "memory is out");
@@ -67,9 +69,11 @@ static int append_turn(struct job *job, const struct journal_turn *turn, char *e
             .len = turn->prompt[n].len,
         };
     }
-    if (turn->n_tokens > 0) {
+    if (turn->n_tokens > 0 && same_model) {
         spans[n++] =
             (struct engine_span){.kind = ENGINE_SPAN_TOKENS, .data = turn->tokens, .len = turn->n_tokens};
+    } else if (turn->len > 0) {
+        spans[n++] = (struct engine_span){.kind = ENGINE_SPAN_TEXT, .data = turn->text, .len = turn->len};
     }
     int rc = engine_session_append(job->session, spans, n, err, errlen);
     free(spans);
@@ -145,8 +149,11 @@ static void count_turn(struct job *job, const struct journal_turn *turn) {
 }
 
 /* The turn as the journal has it. */
-static int replay_turn(struct job *job, const struct journal_turn *turn, char *err, size_t errlen) {
-    int rc = append_turn(job, turn, err, errlen);
+static int replay_turn(struct job *job, const struct journal_result *trace, const struct journal_turn *turn,
+                       char *err, size_t errlen) {
+    const char *model = trace->jobs[0].model;
+    bool same_model = model != NULL && strcmp(model, job->jobs->engine.model_name) == 0;
+    int rc = append_turn(job, turn, same_model, err, errlen);
     if (rc == 0 && feed_turn(job, turn) != 0) {
         rc = err_set(err, errlen, -ENOMEM, "memory is out");
     }
@@ -182,7 +189,7 @@ static bool replay_step(struct job *job, const struct journal_result *trace) {
             return false;
         }
         job->turn = step.turn;
-        int rc = replay_turn(job, turn, err, sizeof err);
+        int rc = replay_turn(job, trace, turn, err, sizeof err);
         if (rc != 0) {
             job_fail(job, rc == -E2BIG ? "context_full" : "engine_failed", err);
         }

@@ -3,6 +3,7 @@
 #include "daemon/jobs_inner.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,11 +42,20 @@ static int record_turn(struct job *job, const struct agent_step *step, uint64_t 
                                           .text = step->spans[i].text,
                                           .len = step->spans[i].len};
     }
-    journal_add_turn(
-        batch,
-        &(struct journal_turn){
-            .job_id = job->id, .turn = step->turn, .prompt = prompt, .n_prompt = step->n_spans, .seed = seed},
-        false);
+    char sampling[256];
+    const struct engine_sampling *how = &job->request.sampling;
+    snprintf(sampling, sizeof sampling,
+             "{\"temperature\": %g, \"top_k\": %d, \"top_p\": %g, \"min_p\": %g, \"repeat_penalty\": %g}",
+             (double)how->temperature, how->top_k, (double)how->top_p, (double)how->min_p,
+             (double)how->repeat_penalty);
+    journal_add_turn(batch,
+                     &(struct journal_turn){.job_id = job->id,
+                                            .turn = step->turn,
+                                            .prompt = prompt,
+                                            .n_prompt = step->n_spans,
+                                            .seed = seed,
+                                            .sampling_json = sampling},
+                     false);
     free(prompt);
     struct job_event e;
     job_event_begin(&e, job, "turn.started", true);

@@ -132,6 +132,10 @@ static void on_page(void *arg, const struct journal_result *result) {
         drop(watch);
         return;
     }
+    if (watch->jobs->suspended) {
+        break_off(watch, "shutting_down", "the daemon is stopping; reconnect with Last-Event-ID");
+        return;
+    }
     if (result->status != 0 && result->status != -ENOENT) {
         break_off(watch, "internal_error", result->err);
         return;

@@ -450,7 +450,27 @@ static int recover_one(void *arg, const struct journal_result *result) {
     return 0;
 }
 
+/* The tools as they are offered from now on, for whoever reads the trace. */
+static void record_tools(struct jobs *jobs) {
+    struct journal_batch *batch = journal_batch_create();
+    for (size_t i = 0; batch != NULL && i < tools_count(jobs->config.tools); i++) {
+        const struct tool_info *tool = tools_get(jobs->config.tools, i);
+        char provider[256];
+        (void)!err_set(provider, sizeof provider, 0, "plugin:%s", tool->plugin);
+        journal_add_tool(batch, &(struct journal_tool){.name = tool->name,
+                                                       .version = tool->plugin_version,
+                                                       .provider = provider,
+                                                       .description = tool->description,
+                                                       .input_schema = tool->schema,
+                                                       .flags = tool->flags});
+    }
+    if (batch == NULL || journal_submit(jobs->config.journal, batch, NULL, NULL) != 0) {
+        log_warn("the tools could not be written to the journal");
+    }
+}
+
 int jobs_recover(struct jobs *jobs, char *err, size_t errlen) {
+    record_tools(jobs);
     int rc = journal_recover(jobs->config.journal, recover_one, jobs, err, errlen);
     int n = jobs_count(jobs, false);
     if (n > 0) {

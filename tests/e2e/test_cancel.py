@@ -1,4 +1,5 @@
 """Cancelling a job in each of its states; it ends as cancelled, quickly, and only once."""
+import random
 import time
 
 import harness
@@ -9,6 +10,7 @@ class Cancel(harness.Case):
     scripts = [
         {"match": "Be a talker.", "turns": ["again and again "], "repeat": True, "delay_ms": 1},
         {"match": "Take a nap.", "turns": [call("nap", ms=60000), "Rested."]},
+        {"match": "Take it slowly.", "turns": [call("nap", ms=1) + "\n" + call("nap", ms=60000), "Rested."], "delay_ms": 1},
         {"match": "Do both.", "turns": [call("nap", ms=60000) + "\n" + "word " * 2000, "Rested."], "delay_ms": 2},
         {"match": "", "turns": ["Hello there."]},
     ]
@@ -57,6 +59,13 @@ class Cancel(harness.Case):
     def test_at_once(self):
         for _ in range(20):
             job = self.api.submit("Take a nap.")
+            self.assertEqual(self.api.cancel(job["id"])["status"], "cancelled")
+
+    def test_at_any_moment(self):
+        dice = random.Random(4)
+        for _ in range(40):
+            job = self.api.submit("Take it slowly.", tools=["nap"])
+            time.sleep(dice.uniform(0, 0.12))
             self.assertEqual(self.api.cancel(job["id"])["status"], "cancelled")
 
     def test_after_its_end(self):

@@ -1,7 +1,9 @@
 """Starting and stopping: what is refused, with which exit code and which words."""
+import http.client
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -164,6 +166,58 @@ class Startup(unittest.TestCase):
                 if event == "tool_call.started" and data["attempt"] == 2:
                     break
         self.assertEqual(api.cancel(job["id"])["status"], "cancelled")
+
+    def test_stopping_under_load_is_orderly(self):
+        """Streams, waiting answers, direct calls and idle connections at the moment of the signal."""
+        api = self.room.start("--shutdown-grace-ms", "0")
+        jobs = [api.submit("Take a long nap.", tools=["nap"])["id"] for _ in range(4)]
+        connections = []
+        for id in jobs:
+            connections.append(api.open("GET", f"/v1/jobs/{id}/events")[0])
+        for method, route, body, headers in (("POST", "/v1/jobs", '{"input": "Take a long nap."}', {"Prefer": "wait=20"}),
+                                             ("POST", "/v1/tools/nap/call", '{"arguments": {"ms": 20000}}', {})):
+            connections.append(harness.Connection(self.room.socket))
+            connections[-1].request(method, route, body, {"Content-Type": "application/json", **headers})
+        connections.append(harness.Connection(self.room.socket))
+        connections[-1].request("GET", "/health")
+        connections[-1].getresponse().read()
+        stop = threading.Event()
+
+        def hammer():
+            while not stop.is_set():
+                try:
+                    api.ask("GET", f"/v1/jobs/{jobs[0]}/trace")
+                    api.submit("Hello.")
+                except (OSError, harness.Refused, http.client.HTTPException):
+                    pass
+
+        threads = [threading.Thread(target=hammer) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        code = self.room.stop(seconds=10)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for connection in connections:
+            connection.close()
+        self.assertEqual(code, 0, self.room.read_log())
+
+    def test_another_model_goes_on_with_the_text(self):
+        api = self.room.start("--shutdown-grace-ms", "0")
+        job = api.submit("Take a nap.", tools=["nap"])
+        while not self.has_event(api, job["id"], "tool_call.started"):
+            time.sleep(0.01)
+        self.room.kill()
+        database = sqlite3.connect(os.path.join(self.room.state, "hermesd.db"))
+        database.execute("UPDATE jobs SET model = 'another'")
+        database.execute("UPDATE turns SET output_tokens_blob = x'ffffff7f'")
+        database.commit()
+        database.close()
+        api = self.room.start()
+        job = api.wait(job["id"])
+        # The scripted engine counts ids as its own turns, so it begins with its first turn again.
+        self.assertEqual((job["status"], job["tool_calls"]), ("completed", 2), job)
 
     def test_a_second_signal_does_not_wait(self):
         api = self.room.start()
