@@ -139,7 +139,7 @@ def golden(path, folder, held, gguf_path):
     encoder = Encoder(folder)
     rows = []
     for index in (0, 1, 2, 5):
-        tools, system, tasks = generate.group(77, index, index % 2, branches=1)
+        tools, system, tasks = generate.group(77, index, 1 + index % 2, branches=1)
         spans = prefix_spans(tools, system) + [(t, s) for t, s, _ in branch_spans(tasks[0].messages[:1])]
         ids = encoder.prompt(spans)[:1500]
         with torch.no_grad():

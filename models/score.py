@@ -4,7 +4,7 @@
 One pass over each dialogue is enough: greedy writing gives the whole dialogue exactly when the best token is right at every learned
 position. The tools' words in these dialogues are held out of training.
 
-  score.py --checkpoint RUN/checkpoint.pt --tokenizer FOLDER [--groups 30] [--level 0] [--failures 10]"""
+  score.py --checkpoint RUN/checkpoint.pt --tokenizer FOLDER [--groups 30] [--level 2] [--failures 10]"""
 import argparse
 import collections
 
@@ -49,7 +49,7 @@ def main():
     p.add_argument("--checkpoint", required=True)
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--groups", type=int, default=30)
-    p.add_argument("--level", type=int, default=0)
+    p.add_argument("--level", type=int, default=2)
     p.add_argument("--failures", type=int, default=0)
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args()

@@ -1,6 +1,6 @@
 """Tokenized groups on disk: made once by a light process, read by training in order.
 
-  shards.py FOLDER --tokenizer FOLDER --level 1 --first 0 --count 20 --seed 7     writes FOLDER/L1-00000.pkl ..."""
+  shards.py FOLDER --tokenizer FOLDER --level 2 --first 0 --count 20 --seed 7     writes FOLDER/L2-00000.pkl ..."""
 import argparse
 import os
 import pickle
@@ -15,7 +15,7 @@ GROUPS = 100  # per shard
 
 def make_group(encoder, seed, index, level):
     tools, system, _ = generate.group(seed, index, level, branches=0)
-    k = 16 if level == 0 else 24 if len(tools) >= 10 else 16
+    k = 24 if len(tools) >= 10 else 16 if level > 0 else 6
     tools, system, tasks = generate.group(seed, index, level, branches=k)
     prefix = np.array(encoder.prefix(tools, system), np.uint16)
     branches = [encoder.branch(t.messages) for t in tasks]
@@ -35,7 +35,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder")
     p.add_argument("--tokenizer", required=True)
-    p.add_argument("--level", type=int, default=1)
+    p.add_argument("--level", type=int, default=2)
     p.add_argument("--first", type=int, default=0)
     p.add_argument("--count", type=int, default=10)
     p.add_argument("--seed", type=int, default=7)

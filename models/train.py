@@ -20,6 +20,7 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
+import start
 from llama import CONFIG, Llama
 
 
@@ -39,14 +40,14 @@ def loss_of(model, group, bf16):
 
 
 class Stream:
-    """Groups in a random order over shards; the share of level-1 groups comes from `share`, a shared value."""
+    """Groups in a random order over shards; `shares` (a shared array) says how often each level comes."""
 
-    def __init__(self, folder, share, seed):
-        self.folder, self.share, self.rng = folder, share, random.Random(seed)
-        self.stock = {0: [], 1: []}
+    def __init__(self, folder, shares, seed):
+        self.folder, self.shares, self.rng = folder, shares, random.Random(seed)
+        self.stock = [[], [], []]
 
     def next(self):
-        level = 1 if self.rng.random() < self.share.value else 0
+        level = self.rng.choices((0, 1, 2), list(self.shares))[0]
         if not self.stock[level]:
             path = self.rng.choice(sorted(glob.glob(os.path.join(self.folder, f"L{level}-*.pkl"))))
             with open(path, "rb") as f:
@@ -69,13 +70,13 @@ def gradient_of(model):
     return torch.cat([p.grad.view(-1) for p in model.parameters()])
 
 
-def helper(config, flat, grad, stats, ready, share, folder, seed, bf16):
+def helper(config, flat, grad, stats, ready, shares, folder, seed, bf16):
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model = Llama(config)
     mine = torch.empty_like(flat)
     parameters_in(model, mine)
-    stream = Stream(folder, share, seed)
+    stream = Stream(folder, shares, seed)
     parent = os.getppid()
     while os.getppid() == parent:
         mine.copy_(flat)
@@ -113,8 +114,8 @@ def main():
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--groups", type=int, default=2, help="groups per step")
     p.add_argument("--helpers", type=int, default=1)
-    p.add_argument("--level1-from", type=float, default=0.33, help="part of the time after which full prompts join")
-    p.add_argument("--level1-share", type=float, default=0.5)
+    p.add_argument("--level1-from", type=float, default=0.15, help="part of the time after which prompts with a few tools come")
+    p.add_argument("--level2-from", type=float, default=0.4, help="part of the time after which full prompts come")
     p.add_argument("--bf16", action="store_true", help="bf16 products; only where the processor has them (AVX512-BF16, AMX)")
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args()
@@ -131,6 +132,8 @@ def main():
     if loaded:
         model.load_state_dict(loaded["model"])
         state = loaded["state"]
+    else:
+        start.prepare(model)
     flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
     parameters_in(model, flat)
     optimizer = torch.optim.AdamW([{"params": [q for q in model.parameters() if q.dim() > 1], "weight_decay": 0.01},
@@ -138,26 +141,26 @@ def main():
                                   lr=args.lr, betas=(0.9, 0.97), eps=1e-9)
     if loaded:
         optimizer.load_state_dict(loaded["optimizer"])
-    share = mp.Value("d", 0.0, lock=False)
-    stream = Stream(args.shards, share, args.seed * 1000 + state["step"])
+    shares = mp.Array("d", [1.0, 0.0, 0.0], lock=False)
+    stream = Stream(args.shards, shares, args.seed * 1000 + state["step"])
     helpers = []
     for i in range(args.helpers):
         grad, stats, ready = torch.zeros_like(flat).share_memory_(), mp.Array("d", 3, lock=False), mp.Value("i", 0, lock=False)
-        mp.Process(target=helper, args=(config, flat, grad, stats, ready, share, args.shards, args.seed * 1000 + 1 + i + state["step"], args.bf16), daemon=True).start()
+        mp.Process(target=helper, args=(config, flat, grad, stats, ready, shares, args.shards, args.seed * 1000 + 1 + i + state["step"], args.bf16), daemon=True).start()
         helpers.append((grad, stats, ready))
-    start, end, before = time.time(), deadline(args), state["seconds"]
+    begun, end, before = time.time(), deadline(args), state["seconds"]
     log = open(os.path.join(args.out, "log.jsonl"), "a")
-    print(f"{flat.numel()} parameters, {end - start:.0f} s to go, step {state['step']}", flush=True)
+    print(f"{flat.numel()} parameters, {end - begun:.0f} s to go, step {state['step']}", flush=True)
     saved = time.time()
     window = [0.0, 0, 0, time.time()]
     while time.time() < end:
-        state["seconds"] = before + time.time() - start
-        part = state["seconds"] / (before + end - start)
+        state["seconds"] = before + time.time() - begun
+        part = state["seconds"] / (before + end - begun)
         warm = min(1.0, (state["step"] + 1) / 60)
         lr = args.lr * warm * (0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
         for g in optimizer.param_groups:
             g["lr"] = lr
-        share.value = args.level1_share if part >= args.level1_from else 0.0
+        shares[:] = (1.0, 0.0, 0.0) if part < args.level1_from else (0.1, 0.9, 0.0) if part < args.level2_from else (0.05, 0.4, 0.55)
         optimizer.zero_grad(set_to_none=True)
         done = learned_sum = 0
         extra = None

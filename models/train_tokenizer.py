@@ -37,7 +37,7 @@ def corpus(seed, groups):
     texts = [P1, P2] * 60
     tags = re.compile("|".join(re.escape(t) for t in CONTROL + TAGS))
     for i in range(groups):
-        tools, system, tasks = generate.group(seed, i, 1, branches=8)
+        tools, system, tasks = generate.group(seed, i, 2, branches=8)
         for _, text in prefix_spans(tools, system):
             if text not in (P1, P2):
                 texts += tags.split(text)
