@@ -17,7 +17,7 @@
 #define TOLERANCE 1e-4
 /* llama.cpp's own sums in F32; for Q8_0 it also rounds the inputs of products to 8 bits, which we do not
  * here. */
-#define TOLERANCE_LLAMA_CPP      1e-3
+#define TOLERANCE_LLAMA_CPP      1e-4
 #define TOLERANCE_LLAMA_CPP_Q8_0 0.25
 
 /* Every run of the array in one model file. */
@@ -53,6 +53,19 @@ static void test_both_containers_against_transformers(void **state) {
     }
 }
 
+/* The same GGUF files as llama.cpp reads them (tests/oracles/llama_cpp_logits.py). */
+static void test_gguf_against_llama_cpp(void **state) {
+    (void)state;
+    cJSON *rope = logits_read_json("tests/data/rope-model/llama_cpp.json");
+    cJSON *tied = logits_read_json("tests/data/tied-model/llama_cpp.json");
+    check_runs("tests/data/rope-model/rope-model.gguf", cJSON_GetObjectItem(rope, "runs"),
+               TOLERANCE_LLAMA_CPP);
+    check_runs("tests/data/tied-model/tied-model.gguf", cJSON_GetObjectItem(tied, "runs"),
+               TOLERANCE_LLAMA_CPP_Q8_0);
+    cJSON_Delete(rope);
+    cJSON_Delete(tied);
+}
+
 static void test_top_and_refusals(void **state) {
     (void)state;
     const char *model = "tests/data/rope-model/hf";
@@ -81,6 +94,7 @@ static void test_top_and_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_containers_against_transformers),
+        cmocka_unit_test(test_gguf_against_llama_cpp),
         cmocka_unit_test(test_top_and_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
