@@ -41,6 +41,8 @@ void api_answer_send(struct api_answer *a, struct http_request *req, int status)
 void api_fail(struct http_request *req, int rc, const char *sentence) {
     if (rc == -EAGAIN) {
         http_reply_error(req, 503, "server_error", "busy", NULL, "%s", sentence);
+    } else if (rc == -ENOSPC) {
+        http_reply_error(req, 503, "server_error", "disk_full", NULL, "%s", sentence);
     } else {
         http_reply_error(req, 500, "server_error", "internal_error", NULL, "%s", sentence);
     }

@@ -114,7 +114,7 @@ static void tell_begin(struct job *job) {
 static void on_trace(void *arg, const struct journal_result *result) {
     struct job *job = arg;
     if (job->suspended) {
-        job->phase = JOB_ENDED;
+        job->phase = JOB_LEFT;
         jobs_reap_later(job->jobs);
         return;
     }
@@ -159,7 +159,7 @@ void job_begin(struct job *job) {
 /* ---- ending ---- */
 
 void job_end(struct job *job, const char *status, const char *code, const char *text, size_t len) {
-    if (job->end_status != NULL || job->phase == JOB_ENDED) {
+    if (job->end_status != NULL || job->phase == JOB_ENDED || job->phase == JOB_LEFT) {
         return;
     }
     char *kept = malloc(len + 1);
@@ -231,16 +231,13 @@ void job_ended(struct job *job) {
 }
 
 void job_abandon(struct job *job, const char *why) {
-    if (job->phase == JOB_ENDED) {
+    if (job->phase == JOB_ENDED || job->phase == JOB_LEFT) {
         return;
     }
-    log_error("job left unfinished until the next start id=%s why=%s", job->id, why);
-    bool was_reading = job->phase == JOB_READING;
-    job->phase = was_reading ? JOB_READING : JOB_ENDED;
-    job->suspended = true;
+    log_error("job stops here until the journal can be written again id=%s why=%s", job->id, why);
+    job->phase = job->phase == JOB_READING ? JOB_READING : JOB_LEFT;
     job_suspend(job);
-    job_watch_break(job, "internal_error",
-                    "the job stopped here; it goes on when the daemon is started again");
+    job_watch_break(job, "internal_error", "the job stops here for a while; reconnect with Last-Event-ID");
     job_wait_break(job);
     jobs_reap_later(job->jobs);
 }

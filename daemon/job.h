@@ -32,6 +32,7 @@ enum job_phase {
     JOB_READING, /* its earlier life is being read from the journal */
     JOB_WORKING,
     JOB_ENDING, /* its end is being committed */
+    JOB_LEFT,   /* memory or the journal failed: taken from the journal again after a while */
     JOB_ENDED,  /* committed; freed by the next jobs_reap() */
 };
 
@@ -111,6 +112,7 @@ struct job {
     struct job_wait *waits;
     int n_watches;
     int64_t deadline_ns; /* wall clock; 0: none */
+    int64_t again_ns;    /* LEFT: when to try again; 0: not decided yet */
 };
 
 /* ---- job.c: life ---- */
@@ -129,7 +131,8 @@ void job_step(struct job *job);
 void job_end(struct job *job, const char *status, const char *code, const char *text, size_t len);
 /* The same as failed. */
 void job_fail(struct job *job, const char *code, const char *sentence);
-/* Memory or the journal failed: the job leaves this process and stays in the journal as it is. */
+/* Memory or the journal failed: the job stops here, stays in the journal as it is, and is taken from there
+ * again after a while. */
 void job_abandon(struct job *job, const char *why);
 /* Stops what runs without a word to the journal: the daemon ends. */
 void job_suspend(struct job *job);

@@ -46,7 +46,7 @@ static void on_committed(void *arg, const struct journal_result *result) {
 }
 
 void job_flush(struct job *job) {
-    if (job->batch == NULL || !job->urgent || job->phase == JOB_ENDED || job->suspended) {
+    if (job->batch == NULL || !job->urgent || job->suspended) {
         return;
     }
     job_turn_keep_text(job);

@@ -67,7 +67,7 @@ void job_event_end(struct job_event *e) {
     if (rc == 0 && e->seq > 0) {
         rc = keep_event(e);
     }
-    if (rc == 0 && job->phase != JOB_ENDED && (e->seq > 0 || job_is_watched(job))) {
+    if (rc == 0 && job->phase != JOB_ENDED && job->phase != JOB_LEFT && (e->seq > 0 || job_is_watched(job))) {
         rc = queue_event(e);
     }
     buf_finish(&e->json);

@@ -42,7 +42,8 @@ static void reply_job(struct http_request *req, int status, const struct job *jo
 }
 
 void jobs_wait(struct job *job, struct http_request *req, uint64_t timeout_ms, int late_status) {
-    struct job_wait *wait = job->phase == JOB_ENDED || timeout_ms == 0 ? NULL : calloc(1, sizeof *wait);
+    bool now = timeout_ms == 0 || job->phase == JOB_ENDED || job->phase == JOB_LEFT || job->suspended;
+    struct job_wait *wait = now ? NULL : calloc(1, sizeof *wait);
     if (wait == NULL) {
         reply_job(req, job->phase == JOB_ENDED ? 200 : late_status, job);
         return;

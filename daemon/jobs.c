@@ -11,9 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Between the moment a job had to be left and the next attempt. */
+#define AGAIN_MS INT64_C(2000)
+
 /* ---- the list ---- */
 
-static void link_job(struct jobs *jobs, struct job *job) {
+void jobs_link(struct jobs *jobs, struct job *job) {
     job->prev = jobs->last;
     if (jobs->last != NULL) {
         jobs->last->next = job;
@@ -52,7 +55,10 @@ int jobs_count(const struct jobs *jobs, bool working) {
 struct job *jobs_find(const struct jobs *jobs, const char *id) {
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         if (strcmp(job->id, id) == 0) {
-            return job->phase == JOB_ENDED || job->phase == JOB_ACCEPTING ? NULL : job;
+            bool known = job->phase != JOB_ENDED && job->phase != JOB_ACCEPTING && job->phase != JOB_LEFT;
+            if (known) {
+                return job;
+            }
         }
     }
     return NULL;
@@ -112,6 +118,10 @@ static void on_reap(uv_timer_t *timer) {
     struct job *next = NULL;
     for (struct job *job = jobs->first; job != NULL; job = next) {
         next = job->next;
+        if (job->phase == JOB_LEFT && !job_is_busy(job) && job->again_ns == 0) {
+            job->again_ns = clock_wall_ns() + AGAIN_MS * 1000000;
+            jobs_set_clock(jobs);
+        }
         if (job->phase == JOB_ENDED && !job_is_busy(job)) {
             unlink_job(jobs, job);
             job_destroy(job);
@@ -142,6 +152,9 @@ static void on_clock(uv_timer_t *timer) {
     int64_t now_ns = clock_wall_ns();
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         job_wait_due(job, uv_now(jobs->config.loop));
+        if (job->phase == JOB_LEFT && job->again_ns != 0 && job->again_ns <= now_ns) {
+            jobs_take_again(job);
+        }
         if (job->deadline_ns == 0 || job->deadline_ns > now_ns) {
             continue;
         }
@@ -167,6 +180,9 @@ void jobs_set_clock(struct jobs *jobs) {
     for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         uint64_t wait = job_wait_next(job);
         next = wait < next ? wait : next;
+        if (job->phase == JOB_LEFT && job->again_ns != 0) {
+            next = now_ms + AGAIN_MS < next ? now_ms + AGAIN_MS : next;
+        }
         if (job->deadline_ns != 0 && (job->phase == JOB_QUEUED || job->phase == JOB_WORKING)) {
             int64_t left_ms = (job->deadline_ns - now_ns) / 1000000 + 1;
             uint64_t due = now_ms + (uint64_t)(left_ms > 0 ? left_ms : 1);
@@ -275,8 +291,7 @@ static int write_acceptance(struct job *job, const char *key) {
     return job->phase == JOB_ACCEPTING ? 0 : -ENOMEM;
 }
 
-/* What the row shows lives in the job. */
-static int fill_row(struct job *job, const char *body, size_t len, int64_t owner) {
+int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner) {
     job->request_json = strndup(body, len);
     job->model = strdup(job->jobs->engine.model_name);
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(job->request.json, "metadata");
@@ -315,7 +330,7 @@ static int prepare(struct job *job, const char *body, size_t len, int64_t owner,
         rc = -ENOMEM;
     }
     buf_finish(&tools);
-    rc = rc == 0 ? fill_row(job, body, len, owner) : rc;
+    rc = rc == 0 ? jobs_fill_row(job, body, len, owner) : rc;
     if (rc == 0) {
         rc = job_id_make(job->id, job->trace_id);
     }
@@ -343,7 +358,7 @@ int jobs_submit(struct jobs *jobs, struct job_request *request, const char *body
         rc = journal_submit(jobs->config.journal, batch, on_accepted, accepting);
     }
     if (rc == 0) {
-        link_job(jobs, job);
+        jobs_link(jobs, job);
         return 0;
     }
     job_destroy(job);
@@ -409,75 +424,6 @@ int jobs_create(const struct jobs_config *config, struct jobs **out, char *err, 
     jobs->clock.data = jobs;
     *out = jobs;
     return 0;
-}
-
-static int recover_row(struct job *job, const struct journal_job *row) {
-    size_t len = strlen(row->request_json);
-    int rc = fill_row(job, row->request_json, len, row->client_uid);
-    job->tools_json = strdup(row->tools_json != NULL ? row->tools_json : "[]");
-    if (rc != 0 || job->tools_json == NULL) {
-        return -ENOMEM;
-    }
-    (void)!err_set(job->id, sizeof job->id, 0, "%s", row->id);
-    (void)!err_set(job->trace_id, sizeof job->trace_id, 0, "%s", row->trace_id != NULL ? row->trace_id : "");
-    job->phase = JOB_QUEUED;
-    job->resume = row->starts > 0 || row->cancel_requested;
-    job->was_working = strcmp(row->status, "working") == 0;
-    job->last_seq = job->committed_seq = row->last_seq;
-    job->row.created_ns = row->created_ns;
-    job->row.started_ns = row->started_ns;
-    job->row.starts = row->starts;
-    job->row.deadline_ns = row->deadline_ns;
-    job->deadline_ns = row->deadline_ns;
-    return 0;
-}
-
-static int recover_one(void *arg, const struct journal_result *result) {
-    struct jobs *jobs = arg;
-    const struct journal_job *row = &result->jobs[0];
-    struct job_request request;
-    struct job_problem problem;
-    if (job_request_parse(row->request_json, strlen(row->request_json), &request, &problem) != 0) {
-        log_error("job cannot be read back id=%s why=%s", row->id, problem.message);
-        return 0;
-    }
-    struct job *job = job_create(jobs, &request);
-    if (job == NULL || recover_row(job, row) != 0) {
-        job_destroy(job);
-        return -ENOMEM;
-    }
-    link_job(jobs, job);
-    return 0;
-}
-
-/* The tools as they are offered from now on, for whoever reads the trace. */
-static void record_tools(struct jobs *jobs) {
-    struct journal_batch *batch = journal_batch_create();
-    for (size_t i = 0; batch != NULL && i < tools_count(jobs->config.tools); i++) {
-        const struct tool_info *tool = tools_get(jobs->config.tools, i);
-        char provider[256];
-        (void)!err_set(provider, sizeof provider, 0, "plugin:%s", tool->plugin);
-        journal_add_tool(batch, &(struct journal_tool){.name = tool->name,
-                                                       .version = tool->plugin_version,
-                                                       .provider = provider,
-                                                       .description = tool->description,
-                                                       .input_schema = tool->schema,
-                                                       .flags = tool->flags});
-    }
-    if (batch == NULL || journal_submit(jobs->config.journal, batch, NULL, NULL) != 0) {
-        log_warn("the tools could not be written to the journal");
-    }
-}
-
-int jobs_recover(struct jobs *jobs, char *err, size_t errlen) {
-    record_tools(jobs);
-    int rc = journal_recover(jobs->config.journal, recover_one, jobs, err, errlen);
-    int n = jobs_count(jobs, false);
-    if (n > 0) {
-        log_info("unfinished jobs taken from the journal count=%d", n);
-    }
-    jobs_set_clock(jobs);
-    return rc;
 }
 
 void jobs_drain(struct jobs *jobs, void (*drained)(void *arg), void *arg) {

@@ -22,6 +22,11 @@ struct jobs {
 void jobs_reap_later(struct jobs *jobs);
 /* A deadline was added: looks when the clock must fire. */
 void jobs_set_clock(struct jobs *jobs);
+void jobs_link(struct jobs *jobs, struct job *job);
+/* Fills what clients are shown; the texts live in the job. -ENOMEM. */
+HX_MUST_CHECK int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner);
+/* jobs_recover.c: a job that was left: takes it from the journal as after a restart. */
+void jobs_take_again(struct job *job);
 /* The end is on disk (job.c). */
 void job_ended(struct job *job);
 

@@ -196,7 +196,8 @@ static int version(int argc, char **argv) {
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct config config;
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* a client that left is an error of one write */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a disk quota */
     if (strcmp(command, "model") == 0) {
         return cli_model(argc - 1, argv + 1);
     }
