@@ -57,6 +57,16 @@ static int nap(void *state, hermes_call *call, hermes_str args_json) {
     return hermes_reply(host, call, "{\"slept\": true}");
 }
 
+static int count_slowly(void *state, hermes_call *call, hermes_str args_json) {
+    struct probe *p = state;
+    int64_t ms = 0;
+    if (hermes_arg_int(args_json, "ms", &ms) == 0 || leave_line(p, call, "count.log") != 0) {
+        return hermes_refuse(p->host, call, HERMES_E_TOOL, "the workspace cannot be written");
+    }
+    usleep((useconds_t)ms * 1000);
+    return hermes_reply(p->host, call, "{\"counted\": true}");
+}
+
 static int crash(void *state, hermes_call *call, hermes_str args_json) {
     (void)state;
     (void)call;
@@ -97,6 +107,15 @@ static const hermes_tool tool_count_again = {
     .max_concurrency = 4,
     .invoke = count_again,
 };
+static const hermes_tool tool_count_slowly = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_FS_READ | HERMES_T_FS_WRITE,
+    .name = "count_slowly",
+    .description = "Count, never twice, and take some time for it.",
+    .args_schema =
+        HERMES_SCHEMA({"type" : "object", "properties" : {"ms" : {"type" : "integer"}}, "required" : ["ms"]}),
+    .invoke = count_slowly,
+};
 static const hermes_tool tool_nap = {
     .size = HERMES_TOOL_SIZE,
     .flags = HERMES_T_READ_ONLY,
@@ -123,8 +142,8 @@ static const hermes_tool tool_long_text = {
     .invoke = long_text,
 };
 
-static const hermes_tool *const tools[] = {&tool_count, &tool_count_again, &tool_nap,
-                                           &tool_crash, &tool_long_text,   NULL};
+static const hermes_tool *const tools[] = {
+    &tool_count, &tool_count_again, &tool_count_slowly, &tool_nap, &tool_crash, &tool_long_text, NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

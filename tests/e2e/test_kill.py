@@ -103,40 +103,6 @@ class Kill(unittest.TestCase):
                     self.assertLessEqual(again[key], one["attempt"])
                     self.assertTrue(one["status"] != "ok" or again[key] >= 1, key)
 
-    def test_a_call_under_way_is_repeated_only_if_it_may_be(self):
-        room = harness.Room([
-            {"match": "Take a nap.", "turns": [call("nap", ms=1000), "Rested."]},
-            {"match": "", "turns": ["Hello there."]},
-        ])
-        self.addCleanup(room.close)
-        api = room.start()
-        job = api.submit("Take a nap.")
-        with api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
-            for _, event, _ in stream:
-                if event == "tool_call.started":
-                    break
-        room.kill()
-        api = room.start()
-        self.assertEqual(api.wait(job["id"])["result"], {"text": "Rested."})
-        events = api.events(job["id"])
-        self.assertEqual([d["attempt"] for _, n, d in events if n == "tool_call.started"], [1, 2], events)
-        self.assertEqual([d["attempt"] for _, n, d in events if n == "job.resumed"], [2])
-
-    def test_a_job_that_gets_nowhere_in_three_starts_is_given_up(self):
-        room = harness.Room([{"match": "Be a talker.", "turns": ["again and again "], "repeat": True, "delay_ms": 5}])
-        self.addCleanup(room.close)
-        api = room.start()
-        job = api.submit("Be a talker.", max_output_tokens=1000000, max_turn_tokens=100000)
-        for _ in range(3):
-            with api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
-                for _, event, _ in stream:
-                    if event == "message.delta":
-                        break
-            room.kill()
-            api = room.start()
-        job = api.wait(job["id"])
-        self.assertEqual((job["status"], job["error"]["code"]), ("failed", "poisoned"), job)
-
 
 if __name__ == "__main__":
     harness.main()
