@@ -70,6 +70,7 @@ struct job {
     char trace_id[33];
     char title[201];
     char *request_json, *tools_json, *metadata_json, *model; /* owned */
+    size_t request_len;
     /* What a client is shown; texts point into this job. `status` and the end change when they are committed.
      */
     struct journal_job row;

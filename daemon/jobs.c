@@ -13,6 +13,8 @@
 
 /* Between the moment a job had to be left and the next attempt. */
 #define AGAIN_MS INT64_C(2000)
+/* Requests of all unfinished jobs together; what is made of one takes a few times its size. */
+#define REQUESTS_MAX ((size_t)64 << 20)
 
 /* ---- the list ---- */
 
@@ -198,11 +200,13 @@ void jobs_set_clock(struct jobs *jobs) {
 
 /* ---- accepting ---- */
 
-static int quota(struct jobs *jobs, int64_t owner, struct job_problem *problem) {
+static int quota(struct jobs *jobs, int64_t owner, size_t len, struct job_problem *problem) {
     int same = 0;
+    size_t bytes = len;
     memset(problem, 0, sizeof *problem);
     for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         same += job->phase != JOB_ENDED && job->row.client_uid == owner;
+        bytes += job->request_len;
     }
     if (same >= jobs->config.max_per_user) {
         problem->code = "quota_exceeded";
@@ -213,6 +217,10 @@ static int quota(struct jobs *jobs, int64_t owner, struct job_problem *problem) 
         problem->code = "queue_full";
         (void)!err_set(problem->message, sizeof problem->message, 0, "%d jobs wait already; try again later",
                        jobs_count(jobs, false));
+    } else if (bytes > REQUESTS_MAX) {
+        problem->code = "queue_full";
+        (void)!err_set(problem->message, sizeof problem->message, 0,
+                       "unfinished jobs hold %zu bytes of requests already; try again later", bytes - len);
     } else {
         return 0;
     }
@@ -293,6 +301,7 @@ static int write_acceptance(struct job *job, const char *key) {
 
 int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner) {
     job->request_json = strndup(body, len);
+    job->request_len = len;
     job->model = strdup(job->jobs->engine.model_name);
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(job->request.json, "metadata");
     job->metadata_json = cJSON_IsObject(metadata) ? cJSON_PrintUnformatted(metadata) : NULL;
@@ -340,7 +349,7 @@ static int prepare(struct job *job, const char *body, size_t len, int64_t owner,
 int jobs_submit(struct jobs *jobs, struct job_request *request, const char *body, size_t len, int64_t owner,
                 const char *key, void (*accepted)(void *, const struct jobs_accepted *), void *arg,
                 struct job_problem *problem) {
-    int rc = quota(jobs, owner, problem);
+    int rc = quota(jobs, owner, len, problem);
     if (rc != 0) {
         job_request_finish(request);
         return rc;

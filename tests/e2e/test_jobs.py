@@ -201,6 +201,19 @@ class Jobs(harness.Case):
         for id in live[::-1]:
             self.assertEqual(self.api.cancel(id)["status"], "cancelled")
 
+    def test_requests_have_a_ceiling_together(self):
+        room = harness.Room(self.scripts)
+        self.addCleanup(room.close)
+        api = room.start("--max-jobs", "1")
+        ids = [api.submit("Be a talker.")["id"]]
+        with self.assertRaises(harness.Refused) as refused:
+            for _ in range(12):
+                ids.append(api.submit("x" * ((8 << 20) - 1000))["id"])
+        self.assertEqual((refused.exception.status, refused.exception.code), (429, "queue_full"))
+        self.assertEqual(len(ids), 1 + 8)
+        for id in ids:
+            api.cancel(id)
+
     def test_many_clients_at_once(self):
         done = []
 

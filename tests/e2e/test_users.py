@@ -1,0 +1,82 @@
+"""Jobs of different users: nobody sees or touches another's, root and the daemon's own user all."""
+import json
+import os
+import sys
+
+import harness
+from harness import call
+
+NOBODY = 65534
+
+
+class Users(harness.Case):
+    scripts = [
+        {"match": "Take a nap.", "turns": [call("nap", ms=60000), "Rested."]},
+        {"match": "", "turns": ["Hello there."]},
+    ]
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        os.chmod(cls.room.path, 0o755)  # what an operator does who lets others in
+        os.chmod(cls.room.socket, 0o666)
+
+    def as_nobody(self, work):
+        """What `work` gives when another user runs it."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                result = work(harness.Api(self.room.socket))
+            except BaseException as error:
+                result = f"failed: {error!r}"
+            os.write(writing, json.dumps(result).encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            result = json.loads(pipe.read())
+        os.waitpid(child, 0)
+        return result
+
+    def test_another_user_sees_only_his_own(self):
+        ours = self.api.submit("Take a nap.", tools=["nap"])["id"]
+        ended = self.api.run("Good day")["id"]
+
+        def work(api):
+            codes = []
+            for id in (ours, ended):
+                for method, route in (("GET", ""), ("GET", "/events"), ("GET", "/trace"), ("POST", "/cancel"), ("DELETE", "")):
+                    try:
+                        api.ask(method, f"/v1/jobs/{id}{route}")
+                        codes.append("seen")
+                    except harness.Refused as refused:
+                        codes.append(refused.code)
+            mine = api.run("Good day")["id"]
+            return {"codes": codes, "mine": mine, "list": [j["id"] for j in api.ask("GET", "/v1/jobs")["data"]], "again": api.job(mine)["status"]}
+
+        seen = self.as_nobody(work)
+        self.assertEqual(seen["codes"], ["job_not_found"] * 10)
+        self.assertEqual(seen["list"], [seen["mine"]])
+        self.assertEqual(seen["again"], "completed")
+        self.assertEqual(self.api.job(ours)["status"], "working")
+        everything = [j["id"] for j in self.api.ask("GET", "/v1/jobs")["data"]]
+        self.assertTrue({ours, ended, seen["mine"]} <= set(everything))
+        self.assertEqual(self.api.job(seen["mine"])["status"], "completed")
+        self.assertEqual(self.api.cancel(ours)["status"], "cancelled")
+
+    def test_keys_are_apart(self):
+        key = {"Idempotency_Key": "same"}
+        first = self.api.ask("POST", "/v1/jobs", {"input": "Good day"}, **key)["id"]
+        second = self.as_nobody(lambda api: api.ask("POST", "/v1/jobs", {"input": "Good night"}, **key)["id"])
+        self.assertNotEqual(first, second)
+        self.assertRegex(second, "^job_")
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("skipped: only root can become another user")
+        sys.exit(77)
+    harness.main()
