@@ -37,13 +37,15 @@ struct daemon {
     struct jobs *jobs;
     struct http_server *server;
     struct api api;
+    int complaints; /* of plugins and workers */
     int signals;
     bool ending;
     int exit_code;
 };
 
 static void report(void *arg, int level, const char *text) {
-    (void)arg;
+    struct daemon *d = arg;
+    d->complaints += level >= LOG_WARN;
     log_write((enum log_level)level, "%s", text);
 }
 
@@ -214,6 +216,7 @@ static int open_tools(struct daemon *d, char *err, size_t errlen) {
         .spares = 1,
         .loop = &d->tools_loop,
         .report = report,
+        .report_arg = d,
     };
     return tools_open(&config, &d->tools, err, errlen);
 }
@@ -393,6 +396,9 @@ int daemon_check(const struct config *config) {
     }
     close_all(d);
     uv_loop_close(&d->loop);
+    if (exit_code == DAEMON_EXIT_OK && d->complaints > 0) {
+        exit_code = DAEMON_EXIT_FAILED;
+    }
     plugin_paths_finish(&d->plugins);
     free(d);
     return exit_code;

@@ -18,7 +18,8 @@ enum daemon_exit {
 /* Serves until SIGTERM or SIGINT; then jobs get their grace, a second signal ends it. Returns the exit code.
  */
 int daemon_serve(const struct config *config);
-/* Loads every plugin and prints tools and layers of confinement. Returns the exit code. */
+/* Loads every plugin and prints tools and layers of confinement. Returns the exit code: FAILED when a plugin
+ * was refused or complained. */
 int daemon_check(const struct config *config);
 
 #endif

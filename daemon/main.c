@@ -49,7 +49,8 @@ static void print_help(FILE *out) {
         fprintf(out, "  %-30s %s\n", flag, config_table[i].help);
     }
     fputs("  --config FILE                  read FILE in place of the user's hermesd.conf\n"
-          "  --check                        load every plugin, print tools and confinement, end\n"
+          "  --check                        load every plugin, print tools and confinement; 1 when one is "
+          "refused\n"
           "  --version, --help\n\n"
           "exit codes: 0 stopped in order, 64 wrong flags, 74 journal or socket, 75 try again, 78 settings "
           "or model\n",
