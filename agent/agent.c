@@ -3,7 +3,9 @@
 #include "agent/calls.h"
 #include "agent/events.h"
 #include "agent/limits.h"
+#include "agent/nudge.h"
 #include "agent/render.h"
+#include "agent/toolcall.h"
 #include "agent/turn.h"
 #include "base/json.h"
 
@@ -26,6 +28,7 @@ enum phase {
 struct agent {
     struct agent_tool *tools; /* owned, with their strings */
     size_t n_tools;
+    struct turn_rules rules; /* points to `tools` */
     char *system;
     int max_calls_per_turn;
 
@@ -39,6 +42,7 @@ struct agent {
     int max_tokens;       /* of the running generation */
     int turn_tokens;
     bool stop_wanted, stop_given;
+    bool nudged; /* since the last message of the user */
 
     const char *reason; /* the job failed */
     char why[300];
@@ -98,7 +102,8 @@ static int copy_tools(struct agent *a, const struct agent_config *config, char *
         *to = (struct agent_tool){.name = strdup(from->name),
                                   .description = strdup(from->description != NULL ? from->description : ""),
                                   .schema = strdup(from->schema),
-                                  .poller = from->poller};
+                                  .poller = from->poller,
+                                  .strict = from->strict};
         if (to->name == NULL || to->description == NULL || to->schema == NULL)
             return err_set(err, errlen, -ENOMEM, "Not enough memory for tool '%s'.", from->name);
     }
@@ -116,6 +121,10 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     agent_events_init(&a->events);
     a->system = strdup(config->system != NULL ? config->system : "");
     int rc = copy_tools(a, config, err, errlen);
+    a->rules = (struct turn_rules){.tools = {a->tools, a->n_tools}, .lenient = config->lenient_calls};
+    if (rc == 0 && config->open_section != NULL &&
+        (a->rules.open_section = tags_section(config->open_section)) == NULL)
+        rc = err_set(err, errlen, -EINVAL, "There is no reasoning section '%.60s'.", config->open_section);
     if (rc == 0 && a->system == NULL)
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the system text.");
     if (rc < 0) {
@@ -211,13 +220,26 @@ static int count_call(struct agent *a, const struct turn_call *call, const struc
     return rc;
 }
 
+/* Why a call that was repaired does not run. */
+static void explain_strict(const char *name, const char *repaired, char *text, size_t size) {
+    snprintf(text, size,
+             "Not run: '%.100s' takes only calls that are written exactly, and this one was not (%s). "
+             "" REPAIR_SHAPE,
+             name, repaired);
+}
+
 static int on_call(void *arg, const struct turn_call *call) {
     struct agent *a = arg;
-    char text[CATALOGUE_BYTES_MAX];
+    char text[CATALOGUE_BYTES_MAX + SHAPES_NAMES_SIZE], repaired[SHAPES_NAMES_SIZE];
     const char *error = call->error;
+    shapes_names(call->repaired, repaired, sizeof repaired);
     const struct agent_tool *tool = find_tool(a, call->name);
     if (error == NULL && tool == NULL) {
-        explain_unknown(a, call->name, text, sizeof text);
+        explain_unknown(a, call->name, text, CATALOGUE_BYTES_MAX);
+        error = text;
+    }
+    if (error == NULL && tool->strict && repaired[0] != '\0') {
+        explain_strict(call->name, repaired, text, sizeof text);
         error = text;
     }
     if (error == NULL && a->max_calls_per_turn > 0 && a->calls.n >= (size_t)a->max_calls_per_turn) {
@@ -237,7 +259,9 @@ static int on_call(void *arg, const struct turn_call *call) {
                                 .arguments = call->arguments,
                                 .raw = call->raw,
                                 .error = error,
-                                .n_tokens = call->n_tokens};
+                                .repaired = repaired[0] != '\0' ? repaired : NULL,
+                                .n_tokens = call->n_tokens,
+                                .token_from = call->token_from};
     rc = rc ? rc : agent_events_push(&a->events, &event);
     return rc ? rc : calls_add(&a->calls, number, call->name, call->arguments, error);
 }
@@ -265,6 +289,8 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
         return;
     }
     render_generate(&a->render);
+    if (a->rules.open_section != NULL)
+        render_section(&a->render, a->rules.open_section);
     int rc = render_spans(&a->render, &step->spans, &step->n_spans);
     if (rc < 0) {
         (void)fail_for(a, rc);
@@ -272,7 +298,11 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
     }
     turn_finish(&a->turn);
     calls_clear(&a->calls);
-    turn_init(&a->turn, a->n_turns, &a->events, on_call, a);
+    rc = turn_init(&a->turn, a->n_turns, &a->rules, &a->events, on_call, a);
+    if (rc < 0) {
+        (void)fail_for(a, rc);
+        return;
+    }
     a->stop_wanted = a->stop_given = false;
     a->turn_tokens = 0;
     a->phase = PHASE_GENERATING;
@@ -349,6 +379,19 @@ static const char *end_reason(struct agent *a, enum agent_finish finish) {
     return "cancelled";
 }
 
+/* One word more to a model that announced a call or said nothing, once between two messages of the user. */
+static void nudge(struct agent *a) {
+    const char *text = a->nudged ? NULL
+                                 : nudge_text(a->turn.answer.data, a->turn.answer.len, a->tools, a->n_tools,
+                                              a->limits.calls);
+    if (text == NULL)
+        return;
+    a->nudged = true;
+    render_clear(&a->render);
+    render_user(&a->render, text, strlen(text));
+    a->phase = PHASE_PROMPT;
+}
+
 int agent_feed_end(struct agent *a, enum agent_finish finish) {
     if (a->phase != PHASE_GENERATING)
         return -EINVAL;
@@ -359,6 +402,8 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
     a->limits.tokens += a->turn_tokens;
     int rc = fail_for(a, turn_end(&a->turn));
     a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
+    if (a->phase == PHASE_DONE && a->reason == NULL)
+        nudge(a);
     if (a->phase == PHASE_DONE && a->turn.answer.len == 0)
         fail(a, "empty_answer", "The model ended its turn without an answer and without a call.");
     return rc;
@@ -379,6 +424,7 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
     render_clear(&a->render);
     render_user(&a->render, text, len);
     limits_reset(&a->limits);
+    a->nudged = false;
     a->phase = PHASE_PROMPT;
     return 0;
 }

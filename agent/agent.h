@@ -30,6 +30,7 @@ struct agent_tool {
     const char *schema; /* JSON Schema of the arguments object, JSON text */
     bool poller; /* repeating it with the same arguments is its purpose: exempt from the identical-call limit
                   */
+    bool strict; /* takes only calls that are written exactly: what was repaired is refused */
 };
 
 enum agent_profile {
@@ -57,6 +58,11 @@ struct agent_config {
     const struct agent_tool *tools; /* copied; the order is the order in the prompt */
     size_t n_tools;
     struct agent_limits limits;
+    bool lenient_calls; /* also run whole messages that are a call in another notation, and a call at the end
+                           of a reasoning section that was never closed (agent/shapes.h, 46 to 48 and 53) */
+    const char *open_section; /* the prompt opens this reasoning section for every turn ("think"), and reading
+                                 starts inside it; NULL = none. -EINVAL in agent_create() for a section that
+                                 agent/tags.h does not have */
 };
 
 enum agent_role { AGENT_ROLE_USER, AGENT_ROLE_ASSISTANT };
@@ -166,7 +172,10 @@ struct agent_event {
     bool truncated;
     int call; /* CALL: the call's number (also for those that will not run) */
     const char *name, *arguments, *raw, *error;
-    int n_tokens; /* DONE events and CALL: tokens of the part, as exactly as the pieces allow */
+    int n_tokens;         /* DONE events and CALL: tokens of the part, as exactly as the pieces allow */
+    int token_from;       /* the same: tokens of the turn before the part */
+    const char *repaired; /* CALL: names of the rows of agent/shapes.h it was normalised by, ", " between
+                             them; NULL for one that was written as it should be */
 };
 /* Takes the oldest event: true while there are any. Its pointers stay valid until the next agent_take_event()
  * or agent_feed_…(). */

@@ -24,6 +24,7 @@ static void node_destroy(struct events_node *n) {
     free((char *)n->event.arguments);
     free((char *)n->event.raw);
     free((char *)n->event.error);
+    free((char *)n->event.repaired);
     free(n);
 }
 
@@ -45,7 +46,7 @@ void agent_events_finish(struct events *q) {
 static size_t size_of(const struct agent_event *e) {
     return sizeof(struct events_node) + e->len + (e->name ? strlen(e->name) : 0) +
            (e->arguments ? strlen(e->arguments) : 0) + (e->raw ? strlen(e->raw) : 0) +
-           (e->error ? strlen(e->error) : 0);
+           (e->error ? strlen(e->error) : 0) + (e->repaired ? strlen(e->repaired) : 0);
 }
 
 /* *out is a copy, or NULL for NULL; false when memory is out. */
@@ -59,11 +60,11 @@ static struct events_node *node_create(const struct agent_event *e) {
     if (n == NULL)
         return NULL;
     n->event = *e;
-    n->event.name = n->event.arguments = n->event.raw = n->event.error = NULL;
+    n->event.name = n->event.arguments = n->event.raw = n->event.error = n->event.repaired = NULL;
     buf_init(&n->text, EVENTS_BYTES_MAX);
     if (buf_append(&n->text, e->text != NULL ? e->text : "", e->len) == 0 && copy(e->name, &n->event.name) &&
         copy(e->arguments, &n->event.arguments) && copy(e->raw, &n->event.raw) &&
-        copy(e->error, &n->event.error))
+        copy(e->error, &n->event.error) && copy(e->repaired, &n->event.repaired))
         return n;
     node_destroy(n);
     return NULL;

@@ -5,6 +5,7 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,6 +217,12 @@ void render_generate(struct render *r) {
     if (!r->assistant_open)
         render_trusted(r, "<|im_start|>assistant\n");
     r->assistant_open = true;
+}
+
+void render_section(struct render *r, const char *section) {
+    char tag[TAGS_LENGTH_MAX + 2];
+    snprintf(tag, sizeof tag, "<%s>\n", section);
+    render_trusted(r, tag);
 }
 
 /* ---- bodies ---- */

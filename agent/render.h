@@ -53,6 +53,8 @@ void render_responses_end(struct render *r, bool last);
 void render_end(struct render *r);
 /* Opens the assistant's turn for the model to write; an open one stays. */
 void render_generate(struct render *r);
+/* Behind render_generate(): the model's turn begins inside this reasoning section. */
+void render_section(struct render *r, const char *section);
 
 /* All spans since the last render_clear(), valid until the next call. */
 HX_MUST_CHECK int render_spans(struct render *r, const struct agent_span **spans, size_t *n);

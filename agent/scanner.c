@@ -20,7 +20,7 @@ static bool is_space(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static int emit_text(struct scanner *s, const char *text, size_t len) {
+static int put_text(struct scanner *s, const char *text, size_t len) {
     if (len == 0)
         return 0;
     return s->emit(s->arg, &(struct scanner_event){.type = s->section ? SCANNER_SECTION_TEXT : SCANNER_TEXT,
@@ -29,6 +29,48 @@ static int emit_text(struct scanner *s, const char *text, size_t len) {
                                                    .len = len,
                                                    .section = s->section});
 }
+
+/* ---- between two calls ---- */
+
+/* What was held back is text. */
+static int end_gap(struct scanner *s) {
+    size_t n = s->n_sep;
+    s->gap = false;
+    s->n_sep = 0;
+    return put_text(s, s->sep, n);
+}
+
+/* The next call begins: a lone separator is dropped. */
+static int bridge_gap(struct scanner *s) {
+    for (size_t i = 0; i < s->n_sep; i++) {
+        if (!is_space(s->sep[i])) {
+            shapes_add(&s->repaired, SHAPE_SEPARATORS);
+            s->n_sep = 0;
+        }
+    }
+    return end_gap(s);
+}
+
+/* Text, which behind a call is held back as long as it may be a separator. */
+static int emit_text(struct scanner *s, const char *text, size_t len) {
+    size_t used = 0;
+    bool parted = false;
+    for (size_t i = 0; i < s->n_sep; i++)
+        parted = parted || !is_space(s->sep[i]);
+    while (s->gap && used < len && s->n_sep < SCANNER_GAP_MAX) {
+        char c = text[used];
+        bool mark = c == ';' || c == ',';
+        if (!is_space(c) && (!mark || parted))
+            break;
+        parted = parted || mark;
+        s->sep[s->n_sep++] = c;
+        used++;
+    }
+    int rc = s->gap && used < len ? end_gap(s) : 0;
+    return rc ? rc : put_text(s, text + used, len - used);
+}
+
+/* ---- blocks ---- */
 
 /* Keeps the bytes of the open block, as many as fit. */
 static int keep(struct scanner *s, const char *text, size_t len) {
@@ -42,55 +84,56 @@ static int keep(struct scanner *s, const char *text, size_t len) {
 
 static void open_block(struct scanner *s) {
     buf_clear(&s->raw);
-    s->json_len = 0;
-    s->json_depth = 0;
-    s->in_string = s->escaped = s->at_first = s->too_long = false;
+    s->lex = (struct scanner_lex){0};
+    s->repaired = (struct shapes_set){0};
+    s->too_long = s->half_open = false;
     s->state = SCANNER_BEFORE;
 }
 
-static int emit_call(struct scanner *s, const char *error) {
+static int emit_call(struct scanner *s, const char *error, bool closed) {
     return s->emit(s->arg, &(struct scanner_event){.type = SCANNER_CALL,
                                                    .at = s->offset,
-                                                   .text = error == NULL ? s->raw.data : NULL,
-                                                   .len = error == NULL ? s->json_len : 0,
                                                    .section = s->section,
                                                    .raw = s->raw.data != NULL ? s->raw.data : "",
                                                    .raw_len = s->raw.len,
-                                                   .error = error});
+                                                   .error = error,
+                                                   .closed = closed,
+                                                   .half_open = s->half_open,
+                                                   .repaired = s->repaired});
 }
 
-/* What is wrong with the block that just ended; NULL for a call. */
+/* Why there is nothing to read in the block that just ended; NULL where there is. */
 static const char *block_error(const struct scanner *s, bool turn_ended) {
     if (s->too_long)
         return "The call is longer than 256 KiB.";
-    if (s->state == SCANNER_IN_JSON)
-        return "The JSON of the call is not complete.";
-    if (s->state == SCANNER_BAD)
-        return "The call is not a JSON object. Write {\"name\": <function-name>, \"arguments\": "
-               "<args-dict>}.";
     if (s->state == SCANNER_BEFORE)
         return turn_ended ? "The call was not finished." : "The call is empty.";
-    for (size_t i = s->json_len; i < s->raw.len; i++)
-        if (!is_space(s->raw.data[i]) && s->raw.data[i] != '}' && s->raw.data[i] != ']')
-            return "Something stands behind the JSON of the call. Write one JSON object in each <tool_call>.";
     return NULL;
 }
 
-/* The open block is over; `closed` = by its own tag. In a section it becomes text, and a rehearsal when it
- * was a call. */
+/* The open block is over; `closed` = by its own tag. In a section it becomes text, and a rehearsal when its
+ * JSON is whole. */
 static int end_block(struct scanner *s, bool closed, bool turn_ended) {
     const char *error = block_error(s, turn_ended);
     int rc = 0;
-    if (s->section == NULL || error == NULL)
-        rc = emit_call(s, error);
+    if (s->section == NULL || (error == NULL && s->state == SCANNER_AFTER))
+        rc = emit_call(s, error, closed);
     s->state = SCANNER_IN_TEXT;
+    s->gap = s->section == NULL;
     if (s->section != NULL) {
-        rc = rc ? rc : emit_text(s, CALL_OPEN, sizeof CALL_OPEN - 1);
-        rc = rc ? rc : emit_text(s, s->raw.data, s->raw.len);
+        rc = rc ? rc : put_text(s, CALL_OPEN, sizeof CALL_OPEN - 1);
+        rc = rc ? rc : put_text(s, s->raw.data, s->raw.len);
         if (closed)
-            rc = rc ? rc : emit_text(s, CALL_CLOSE, sizeof CALL_CLOSE - 1);
+            rc = rc ? rc : put_text(s, CALL_CLOSE, sizeof CALL_CLOSE - 1);
     }
     return rc;
+}
+
+/* The same, closed by something else: noted as this row where the JSON is whole. */
+static int end_open_block(struct scanner *s, enum shapes_row row, bool turn_ended) {
+    if (s->state == SCANNER_AFTER)
+        shapes_add(&s->repaired, row);
+    return end_block(s, false, turn_ended);
 }
 
 static int close_section(struct scanner *s, bool truncated) {
@@ -103,6 +146,13 @@ static int close_section(struct scanner *s, bool truncated) {
                                                    .truncated = truncated});
 }
 
+static int open_section(struct scanner *s, const char *section, size_t begin) {
+    s->section = section;
+    s->depth = 1;
+    return s->emit(s->arg,
+                   &(struct scanner_event){.type = SCANNER_SECTION_OPEN, .at = begin, .section = s->section});
+}
+
 static int stop(struct scanner *s) {
     int rc = s->section != NULL ? close_section(s, true) : 0;
     s->state = SCANNER_STOPPED;
@@ -111,30 +161,33 @@ static int stop(struct scanner *s) {
 
 /* ---- tags ---- */
 
+static int begin_call(struct scanner *s, size_t begin) {
+    open_block(s);
+    int rc = bridge_gap(s);
+    if (rc < 0 || s->section != NULL)
+        return rc;
+    return s->emit(s->arg, &(struct scanner_event){.type = SCANNER_CALL_OPEN, .at = begin});
+}
+
 static int tag_in_text(struct scanner *s, const struct tag *tag) {
     size_t begin = s->offset - tag->len;
-    if (tag->kind == TAG_RESPONSE_OPEN || tag->kind == TAG_TURN)
-        return stop(s);
-    if (tag->kind == TAG_CALL_OPEN) {
-        open_block(s);
-        if (s->section != NULL)
-            return 0;
-        return s->emit(s->arg, &(struct scanner_event){.type = SCANNER_CALL_OPEN, .at = begin});
-    }
+    if (tag->kind == TAG_CALL_OPEN)
+        return begin_call(s, begin);
     if (s->section == NULL && tag->kind == TAG_CALL_CLOSE)
         return 0; /* a marker that closes nothing */
-    if (s->section == NULL && tag->kind == TAG_SECTION_OPEN) {
-        s->section = tag->section;
-        s->depth = 1;
-        return s->emit(s->arg, &(struct scanner_event){
-                                   .type = SCANNER_SECTION_OPEN, .at = begin, .section = s->section});
-    }
+    int rc = end_gap(s);
+    if (rc < 0)
+        return rc;
+    if (tag->kind == TAG_RESPONSE_OPEN || tag->kind == TAG_TURN)
+        return stop(s);
+    if (s->section == NULL && tag->kind == TAG_SECTION_OPEN)
+        return open_section(s, tag->section, begin);
     if (s->section != NULL && tag->section != NULL && strcmp(tag->section, s->section) == 0) {
         s->depth += tag->kind == TAG_SECTION_OPEN ? 1 : -1;
         if (s->depth == 0)
             return close_section(s, false);
     }
-    return emit_text(s, tag->text, tag->len);
+    return put_text(s, tag->text, tag->len);
 }
 
 static int tag_in_block(struct scanner *s, const struct tag *tag) {
@@ -142,16 +195,18 @@ static int tag_in_block(struct scanner *s, const struct tag *tag) {
     if (tag->kind == TAG_CALL_CLOSE)
         return end_block(s, true, false);
     if (tag->kind == TAG_CALL_OPEN && s->state == SCANNER_BEFORE && !rehearsed) {
-        open_block(s); /* a marker twice */
+        shapes_add(&s->repaired, SHAPE_STRAY_MARKERS);
+        buf_clear(&s->raw);
         return 0;
     }
     if (tag->kind == TAG_CALL_OPEN || tag->kind == TAG_RESPONSE_OPEN || tag->kind == TAG_TURN || rehearsed) {
-        int rc = end_block(s, false, false);
+        bool next = tag->kind == TAG_CALL_OPEN;
+        int rc = end_open_block(s, next ? SHAPE_UNCLOSED_BEFORE_NEXT : SHAPE_UNCLOSED, false);
         return rc ? rc : tag_in_text(s, tag);
     }
     if (s->state == SCANNER_AFTER && tag->section != NULL) {
         /* A wrong closing tag counts as the right one; an opening one begins what comes next. */
-        int rc = end_block(s, false, false);
+        int rc = end_open_block(s, SHAPE_WRONG_CLOSE, false);
         return rc != 0 || tag->kind == TAG_SECTION_CLOSE ? rc : tag_in_text(s, tag);
     }
     if (s->state == SCANNER_BEFORE)
@@ -161,66 +216,71 @@ static int tag_in_block(struct scanner *s, const struct tag *tag) {
 
 /* ---- bytes ---- */
 
-/* Bytes of the JSON value from its first bracket on, as json_value_span() counts them. *used: how many were.
- */
-static int json_bytes(struct scanner *s, const char *text, size_t len, size_t *used) {
-    size_t i = 0;
-    bool closed = false, bad = false;
-    for (; i < len && !closed; i++) {
-        char c = text[i];
-        if (s->in_string) {
-            if (s->escaped)
-                s->escaped = false;
-            else if (c == '\\')
-                s->escaped = true;
-            else if (c == '"')
-                s->in_string = false;
-            continue;
-        }
-        if (s->at_first && !is_space(c)) {
-            s->at_first = false;
-            bad = c != '"' && c != '}';
-            if (bad)
-                break; /* {'name': … and the like: no string rule holds here, so only the tag can end it */
-        }
-        if (c == '"') {
-            s->in_string = true;
-        } else if (c == '{' || c == '[') {
-            s->at_first = c == '{' && s->json_depth == 0;
-            s->json_depth++;
-        } else if (c == '}' || c == ']') {
-            closed = --s->json_depth == 0;
-        }
-    }
-    *used = i;
-    s->offset += i;
-    int rc = keep(s, text, i);
-    if (bad)
-        s->state = SCANNER_BAD;
-    if (closed) {
-        s->json_len = s->raw.len;
-        s->state = SCANNER_AFTER;
-    }
-    return rc;
+/* Bytes of a call's JSON. `tags`: a '<' outside of strings may begin one, and is left. */
+static int json_bytes(struct scanner *s, const char *text, size_t len, bool tags, size_t *used) {
+    enum scanner_lexed lexed = scanner_lex(&s->lex, text, len, tags, used);
+    s->offset += *used;
+    if (lexed != SCANNER_GOES_ON)
+        s->state = lexed == SCANNER_CLOSED ? SCANNER_AFTER : SCANNER_BAD;
+    return keep(s, text, *used);
 }
 
-/* Bytes that belong to no tag, already counted in `offset`. In SCANNER_BEFORE all of them are space, or the
- * first is not. */
+/* Bytes of a block that belong to no tag, not counted in `offset` yet. A bracket begins JSON, also behind
+ * other JSON. */
+static int block_bytes(struct scanner *s, const char *text, size_t len) {
+    while (len > 0) {
+        size_t used = 1;
+        int rc = 0;
+        if (s->state == SCANNER_IN_JSON) {
+            rc = json_bytes(s, text, len, false, &used);
+        } else if (s->state != SCANNER_BAD && (*text == '{' || *text == '[')) {
+            s->lex = (struct scanner_lex){0};
+            s->state = SCANNER_IN_JSON;
+            rc = json_bytes(s, text, 1, false, &used);
+        } else {
+            if (s->state == SCANNER_BEFORE && !is_space(*text))
+                s->state = SCANNER_BAD;
+            if (s->state == SCANNER_BAD)
+                used = len;
+            s->offset += used;
+            rc = keep(s, text, used);
+        }
+        if (rc < 0)
+            return rc;
+        text += used;
+        len -= used;
+    }
+    /* A mention of the tag in reasoning, not a call. */
+    return s->section != NULL && s->state == SCANNER_BAD ? end_block(s, false, false) : 0;
+}
+
+/* Bytes that belong to no tag, already counted in `offset`. */
 static int plain(struct scanner *s, const char *text, size_t len) {
     if (s->state == SCANNER_IN_TEXT)
         return emit_text(s, text, len);
-    if (s->state == SCANNER_BEFORE && !is_space(text[0])) {
-        if (text[0] == '{' || text[0] == '[') {
-            size_t used;
-            s->offset -= len;
-            s->state = SCANNER_IN_JSON;
-            return json_bytes(s, text, len, &used); /* len is 1 */
-        }
-        s->state = SCANNER_BAD;
+    s->offset -= len;
+    return block_bytes(s, text, len);
+}
+
+/* <tool_call without its >: a call when only space comes before a '{'. The byte is not taken where it is
+ * over.
+ */
+static int half_bytes(struct scanner *s, char c, size_t *used) {
+    *used = 0;
+    size_t n = s->n_held;
+    if (is_space(c) && n < TAGS_LENGTH_MAX) {
+        s->held[s->n_held++] = c;
+        s->offset++;
+        *used = 1;
+        return 0;
     }
-    int rc = keep(s, text, len);
-    if (rc == 0 && s->section != NULL && s->state == SCANNER_BAD)
-        rc = end_block(s, false, false); /* a mention of the tag in reasoning, not a call */
+    s->n_held = 0;
+    s->state = SCANNER_IN_TEXT;
+    if (c != '{')
+        return plain(s, s->held, n);
+    int rc = begin_call(s, s->offset - n);
+    shapes_add(&s->repaired, SHAPE_HALF_OPENER);
+    s->half_open = true;
     return rc;
 }
 
@@ -230,7 +290,8 @@ static int markup_bytes(struct scanner *s, const char *text, size_t len, size_t 
     if (s->n_held == 0 && text[0] != '<') {
         const char *end = memchr(text, '<', len);
         size_t n = end != NULL ? (size_t)(end - text) : len;
-        if (s->state == SCANNER_BEFORE)
+        /* In a block, JSON may begin at any byte. */
+        if (s->state == SCANNER_BEFORE || s->state == SCANNER_AFTER)
             n = 1;
         *used = n;
         s->offset += n;
@@ -241,6 +302,12 @@ static int markup_bytes(struct scanner *s, const char *text, size_t len, size_t 
     enum tags_match match = tags_match(s->held, s->n_held + 1, &tag);
     if (match == TAGS_NO && s->n_held > 0) { /* this byte is looked at again, alone */
         size_t n = s->n_held;
+        bool half = n == sizeof CALL_OPEN - 2 && memcmp(s->held, CALL_OPEN, n) == 0;
+        if (half && s->state == SCANNER_IN_TEXT && s->section == NULL &&
+            (is_space(text[0]) || text[0] == '{')) {
+            s->state = SCANNER_HALF;
+            return 0;
+        }
         s->n_held = 0;
         return plain(s, s->held, n);
     }
@@ -253,14 +320,21 @@ static int markup_bytes(struct scanner *s, const char *text, size_t len, size_t 
     return s->state == SCANNER_IN_TEXT ? tag_in_text(s, tag) : tag_in_block(s, tag);
 }
 
+/* Whether the next byte belongs to the JSON of a call and to no tag. */
+static bool in_json(const struct scanner *s, char next) {
+    return s->state == SCANNER_IN_JSON && s->n_held == 0 && (next != '<' || s->lex.quote != SCANNER_PLAIN);
+}
+
 int scanner_feed(struct scanner *s, const char *text, size_t len) {
     int rc = 0;
     while (len > 0 && rc == 0) {
         size_t used = len;
         if (s->state == SCANNER_STOPPED)
             s->offset += len;
-        else if (s->state == SCANNER_IN_JSON)
-            rc = json_bytes(s, text, len, &used);
+        else if (s->state == SCANNER_HALF)
+            rc = half_bytes(s, *text, &used);
+        else if (in_json(s, *text))
+            rc = json_bytes(s, text, len, true, &used);
         else
             rc = markup_bytes(s, text, len, &used);
         text += used;
@@ -308,19 +382,28 @@ static int recover(struct scanner *s) {
 static int flush_held(struct scanner *s) {
     size_t n = s->n_held;
     s->n_held = 0;
-    if (n == 0 || (s->state == SCANNER_AFTER && memcmp(s->held, CALL_CLOSE, n) == 0))
-        return 0;
-    return plain(s, s->held, n);
+    if (s->state == SCANNER_HALF)
+        s->state = SCANNER_IN_TEXT;
+    return n > 0 ? plain(s, s->held, n) : 0;
 }
 
 int scanner_end(struct scanner *s) {
     int rc = 0;
-    while (rc == 0 && s->state == SCANNER_IN_JSON)
-        rc = recover(s);
+    while (rc == 0 && s->state == SCANNER_IN_JSON) {
+        rc = flush_held(s);
+        if (rc == 0 && s->state == SCANNER_IN_JSON)
+            rc = recover(s);
+    }
     rc = rc ? rc : flush_held(s);
     if (rc == 0 && s->state != SCANNER_IN_TEXT && s->state != SCANNER_STOPPED)
-        rc = end_block(s, false, true);
+        rc = end_open_block(s, SHAPE_UNCLOSED, true);
+    rc = rc ? rc : end_gap(s);
     if (rc == 0 && s->section != NULL)
         rc = close_section(s, true);
     return rc;
+}
+
+int scanner_begin_in(struct scanner *s, const char *section) {
+    const char *known = tags_section(section);
+    return known == NULL ? -EINVAL : open_section(s, known, 0);
 }

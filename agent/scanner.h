@@ -1,14 +1,18 @@
 /* Cuts the text of one turn, as it streams, into visible text, reasoning sections and tool calls.
  *
- * - A call is <tool_call>, one JSON value, </tool_call>. It ends where the JSON value ends, so a tag inside a
- * string of it is data. The closing tag may be missing where something else makes the end certain: the next
- * <tool_call>, another tag, the end of the turn. Markers without anything between them are dropped.
- * - What stands in <tool_call> and is no call is handed over as a call with an error; the text after its
- * </tool_call> is read on.
+ * - A call is <tool_call>, JSON, </tool_call>. It ends where the JSON ends, so a tag inside a string of it is
+ * data. The closing tag may be missing where something else makes the end certain: the next <tool_call>,
+ * another tag, the end of the turn. Markers without anything between them are dropped. What the JSON says,
+ * and whether it may run when it is not quite JSON, is for agent/repair.h; strings of Python and comments are
+ * known here, so that a tag inside them is data as well.
+ * - What stands in <tool_call> and is no call is handed over as one; the text after its </tool_call> is read
+ * on.
+ * - <tool_call without its > opens a call when a { follows.
  * - A section ends at the closing tag that balances the opening ones of the same name. Other tags inside are
  * its text. A call inside is part of its text and reported as rehearsed; it is never to be run.
  * - <tool_response>, and a turn's end or beginning spelled out as text, stop the reading: the rest of the
  * turn is not the model's to write. Inside a call's JSON they are data.
+ * - A lone ; or , between two calls is dropped.
  * - <co> and everything unknown is visible text.
  *
  * Any cut of the same text gives the same events, text pieces joined. Work is linear in the text, memory is
@@ -16,6 +20,7 @@
 #ifndef AGENT_SCANNER_H
 #define AGENT_SCANNER_H
 
+#include "agent/shapes.h"
 #include "agent/tags.h"
 #include "base/buf.h"
 
@@ -23,6 +28,7 @@
 #include <stddef.h>
 
 #define SCANNER_CALL_MAX (256u * 1024)
+#define SCANNER_GAP_MAX  16
 
 enum scanner_event_type {
     SCANNER_TEXT,          /* visible text */
@@ -30,8 +36,8 @@ enum scanner_event_type {
     SCANNER_SECTION_TEXT,  /* text inside it */
     SCANNER_SECTION_CLOSE, /* it ends; `truncated`: it was never closed */
     SCANNER_CALL_OPEN,     /* a <tool_call> outside of sections: the visible text before it is complete */
-    SCANNER_CALL,          /* a call: `text` its JSON, or NULL with `error` (one sentence for the model) */
-    SCANNER_STOP           /* the model wrote what is not its to write; nothing follows but SECTION_CLOSE */
+    SCANNER_CALL, /* a call: `raw`, or `error` (one sentence for the model) where there is nothing to read */
+    SCANNER_STOP  /* the model wrote what is not its to write; nothing follows but SECTION_CLOSE */
 };
 
 struct scanner_event {
@@ -44,6 +50,9 @@ struct scanner_event {
     const char *raw; /* CALL: everything between the tags */
     size_t raw_len;
     const char *error;
+    bool closed;                /* CALL: by its own tag */
+    bool half_open;             /* CALL: its opening tag was cut */
+    struct shapes_set repaired; /* CALL: what is noted about its frame */
 };
 
 /* 0, or a negative errno that ends the feeding. */
@@ -55,7 +64,18 @@ enum scanner_state {
     SCANNER_IN_JSON,
     SCANNER_AFTER, /* behind the JSON, before </tool_call> */
     SCANNER_BAD,   /* inside <tool_call>, where no JSON was */
+    SCANNER_HALF,  /* behind <tool_call without its > */
     SCANNER_STOPPED
+};
+
+/* Inside a call's JSON: in what kind of text, and how deep. */
+enum scanner_quote { SCANNER_PLAIN, SCANNER_STRING, SCANNER_PYTHON, SCANNER_LINE_COMMENT, SCANNER_COMMENT };
+struct scanner_lex {
+    enum scanner_quote quote;
+    int depth;
+    bool escaped;
+    bool at_first;    /* behind the first '{': a key or '}' must come */
+    char last, token; /* the byte before, and the last one that was no space, both outside of strings */
 };
 
 struct scanner {
@@ -70,20 +90,33 @@ struct scanner {
     const char *section; /* open section, NULL = none */
     int depth;           /* its opening tags without a closing one */
 
-    struct buf raw; /* what followed <tool_call> */
-    size_t json_len;
-    int json_depth;
-    bool in_string, escaped;
-    bool at_first; /* behind the first '{': a key or '}' must come */
+    bool gap; /* behind a call: what may only separate it from the next one is held back */
+    char sep[SCANNER_GAP_MAX];
+    size_t n_sep;
+
+    struct buf raw;             /* what followed <tool_call> */
+    struct scanner_lex lex;     /* where in its JSON */
+    struct shapes_set repaired; /* of the frame */
+    bool half_open;
     bool too_long; /* raw reached its ceiling: the rest of the call is only counted */
     int recoveries;
 };
 
 void scanner_init(struct scanner *s, scanner_emit emit, void *arg);
 void scanner_finish(struct scanner *s);
+/* Before the first text: the prompt has opened this section (a name of agent/tags.h). -EINVAL for another
+ * name; -ENOMEM, or what `emit` returned. */
+HX_MUST_CHECK int scanner_begin_in(struct scanner *s, const char *section);
 /* More text. -ENOMEM, or what `emit` returned; the scanner is of no use then. */
 HX_MUST_CHECK int scanner_feed(struct scanner *s, const char *text, size_t len);
 /* The turn ended: hands over what is still held back. The same errors. */
 HX_MUST_CHECK int scanner_end(struct scanner *s);
+
+/* ---- scanner_block.c ---- */
+
+enum scanner_lexed { SCANNER_GOES_ON, SCANNER_CLOSED, SCANNER_NO_JSON };
+/* Bytes of JSON from its first bracket on. Stops behind the bracket that closes it, or before a '<' outside
+ * of strings when `tags`; *used: bytes taken. */
+enum scanner_lexed scanner_lex(struct scanner_lex *x, const char *text, size_t len, bool tags, size_t *used);
 
 #endif

@@ -65,3 +65,10 @@ size_t tags_find(const char *text, size_t len, const struct tag **tag) {
     }
     return len;
 }
+
+const char *tags_section(const char *name) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].section != NULL && strcmp(table[i].section, name) == 0)
+            return table[i].section;
+    return NULL;
+}

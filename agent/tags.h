@@ -36,4 +36,7 @@ enum tags_match tags_match(const char *text, size_t len, const struct tag **tag)
 /* The first tag in the bytes: its place, or `len` when there is none. */
 size_t tags_find(const char *text, size_t len, const struct tag **tag);
 
+/* The section of this name as the table has it (static); NULL for an unknown one. */
+const char *tags_section(const char *name);
+
 #endif

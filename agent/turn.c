@@ -29,7 +29,8 @@ static int push(struct turn *t, enum agent_event_type type, const char *section,
                             .len = len,
                             .truncated = truncated,
                             .call = -1,
-                            .n_tokens = n_tokens};
+                            .n_tokens = n_tokens,
+                            .token_from = t->part_from - n_tokens};
     return agent_events_push(t->events, &e);
 }
 
@@ -77,6 +78,7 @@ static int end_part(struct turn *t, const char *section, bool truncated, size_t 
         return 0;
     t->part_open = false;
     t->part_from += n_tokens;
+    t->n_messages += section == NULL;
     const char *text = t->part.data != NULL ? t->part.data : "";
     if (section != NULL)
         return push(t, AGENT_EVENT_REASONING_DONE, section, text, t->part_sent, truncated, n_tokens);
@@ -85,68 +87,108 @@ static int end_part(struct turn *t, const char *section, bool truncated, size_t 
     return rc ? rc : push(t, AGENT_EVENT_MESSAGE_DONE, NULL, text, t->part_sent, false, n_tokens);
 }
 
-static int rehearsal(struct turn *t, const struct scanner_event *e, const struct toolcall *call,
-                     const char *raw) {
-    struct agent_event event = {.type = AGENT_EVENT_REHEARSED,
-                                .turn = t->number,
-                                .position = t->n_parts++,
-                                .section = e->section,
-                                .call = -1,
-                                .name = call->name,
-                                .arguments = call->arguments,
-                                .raw = raw};
-    int rc = t->rehearsed.len == 0 ? buf_append(&t->rehearsed, e->text, e->len) : 0;
-    return rc ? rc : agent_events_push(t->events, &event);
+/* ---- calls ---- */
+
+static int read_block(struct turn *t, const struct scanner_event *e, struct repair_calls *out) {
+    const struct repair_block block = {.raw = e->raw,
+                                       .len = e->raw_len,
+                                       .closed = e->closed,
+                                       .half_open = e->half_open,
+                                       .repaired = e->repaired};
+    return repair_read(&block, &t->rules->tools, out);
 }
 
-static int hand_over(struct turn *t, const struct toolcall *call, const char *raw, const char *error,
+static int rehearsal(struct turn *t, const struct scanner_event *e, const char *raw) {
+    struct repair_calls calls;
+    int rc = read_block(t, e, &calls);
+    for (size_t i = 0; rc == 0 && i < calls.n; i++) {
+        struct agent_event event = {.type = AGENT_EVENT_REHEARSED,
+                                    .turn = t->number,
+                                    .position = t->n_parts++,
+                                    .section = e->section,
+                                    .call = -1,
+                                    .name = calls.all[i].name,
+                                    .arguments = calls.all[i].arguments,
+                                    .raw = raw};
+        rc = agent_events_push(t->events, &event);
+    }
+    repair_finish(&calls);
+    if (rc == 0 && t->rehearsed.len == 0)
+        rc = buf_append(&t->rehearsed, e->raw, e->raw_len);
+    return rc;
+}
+
+/* Hands the calls over; the tokens of all are the first one's. `error`: why none of them can run. */
+static int hand_over(struct turn *t, const struct repair_calls *calls, const char *raw, const char *error,
                      int n_tokens) {
-    const struct turn_call out = {.position = t->n_parts++,
-                                  .name = call->name != NULL ? call->name : "",
-                                  .arguments = call->arguments,
-                                  .raw = raw,
-                                  .error = error,
-                                  .n_tokens = n_tokens};
-    t->n_calls++;
-    return t->on_call(t->arg, &out);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < calls->n; i++) {
+        const struct repair_call *call = &calls->all[i];
+        const struct turn_call out = {.position = t->n_parts++,
+                                      .name = call->name,
+                                      .arguments = call->arguments,
+                                      .raw = raw,
+                                      .error = error != NULL ? error : call->error,
+                                      .repaired = &call->repaired,
+                                      .token_from = t->part_from - (i == 0 ? n_tokens : 0),
+                                      .n_tokens = i == 0 ? n_tokens : 0};
+        t->n_calls++;
+        rc = t->on_call(t->arg, &out);
+    }
+    return rc;
 }
 
 static int on_call(struct turn *t, const struct scanner_event *e) {
-    struct toolcall call = {0};
-    char why[400];
-    const char *error = e->error;
     char *raw = strndup(e->raw, e->raw_len);
-    int rc = raw == NULL ? -ENOMEM : 0;
-    if (rc == 0 && error == NULL) {
-        rc = toolcall_read(e->text, e->len, &call, why, sizeof why);
-        error = rc == -EINVAL ? why : NULL;
-        rc = rc == -EINVAL ? 0 : rc;
-    }
-    if (rc == 0 && e->section != NULL) {
-        rc = rehearsal(t, e, &call, raw);
-    } else if (rc == 0) {
+    if (raw == NULL)
+        return -ENOMEM;
+    int rc = 0;
+    if (e->section != NULL) {
+        rc = rehearsal(t, e, raw);
+    } else {
         int n_tokens = tokens_at(t, e->at) - t->part_from;
         t->part_from += n_tokens;
-        rc = hand_over(t, &call, raw, error, n_tokens);
+        struct repair_call none = {.name = "", .repaired = {{0}}};
+        struct repair_calls calls = {.all = &none, .n = 1};
+        if (e->error == NULL)
+            rc = read_block(t, e, &calls);
+        rc = rc ? rc : hand_over(t, &calls, raw, e->error, n_tokens);
+        if (e->error == NULL)
+            repair_finish(&calls);
     }
-    toolcall_finish(&call);
     free(raw);
     return rc;
 }
 
-/* The only call of the turn stands in a section that was never closed: the model must hear why nothing ran.
- */
+/* The only call of the turn stands in a section that was never closed: the model must hear why nothing ran,
+ * or it runs after all. */
 static int answer_rehearsed(struct turn *t, const char *section) {
-    struct toolcall call = {0};
-    char why[400];
-    int rc = toolcall_read(t->rehearsed.data, t->rehearsed.len, &call, why, sizeof why);
-    if (rc == 0 || rc == -EINVAL) {
-        snprintf(why, sizeof why,
-                 "The call stands inside the section %s, which was not closed. Close it, then call.",
-                 section);
-        rc = hand_over(t, &call, t->rehearsed.data, why, 0);
-    }
-    toolcall_finish(&call);
+    char why[200];
+    struct repair_block block = {.raw = t->rehearsed.data, .len = t->rehearsed.len};
+    struct repair_calls calls;
+    shapes_add(&block.repaired, SHAPE_UNCLOSED_REASONING);
+    int rc = repair_read(&block, &t->rules->tools, &calls);
+    snprintf(why, sizeof why,
+             "The call stands inside the section %s, which was not closed. Close it, then call.", section);
+    rc = rc ? rc : hand_over(t, &calls, t->rehearsed.data, t->rules->lenient ? NULL : why, 0);
+    repair_finish(&calls);
+    return rc;
+}
+
+/* The whole turn is one message without a call: it may be one in another notation. */
+static int answer_message(struct turn *t) {
+    struct repair_calls calls;
+    int row;
+    if (t->n_calls > 0 || t->n_messages != 1 || t->stopped)
+        return 0;
+    int rc = repair_message(t->answer.data, t->answer.len, &t->rules->tools, &calls, &row);
+    const char *why = t->rules->lenient || row == 50
+                          ? NULL
+                          : "A call stands between <tool_call> and </tool_call>; nothing else is run.";
+    bool told = row == SHAPE_FOREIGN_WRAPPER || row == 50;
+    if (rc == 0 && row != 0 && (t->rules->lenient || told))
+        rc = hand_over(t, &calls, t->answer.data, why, 0);
+    repair_finish(&calls);
     return rc;
 }
 
@@ -183,12 +225,15 @@ static int on_event(void *arg, const struct scanner_event *e) {
     return rc;
 }
 
-void turn_init(struct turn *t, int number, struct events *events, turn_on_call on_call_arg, void *arg) {
-    *t = (struct turn){.events = events, .on_call = on_call_arg, .arg = arg, .number = number};
+int turn_init(struct turn *t, int number, const struct turn_rules *rules, struct events *events,
+              turn_on_call on_call_arg, void *arg) {
+    *t =
+        (struct turn){.events = events, .rules = rules, .on_call = on_call_arg, .arg = arg, .number = number};
     scanner_init(&t->scanner, on_event, t);
     buf_init(&t->part, TURN_TEXT_MAX);
     buf_init(&t->answer, TURN_TEXT_MAX);
     buf_init(&t->rehearsed, SCANNER_CALL_MAX);
+    return rules->open_section != NULL ? scanner_begin_in(&t->scanner, rules->open_section) : 0;
 }
 
 void turn_finish(struct turn *t) {
@@ -210,5 +255,6 @@ int turn_feed(struct turn *t, const char *text, size_t len, int n_tokens) {
 
 int turn_end(struct turn *t) {
     int rc = scanner_end(&t->scanner);
-    return rc ? rc : end_part(t, NULL, false, t->piece_at + t->piece_len);
+    rc = rc ? rc : end_part(t, NULL, false, t->piece_at + t->piece_len);
+    return rc ? rc : answer_message(t);
 }

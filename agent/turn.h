@@ -4,8 +4,8 @@
 
 #include "agent/agent.h"
 #include "agent/events.h"
+#include "agent/repair.h"
 #include "agent/scanner.h"
-#include "agent/toolcall.h"
 
 #define TURN_TEXT_MAX (1024u * 1024)
 
@@ -16,14 +16,23 @@ struct turn_call {
     const char *arguments; /* NULL when the call cannot be read */
     const char *raw;
     const char *error; /* why it cannot run, for the model; NULL for a call that can */
-    int n_tokens;
+    const struct shapes_set *repaired;
+    int n_tokens, token_from;
 };
 /* 0, or a negative errno that ends the reading. */
 typedef int (*turn_on_call)(void *arg, const struct turn_call *call);
 
+/* What a turn is read with. Borrowed. */
+struct turn_rules {
+    struct repair_tools tools;
+    bool lenient;             /* agent_config.lenient_calls */
+    const char *open_section; /* the prompt opened it; NULL = none */
+};
+
 struct turn {
     struct scanner scanner;
     struct events *events; /* borrowed */
+    const struct turn_rules *rules;
     turn_on_call on_call;
     void *arg;
     int number;
@@ -34,8 +43,9 @@ struct turn {
     struct buf part;      /* its text, without leading space */
     size_t part_sent;     /* of it, what went out; always up to the last character that is no space */
     struct buf answer;    /* the last run of visible text */
+    int n_messages;       /* runs of visible text */
     int n_calls;          /* handed to on_call */
-    struct buf rehearsed; /* JSON of the first call of the open section */
+    struct buf rehearsed; /* the first call of the open section */
     bool stopped;         /* the model wrote what is not its to write */
 
     size_t piece_at, piece_len; /* the piece being read */
@@ -44,12 +54,16 @@ struct turn {
     int part_from; /* tokens before the open part */
 };
 
-void turn_init(struct turn *t, int number, struct events *events, turn_on_call on_call, void *arg);
+/* `rules` lasts as long as the turn. -EINVAL for a section that is not known; -ENOBUFS, -ENOMEM. The caller
+ * ends it in every case. */
+HX_MUST_CHECK int turn_init(struct turn *t, int number, const struct turn_rules *rules, struct events *events,
+                            turn_on_call on_call, void *arg);
 void turn_finish(struct turn *t);
 /* -E2BIG above TURN_TEXT_MAX, -ENOBUFS for events nobody takes, -ENOMEM, or what on_call returned. */
 HX_MUST_CHECK int turn_feed(struct turn *t, const char *text, size_t len, int n_tokens);
 /* The text is complete: parts end, the answer is known. A call in a section that never ended is handed to
- * on_call with an error when the turn has no other. The same errors. */
+ * on_call when the turn has no other: with an error, or to be run by a lenient one. The same for a whole
+ * message that is a call in another notation. The same errors. */
 HX_MUST_CHECK int turn_end(struct turn *t);
 
 #endif

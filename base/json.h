@@ -23,6 +23,7 @@ struct json_limits {
     size_t max_bytes;
     size_t max_nodes; /* values plus keys */
     int max_depth;
+    bool any_number; /* numbers of any length and size: they are kept as text, and a schema decides */
 };
 /* 1 MiB, 100,000 nodes, depth 64. */
 extern const struct json_limits json_limits_default;

@@ -1,8 +1,8 @@
 /* Public recordings that lie beside the repository (../shared/data, or the folder HERMESD_SHARED names):
  * prompts of the published template byte for byte, and what other programs expect of outputs of Hermes
  * models. Skipped where they are not. */
+#include "agent/repair.h"
 #include "agent/scanner.h"
-#include "agent/toolcall.h"
 #include "base/json.h"
 #include "daemon/cli_render.h"
 
@@ -65,6 +65,17 @@ struct output {
     cJSON *calls; /* [{"name", "arguments"}] of those that can run */
 };
 
+static void add_calls(const struct repair_calls *calls, struct output *o) {
+    for (size_t i = 0; i < calls->n; i++) {
+        if (calls->all[i].error != NULL)
+            continue;
+        cJSON *one = cJSON_CreateObject();
+        cJSON_AddStringToObject(one, "name", calls->all[i].name);
+        cJSON_AddItemToObject(one, "arguments", cJSON_Parse(calls->all[i].arguments));
+        cJSON_AddItemToArray(o->calls, one);
+    }
+}
+
 static int collect(void *arg, const struct scanner_event *e) {
     struct output *o = arg;
     if (e->type == SCANNER_TEXT)
@@ -73,14 +84,12 @@ static int collect(void *arg, const struct scanner_event *e) {
         return buf_append(&o->reasoning, e->text, e->len);
     if (e->type != SCANNER_CALL || e->error != NULL || e->section != NULL)
         return 0;
-    struct toolcall call;
-    if (toolcall_read(e->text, e->len, &call, NULL, 0) == 0) {
-        cJSON *one = cJSON_CreateObject();
-        cJSON_AddStringToObject(one, "name", call.name);
-        cJSON_AddItemToObject(one, "arguments", cJSON_Parse(call.arguments));
-        cJSON_AddItemToArray(o->calls, one);
-    }
-    toolcall_finish(&call);
+    const struct repair_block block = {.raw = e->raw, .len = e->raw_len, .closed = e->closed};
+    const struct repair_tools none = {0};
+    struct repair_calls calls;
+    assert_int_equal(repair_read(&block, &none, &calls), 0);
+    add_calls(&calls, o);
+    repair_finish(&calls);
     return 0;
 }
 
@@ -126,28 +135,57 @@ static void compare(const cJSON *line, const struct output *o) {
         fail_msg("%s: other reasoning: '%s'", id, o->reasoning.data);
 }
 
+/* Where other programs disagree and ours is another choice (agent/README.md says why): a text as arguments is
+ * an error, decoded or not. */
+static bool is_other_choice(const cJSON *line) {
+    static const char *const ids[] = {"dev-066", "dev-067"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (strcmp(json_get_string(line, "id"), ids[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What a job with lenient_calls makes of a whole message: the tools are those that are expected. */
+static void read_message(const cJSON *line, const char *text, struct output *o) {
+    struct agent_tool tools[8];
+    struct repair_tools known = {.all = tools};
+    struct repair_calls calls;
+    int row;
+    const cJSON *expected = cJSON_GetObjectItemCaseSensitive(line, "expected"), *one;
+    cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(expected, "tool_calls")) {
+        assert_true(known.n < 8);
+        tools[known.n++] = (struct agent_tool){.name = json_get_string(one, "name"), .schema = "{}"};
+    }
+    assert_int_equal(repair_message(text, strlen(text), &known, &calls, &row), 0);
+    if (row != 0) {
+        add_calls(&calls, o);
+        buf_clear(&o->visible);
+        assert_int_equal(buf_puts(&o->visible, ""), 0);
+    }
+    repair_finish(&calls);
+}
+
 static int n_checked;
 
-/* All tiers but those that ask a parser to take other notations for calls; how those are answered is the
- * agent's tests' matter. */
+/* Every tier, at every cut. */
 static void check_output(const cJSON *line, const char *unused) {
-    static const char *const tiers[] = {"strict", "eos", "malformed", "reasoning", "partial"};
     (void)unused;
-    bool ours = false;
-    for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
-        ours = ours || strcmp(json_get_string(line, "tier"), tiers[i]) == 0;
-    if (!ours)
-        return;
-    n_checked++;
+    bool lenient = strcmp(json_get_string(line, "tier"), "lenient") == 0;
     const char *input = json_get_string(line, "input");
     bool opened = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(line, "thinking_forced_open"));
     struct buf text;
     buf_init(&text, 1u << 20);
     assert_int_equal(buf_printf(&text, "%s%s", opened ? "<think>" : "", input), 0);
+    n_checked++;
     for (size_t cut = 0; cut <= text.len; cut++) {
         struct output o;
         scan(text.data, cut, &o);
-        compare(line, &o);
+        if (lenient && cJSON_GetArraySize(o.calls) == 0)
+            read_message(line, text.data, &o);
+        if (is_other_choice(line))
+            assert_int_equal(cJSON_GetArraySize(o.calls), 0);
+        else
+            compare(line, &o);
         buf_finish(&o.visible);
         buf_finish(&o.reasoning);
         cJSON_Delete(o.calls);
@@ -159,7 +197,7 @@ static void outputs_of_hermes_models(void **state) {
     (void)state;
     n_checked = 0;
     each_line("hermes-outputs/dev.jsonl", check_output);
-    assert_true(n_checked >= 50);
+    assert_true(n_checked >= 68);
 }
 
 int main(void) {

@@ -2,6 +2,7 @@
 #include "agent/scanner.h"
 #include "base/json.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,15 @@ struct record {
     const char *section;
     size_t last_at;
 };
+
+/* One complete value, and nothing but space, closers and the beginning of a closing tag behind it. */
+static bool is_whole(const struct scanner_event *e) {
+    long n = json_value_span(e->raw, e->raw_len);
+    for (size_t i = n > 0 ? (size_t)n : 0; n > 0 && i < e->raw_len; i++)
+        if (strchr(" \n}]</tol", e->raw[i]) == NULL)
+            return false;
+    return n > 0;
+}
 
 static int record(void *arg, const struct scanner_event *e) {
     struct record *r = arg;
@@ -48,13 +58,12 @@ static int record(void *arg, const struct scanner_event *e) {
         assert_ptr_equal(r->section, e->section);
         assert_true(r->in_call == (e->section == NULL));
         r->in_call = false;
-        if (e->error != NULL)
+        if (e->error != NULL || !is_whole(e))
             return buf_printf(&r->out, "(!%.*s)", (int)e->raw_len, e->raw);
-        assert_int_equal(json_value_span(e->text, e->len), e->len);
-        assert_true(e->raw_len >= e->len && memcmp(e->raw, e->text, e->len) == 0);
+        int n = (int)json_value_span(e->raw, e->raw_len);
         if (e->section != NULL)
-            return buf_printf(&r->out, "(?%s %.*s)", e->section, (int)e->len, e->text);
-        return buf_printf(&r->out, "(%.*s)", (int)e->len, e->text);
+            return buf_printf(&r->out, "(?%s %.*s)", e->section, n, e->raw);
+        return buf_printf(&r->out, "(%.*s)", n, e->raw);
     case SCANNER_STOP:
         r->stopped = true;
         return buf_puts(&r->out, "#");
@@ -177,7 +186,8 @@ static void sections(void **state) {
          "[think:(?think {\"a\": \"</think>\"})" OPEN "{\"a\": \"</think>\"}" CLOSE "]"},
         {"<think>I write " OPEN " now</think>", "[think:I write " OPEN " now]"},
         {"<think>" OPEN "</think>ok", "[think:" OPEN "]ok"},
-        {"<think>" OPEN "{'a': 1}" CLOSE "</think>ok", "[think:" OPEN "{'a': 1}" CLOSE "]ok"},
+        {"<think>" OPEN "{'a': 1}" CLOSE "</think>ok",
+         "[think:(?think {'a': 1})" OPEN "{'a': 1}" CLOSE "]ok"},
         {"<think>" OPEN "{\"a\": \"x}</think>ok " BLOCK_A, "[think:" OPEN "{\"a\": \"x}]ok (\n" CALL_A ")"},
         {"<think>stray " CLOSE "</think>", "[think:stray " CLOSE "]"},
     };
@@ -223,6 +233,58 @@ static void calls_that_are_not_quite(void **state) {
     EXPECT_ALL(all);
 }
 
+/* Where JSON ends that is not quite JSON. */
+static void other_notations_end_where_they_end(void **state) {
+    (void)state;
+    static const struct example all[] = {
+        {OPEN "{'s': '</tool_call>}', 't': \"it's\"}" CLOSE "x", "(!{'s': '</tool_call>}', 't': \"it's\"})x"},
+        {OPEN "{name: \"a\", // </tool_call> }\n arguments: {}}" CLOSE "x",
+         "(!{name: \"a\", // </tool_call> }\n arguments: {}})x"},
+        {OPEN "{/* } <tool_call> */\"name\": \"a\"}" CLOSE "x", "(!{/* } <tool_call> */\"name\": \"a\"})x"},
+        {OPEN "{\"u\": http://x}" CLOSE "y", "({\"u\": http://x})y"},
+        {OPEN "{\"name\": \"a\", \"arguments\": {\"x\": 1}" CLOSE "y " BLOCK_A,
+         "(!{\"name\": \"a\", \"arguments\": {\"x\": 1})y (\n" CALL_A ")"},
+        {OPEN "{\"name\": \"a\", " BLOCK_A, "(!{\"name\": \"a\", )(\n" CALL_A ")"},
+        {OPEN "{\"name\": <|im_end|>x", "(!{\"name\": )#"},
+        {OPEN "{\"name\": \"a\" < <tool_ </tool_call", "(!{\"name\": \"a\" < <tool_ </tool_call)"},
+        /* an opening tag that was cut */
+        {"<tool_call" CALL_A CLOSE "x", "(" CALL_A ")x"},
+        {"<tool_call \n" CALL_A CLOSE "x", "(" CALL_A ")x"},
+        {"<tool_call is a tag", "<tool_call is a tag"},
+        {"<tool_call \n", "<tool_call \n"},
+        {"<tool_call <tool_call>" CALL_A, "<tool_call (" CALL_A ")"},
+        {"<tool_call                 {}", "<tool_call                 {}"},
+        {"<think><tool_call{}</think>", "[think:<tool_call{}]"},
+        /* what only separates two calls is no text */
+        {BLOCK_A ";\n" BLOCK_A, "(\n" CALL_A ")(\n" CALL_A ")"},
+        {BLOCK_A ", " BLOCK_A, "(\n" CALL_A ")(\n" CALL_A ")"},
+        {BLOCK_A "; and " BLOCK_A, "(\n" CALL_A "); and (\n" CALL_A ")"},
+        {BLOCK_A ";;" BLOCK_A, "(\n" CALL_A ");;(\n" CALL_A ")"},
+        {BLOCK_A "; ", "(\n" CALL_A "); "},
+        {BLOCK_A ";<PLAN>x</PLAN>", "(\n" CALL_A ");[PLAN:x]"},
+        {BLOCK_A ";" CLOSE BLOCK_A, "(\n" CALL_A ")(\n" CALL_A ")"},
+        {BLOCK_A "                    ;" BLOCK_A, "(\n" CALL_A ")                    ;(\n" CALL_A ")"},
+    };
+    EXPECT_ALL(all);
+}
+
+static void a_section_opened_by_the_prompt(void **state) {
+    (void)state;
+    struct record r = {0};
+    struct scanner s;
+    static const char text[] = "I think.</think>Answer.";
+    buf_init(&r.out, 1u << 20);
+    scanner_init(&s, record, &r);
+    assert_int_equal(scanner_begin_in(&s, "nothing"), -EINVAL);
+    assert_int_equal(scanner_begin_in(&s, "think"), 0);
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        assert_int_equal(scanner_feed(&s, text + i, 1), 0);
+    assert_int_equal(scanner_end(&s), 0);
+    assert_string_equal(r.out.data, "[think:I think.]Answer.");
+    scanner_finish(&s);
+    buf_finish(&r.out);
+}
+
 static void what_the_model_must_not_write(void **state) {
     (void)state;
     static const struct example all[] = {
@@ -266,10 +328,10 @@ static void recovery_is_limited(void **state) {
     (void)state;
     struct buf text;
     buf_init(&text, 8u << 20);
-    for (int i = 0; i < 4000; i++) /* an odd number of quotes each */
-        assert_int_equal(buf_puts(&text, OPEN "{\"a\": \"\"\"" CLOSE), 0);
+    for (int i = 0; i < 4000; i++) /* every tag is inside a string */
+        assert_int_equal(buf_puts(&text, OPEN "{\"a\\\": " CLOSE), 0);
     char *got = scan(text.data, text.len, NULL, 0);
-    assert_memory_equal(got, "(!{\"a\": \"\"\")", 12);
+    assert_memory_equal(got, "(!{\"a\\\": )(!{\"a", 15);
     free(got);
     buf_finish(&text);
 }
@@ -309,6 +371,11 @@ static void noise_keeps_the_invariants(void **state) {
                                         CALL_B,
                                         "<co>",
                                         "{'",
+                                        "'",
+                                        "//",
+                                        "/*",
+                                        "*/",
+                                        ";",
                                         ":",
                                         "\"name\"",
                                         "<tool_call",
@@ -349,10 +416,15 @@ static void noise_keeps_the_invariants(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(well_formed_calls),          cmocka_unit_test(sections),
-        cmocka_unit_test(calls_that_are_not_quite),   cmocka_unit_test(what_the_model_must_not_write),
-        cmocka_unit_test(long_calls_end_in_an_error), cmocka_unit_test(recovery_is_limited),
+        cmocka_unit_test(well_formed_calls),
+        cmocka_unit_test(sections),
+        cmocka_unit_test(calls_that_are_not_quite),
+        cmocka_unit_test(what_the_model_must_not_write),
+        cmocka_unit_test(long_calls_end_in_an_error),
+        cmocka_unit_test(recovery_is_limited),
         cmocka_unit_test(noise_keeps_the_invariants),
+        cmocka_unit_test(other_notations_end_where_they_end),
+        cmocka_unit_test(a_section_opened_by_the_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
