@@ -121,6 +121,7 @@ static int rehearsal(struct turn *t, const struct scanner_event *e, const char *
 /* Hands the calls over; the tokens of all are the first one's. `error`: why none of them can run. */
 static int hand_over(struct turn *t, const struct repair_calls *calls, const char *raw, const char *error,
                      int n_tokens) {
+    static const struct shapes_set nothing = {{0}};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < calls->n; i++) {
         const struct repair_call *call = &calls->all[i];
@@ -129,7 +130,7 @@ static int hand_over(struct turn *t, const struct repair_calls *calls, const cha
                                       .arguments = call->arguments,
                                       .raw = raw,
                                       .error = error != NULL ? error : call->error,
-                                      .repaired = &call->repaired,
+                                      .repaired = call->error == NULL ? &call->repaired : &nothing,
                                       .token_from = t->part_from - (i == 0 ? n_tokens : 0),
                                       .n_tokens = i == 0 ? n_tokens : 0};
         t->n_calls++;

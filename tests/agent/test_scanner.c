@@ -253,7 +253,7 @@ static void other_notations_end_where_they_end(void **state) {
         {"<tool_call is a tag", "<tool_call is a tag"},
         {"<tool_call \n", "<tool_call \n"},
         {"<tool_call <tool_call>" CALL_A, "<tool_call (" CALL_A ")"},
-        {"<tool_call                 {}", "<tool_call                 {}"},
+        {"<tool_call                    {}", "<tool_call                    {}"},
         {"<think><tool_call{}</think>", "[think:<tool_call{}]"},
         /* what only separates two calls is no text */
         {BLOCK_A ";\n" BLOCK_A, "(\n" CALL_A ")(\n" CALL_A ")"},
