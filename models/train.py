@@ -3,8 +3,8 @@
 
   train.py --shards FOLDER --tokenizer FOLDER --out FOLDER --until 18:30      resumes from OUT/checkpoint.pt when it is there
 
-The learning rate follows the clock: it is 0 at --until (or after --minutes). --helpers N adds processes that compute gradients
-of further groups while the main one works; their gradients are at most a step old. Checkpoints are whole or not there."""
+A step is one group. The learning rate follows the clock: it is 0 at --until (or after --minutes). --helpers N adds processes that compute
+gradients of further groups while the main one works; theirs are a step or two old. Checkpoints are whole or not there."""
 import argparse
 import datetime
 import glob
@@ -92,9 +92,28 @@ def helper(config, flat, grad, stats, ready, shares, folder, seed, bf16):
         ready.value = 1
 
 
+def take(done, model):
+    """A helper's gradient becomes the model's; (summed loss, learned tokens, all tokens) of it."""
+    grad, stats, ready = done
+    at = 0
+    for q in model.parameters():
+        q.grad = grad[at:at + q.numel()].view(q.shape).clone()
+        at += q.numel()
+    numbers = stats[0], int(stats[1]), int(stats[2])
+    ready.value = 0
+    return numbers
+
+
 def save(path, content):
     torch.save(content, path + ".new")
     os.replace(path + ".new", path)
+
+
+def pace(name):
+    """Learning rate of a parameter, relative: what start.py builds in would not survive the pace that the rest needs."""
+    if "q_proj" in name or "k_proj" in name:
+        return 0.5
+    return 1.5 if "mlp" in name else 1.0
 
 
 def deadline(args):
@@ -109,16 +128,17 @@ def main():
     p.add_argument("--shards", required=True)
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
-    p.add_argument("--until", default="16:20")
+    p.add_argument("--until", help="HH:MM of today")
     p.add_argument("--minutes", type=float)
-    p.add_argument("--lr", type=float, default=3e-3)
-    p.add_argument("--groups", type=int, default=2, help="groups per step")
+    p.add_argument("--lr", type=float, default=7e-4)
     p.add_argument("--helpers", type=int, default=1)
-    p.add_argument("--level1-from", type=float, default=0.15, help="part of the time after which prompts with a few tools come")
-    p.add_argument("--level2-from", type=float, default=0.4, help="part of the time after which full prompts come")
+    p.add_argument("--level1-from", type=float, default=0.04, help="part of the time after which prompts with a few tools come")
+    p.add_argument("--level2-from", type=float, default=0.2, help="part of the time after which full prompts come")
     p.add_argument("--bf16", action="store_true", help="bf16 products; only where the processor has them (AVX512-BF16, AMX)")
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args()
+    if not args.until and not args.minutes:
+        p.error("say how long: --until HH:MM or --minutes N")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
@@ -136,10 +156,9 @@ def main():
         start.prepare(model)
     flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
     parameters_in(model, flat)
-    optimizer = torch.optim.AdamW([{"params": [q for q in model.parameters() if q.dim() > 1], "weight_decay": 0.01},
-                                   {"params": [q for q in model.parameters() if q.dim() == 1], "weight_decay": 0.0}],
-                                  lr=args.lr, betas=(0.9, 0.97), eps=1e-9)
-    if loaded:
+    optimizer = torch.optim.AdamW([{"params": [q], "weight_decay": 0.01 if q.dim() > 1 else 0.0, "pace": pace(name)} for name, q in model.named_parameters()],
+                                  lr=args.lr, betas=(0.95, 0.99), eps=1e-9)
+    if loaded and len(loaded["optimizer"]["param_groups"]) == len(optimizer.param_groups):
         optimizer.load_state_dict(loaded["optimizer"])
     shares = mp.Array("d", [1.0, 0.0, 0.0], lock=False)
     stream = Stream(args.shards, shares, args.seed * 1000 + state["step"])
@@ -151,47 +170,32 @@ def main():
     begun, end, before = time.time(), deadline(args), state["seconds"]
     log = open(os.path.join(args.out, "log.jsonl"), "a")
     print(f"{flat.numel()} parameters, {end - begun:.0f} s to go, step {state['step']}", flush=True)
-    saved = time.time()
+    saved, first = time.time(), state["step"]
     window = [0.0, 0, 0, time.time()]
     while time.time() < end:
         state["seconds"] = before + time.time() - begun
         part = state["seconds"] / (before + end - begun)
-        warm = min(1.0, (state["step"] + 1) / 60)
+        warm = min(1.0, (state["step"] - first + 1) / 100)
         lr = args.lr * warm * (0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
         for g in optimizer.param_groups:
-            g["lr"] = lr
+            g["lr"] = lr * g["pace"]
         shares[:] = (1.0, 0.0, 0.0) if part < args.level1_from else (0.1, 0.9, 0.0) if part < args.level2_from else (0.05, 0.4, 0.55)
         optimizer.zero_grad(set_to_none=True)
-        done = learned_sum = 0
-        extra = None
-        while done < args.groups:
+        done = next((h for h in helpers if h[2].value), None)
+        if done:
+            total, learned, tokens = take(done, model)
+        else:
             loss, learned, tokens = loss_of(model, stream.next(), args.bf16)
             loss.backward()
-            done += 1
-            learned_sum += learned
-            window[0] += loss.item()
-            window[1] += learned
-            window[2] += tokens
-            for grad, stats, ready in helpers:
-                if ready.value:
-                    extra = grad.clone() if extra is None else extra + grad
-                    done += 1
-                    learned_sum += int(stats[1])
-                    window[0] += stats[0]
-                    window[1] += int(stats[1])
-                    window[2] += int(stats[2])
-                    ready.value = 0
-        at = 0
+            total = loss.item()
         for q in model.parameters():
-            n = q.numel()
-            if extra is not None:
-                q.grad += extra[at:at + n].view(q.shape)
-            q.grad /= learned_sum
-            at += n
+            q.grad /= learned
+        for i, n in enumerate((total, learned, tokens)):
+            window[i] += n
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         state["step"] += 1
-        if state["step"] % 20 == 0:
+        if state["step"] % 40 == 0:
             state["tokens"] += window[2]
             state["learned"] += window[1]
             row = {"step": state["step"], "loss": round(window[0] / window[1], 4), "lr": round(lr, 6), "tokens": state["tokens"], "learned": state["learned"],
