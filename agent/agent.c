@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include "agent/calls.h"
+#include "agent/citations.h"
 #include "agent/events.h"
 #include "agent/limits.h"
 #include "agent/nudge.h"
@@ -38,6 +39,8 @@ struct agent {
     struct calls calls; /* of the turn */
     struct limits limits;
     struct events events;
+    struct citations citations;
+    struct buf documents; /* as the last message of agent_start() shows them */
     int n_turns, n_calls; /* so far, over the whole job */
     int max_tokens;       /* of the running generation */
     int turn_tokens;
@@ -68,6 +71,8 @@ void agent_destroy(struct agent *a) {
     calls_finish(&a->calls);
     limits_finish(&a->limits);
     agent_events_finish(&a->events);
+    citations_finish(&a->citations);
+    buf_finish(&a->documents);
     free(a);
 }
 
@@ -110,6 +115,37 @@ static int copy_tools(struct agent *a, const struct agent_config *config, char *
     return 0;
 }
 
+static int copy_documents(struct agent *a, const struct agent_config *config, char *err, size_t errlen) {
+    int rc = 0;
+    bool escape = config->profile == AGENT_PROFILE_STABLE;
+    if (config->n_documents == 0)
+        return 0;
+    rc = buf_puts(&a->documents, "\n\nDocuments:\n{\"passages\": [");
+    for (size_t i = 0; rc == 0 && i < config->n_documents; i++) {
+        const struct agent_document *d = &config->documents[i];
+        rc = citations_add(&a->citations, d->id, -1);
+        rc = rc ? rc : buf_puts(&a->documents, i > 0 ? ", {\"id\": " : "{\"id\": ");
+        rc = rc ? rc : json_quote(&a->documents, d->id, strlen(d->id), escape);
+        rc = rc ? rc : buf_puts(&a->documents, ", \"text\": ");
+        rc = rc ? rc : json_quote(&a->documents, d->text, strlen(d->text), escape);
+        rc = rc ? rc : buf_putc(&a->documents, '}');
+    }
+    rc = rc ? rc : buf_puts(&a->documents, "]}");
+    return rc == 0 ? 0 : err_set(err, errlen, rc, "There is no room for %zu documents.", config->n_documents);
+}
+
+/* The last message, with the documents behind it. */
+static void render_last(struct agent *a, const char *text) {
+    struct buf whole;
+    buf_init(&whole, PROMPT_BYTES_MAX);
+    int rc = buf_puts(&whole, text);
+    rc = rc ? rc : buf_append(&whole, a->documents.data, a->documents.len);
+    render_note(&a->render, rc);
+    if (rc == 0)
+        render_user(&a->render, whole.data, whole.len);
+    buf_finish(&whole);
+}
+
 int agent_create(const struct agent_config *config, struct agent **out, char *err, size_t errlen) {
     struct agent *a = calloc(1, sizeof *a);
     if (a == NULL)
@@ -119,9 +155,12 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     calls_init(&a->calls, config->profile, config->limits.max_result_bytes);
     limits_init(&a->limits, &config->limits);
     agent_events_init(&a->events);
+    citations_init(&a->citations);
+    buf_init(&a->documents, PROMPT_BYTES_MAX);
     a->system = strdup(config->system != NULL ? config->system : "");
     int rc = copy_tools(a, config, err, errlen);
     a->rules = (struct turn_rules){.tools = {a->tools, a->n_tools}, .lenient = config->lenient_calls};
+    rc = rc ? rc : copy_documents(a, config, err, errlen);
     if (rc == 0 && config->open_section != NULL &&
         (a->rules.open_section = tags_section(config->open_section)) == NULL)
         rc = err_set(err, errlen, -EINVAL, "There is no reasoning section '%.60s'.", config->open_section);
@@ -143,7 +182,9 @@ int agent_start(struct agent *a, const struct agent_message *messages, size_t n,
     render_prefix(&a->render, a->tools, a->n_tools, a->system);
     for (size_t i = 0; i < n; i++) {
         const char *text = messages[i].text != NULL ? messages[i].text : "";
-        if (messages[i].role == AGENT_ROLE_USER)
+        if (i + 1 == n && a->documents.len > 0)
+            render_last(a, text);
+        else if (messages[i].role == AGENT_ROLE_USER)
             render_user(&a->render, text, strlen(text));
         else
             render_assistant(&a->render, text, strlen(text));
@@ -404,6 +445,8 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
     a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
     if (a->phase == PHASE_DONE && a->reason == NULL)
         nudge(a);
+    if (a->phase == PHASE_DONE)
+        rc = rc ? rc : fail_for(a, citations_find(&a->citations, a->turn.answer.data, a->turn.answer.len));
     if (a->phase == PHASE_DONE && a->turn.answer.len == 0)
         fail(a, "empty_answer", "The model ended its turn without an answer and without a call.");
     return rc;
@@ -412,6 +455,8 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
 int agent_feed_result(struct agent *a, int call, enum agent_result status, const char *text, size_t len) {
     agent_events_release(&a->events);
     int rc = calls_answer(&a->calls, call, status, text, len);
+    if (rc == 0 && status == AGENT_RESULT_OK)
+        rc = citations_add_result(&a->citations, call, text, len);
     return rc == -EINVAL ? rc : fail_for(a, rc);
 }
 
@@ -427,6 +472,11 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
     a->nudged = false;
     a->phase = PHASE_PROMPT;
     return 0;
+}
+
+const struct agent_citation *agent_citations(const struct agent *a, size_t *n) {
+    *n = a->phase == PHASE_DONE ? a->citations.n_found : 0;
+    return a->citations.found;
 }
 
 bool agent_take_event(struct agent *a, struct agent_event *event) {

@@ -52,6 +52,11 @@ struct agent_limits {
 };
 extern const struct agent_limits agent_limits_default;
 
+/* Something to answer from and to cite. */
+struct agent_document {
+    const char *id, *text;
+};
+
 struct agent_config {
     enum agent_profile profile;
     const char *system; /* the job's own system text, verbatim; NULL or "" = none, and stays none */
@@ -63,6 +68,9 @@ struct agent_config {
     const char *open_section; /* the prompt opens this reasoning section for every turn ("think"), and reading
                                  starts inside it; NULL = none. -EINVAL in agent_create() for a section that
                                  agent/tags.h does not have */
+    const struct agent_document *documents; /* copied; they stand behind the last message of agent_start(), as
+                                               {"passages": [{"id": …, "text": …}]} */
+    size_t n_documents;
 };
 
 enum agent_role { AGENT_ROLE_USER, AGENT_ROLE_ASSISTANT };
@@ -117,6 +125,16 @@ struct agent_step {
 void agent_next(struct agent *a, struct agent_step *step);
 
 /* ---- what came of it ---- */
+
+/* A <co>id</co> in the answer. */
+struct agent_citation {
+    const char *id;
+    size_t start, end; /* bytes of the answer: the whole tag */
+    bool resolved;     /* a passage has this id: one the job was given, or of a result */
+    int call;          /* whose result it was in; -1 = given, or not resolved */
+};
+/* The citations of the answer, in order. After AGENT_STEP_DONE; the agent's, until it is fed again. */
+const struct agent_citation *agent_citations(const struct agent *a, size_t *n);
 
 enum agent_finish {
     AGENT_FINISH_STOP,     /* the model ended its turn */
