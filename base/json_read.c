@@ -153,8 +153,6 @@ static int scan_number(struct scan *s) {
         return 0;
     if (n >= sizeof copy)
         return bad(s, "a number of more than 511 characters");
-    if (s->limits->any_number)
-        return 0;
     memcpy(copy, s->text + start, n);
     copy[n] = '\0';
     if (!isfinite(strtod(copy, NULL)))

@@ -263,16 +263,16 @@ static int check_arguments(const struct tool *tool, const char *arguments, size_
                            size_t errlen) {
     static const struct json_limits limits = {
         .max_bytes = ARGUMENTS_MAX, .max_nodes = 100000, .max_depth = 64};
-    cJSON *json = NULL;
+    struct value_document *json = NULL;
     char why[256];
-    int rc = json_parse(arguments, len, &limits, &json, why, sizeof why);
+    int rc = value_parse(arguments, len, &limits, &json, why, sizeof why);
     if (rc == -ENOMEM)
         return err_set(err, errlen, rc, "no memory to read the arguments");
     if (rc != 0)
         return err_set(err, errlen, -EINVAL, "the arguments are not valid JSON: %s", why);
-    rc = schema_check(tool->schema, json, err, errlen);
-    cJSON_Delete(json);
-    return rc;
+    rc = schema_check(tool->schema, value_root(json), err, errlen);
+    value_destroy(json);
+    return rc == -E2BIG ? -EINVAL : rc;
 }
 
 static int no_such_tool(const struct tools *t, const char *name, char *err, size_t errlen) {

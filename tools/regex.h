@@ -21,9 +21,13 @@
 
 struct regex;
 
-/* -EINVAL with a sentence ("look-ahead is not supported, at byte 3"), -E2BIG above a ceiling, -ENOMEM. */
+/* -EINVAL with a sentence for a pattern that is none ("nothing to repeat at byte 3"), -ENOTSUP for one that
+ * is valid as far as it was read and not supported ("look-ahead is not supported at byte 3"), -E2BIG above a
+ * ceiling, -ENOMEM. */
 HX_MUST_CHECK int regex_compile(const char *pattern, struct regex **out, char *err, size_t errlen);
 void regex_destroy(struct regex *regex);
+/* States of its automaton: what it costs to keep and, per character, to run. */
+size_t regex_states(const struct regex *regex);
 
 /* Whether the pattern is found anywhere in the valid UTF-8 text (as JSON Schema wants it: not anchored): 1,
  * 0, -E2BIG when *budget, which counts steps down, is used up, -ENOMEM. */

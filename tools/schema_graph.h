@@ -123,7 +123,8 @@ struct schema_node {
      * two may be NULL (any). */
     const struct schema_node *condition, *then_schema, *else_schema;
 
-    bool is_ref_target; /* some $ref leads here */
+    bool is_ref_target;                           /* some $ref leads here */
+    const struct schema_property *const *by_name; /* the properties sorted by name (strcmp) */
 };
 
 const struct schema_node *schema_root(const struct schema *schema);

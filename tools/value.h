@@ -54,6 +54,8 @@ size_t value_count(const struct value_document *document);
 const struct value *value_get(const struct value *object, const char *name);
 /* JSON Schema's equality: 1 equals 1.0, objects without order, strings by code points. */
 bool value_equal(const struct value *a, const struct value *b);
+/* The hash that a string of these characters has, for one that is not from a document. */
+uint64_t value_hash_string(const char *text, size_t len);
 /* Appends compact JSON, numbers as written. 0, -ENOBUFS (what fits stands there), -ENOMEM. */
 HX_MUST_CHECK int value_print(const struct value *value, struct buf *out);
 

@@ -69,7 +69,7 @@ static const hermes_tool tool = {
     .args_schema = huge,
 #elif FAULT == BAD_SCHEMA
     .args_schema =
-        HERMES_SCHEMA({"type" : "object", "properties" : {"a/b" : {"type" : "string", "pattern" : "^x"}}}),
+        HERMES_SCHEMA({"type" : "object", "properties" : {"a/b" : {"type" : "string", "pattern" : "(?!x)"}}}),
 #else
     .args_schema = HERMES_SCHEMA({"type" : "object"}),
 #endif
