@@ -102,7 +102,7 @@ void grammar_info(const struct grammar *g, struct grammar_info *info);
 struct grammar_matcher {
     struct grammar *grammar;              /* a reference; NULL: not begun */
     struct grammar_matcher *next, **link; /* all matchers of the grammar */
-    uint32_t state;
+    uint32_t state, moved;
 };
 
 /* At the beginning of the grammar. The matcher must stay where it is in memory. -ENOMEM. */

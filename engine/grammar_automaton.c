@@ -1,0 +1,468 @@
+/* States of a grammar, made when they are first reached: sets of threads, each an instruction and a stack. */
+#include "engine/grammar_program.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BOTTOM 0u
+
+static uint32_t plus(uint32_t a, uint32_t b) {
+    uint64_t sum = (uint64_t)a + b;
+    return a == GRAMMAR_FOREVER || b == GRAMMAR_FOREVER ? GRAMMAR_FOREVER
+           : sum < GRAMMAR_FOREVER                      ? (uint32_t)sum
+                                                        : GRAMMAR_FOREVER - 1;
+}
+
+static void fail(struct grammar_automaton *a, int status) {
+    if (a->status == 0)
+        a->status = status;
+}
+
+static uint64_t mix(uint64_t h, uint64_t value) {
+    h = (h ^ value) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 29;
+}
+
+/* ---- frames ---- */
+
+static uint64_t frame_hash(uint32_t parent, uint32_t pc, uint32_t count) {
+    return mix(mix(mix(0, parent), pc), count);
+}
+
+static bool rehash_frames(struct grammar_automaton *a) {
+    uint32_t size = a->frame_mask == 0 ? 256 : (a->frame_mask + 1) * 2;
+    uint32_t *slots = calloc(size, sizeof *slots);
+    if (slots == NULL)
+        return false;
+    for (uint32_t f = 1; f < a->n_frames; f++) {
+        const struct grammar_frame *frame = &a->frames[f];
+        uint64_t h = frame_hash(frame->parent, frame->pc, frame->count);
+        while (slots[h & (size - 1)] != 0)
+            h++;
+        slots[h & (size - 1)] = f;
+    }
+    free(a->frame_slots);
+    a->frame_slots = slots;
+    a->frame_mask = size - 1;
+    return true;
+}
+
+/* The frame with these members; a new one gets the others. BOTTOM after a failure. */
+static uint32_t intern_frame(struct grammar *g, struct grammar_frame frame) {
+    struct grammar_automaton *a = &g->automaton;
+    if ((a->n_frames + 1) * 2 > a->frame_mask && !rehash_frames(a)) {
+        fail(a, -ENOMEM);
+        return BOTTOM;
+    }
+    uint64_t h = frame_hash(frame.parent, frame.pc, frame.count);
+    for (;; h++) {
+        uint32_t f = a->frame_slots[h & a->frame_mask];
+        if (f == 0)
+            break;
+        if (a->frames[f].parent == frame.parent && a->frames[f].pc == frame.pc &&
+            a->frames[f].count == frame.count)
+            return f;
+    }
+    void *grown = grammar_grow(a->frames, sizeof frame, a->n_frames, &a->frames_cap, 1);
+    if (grown == NULL) {
+        fail(a, -ENOMEM);
+        return BOTTOM;
+    }
+    a->frames = grown;
+    a->frames[a->n_frames] = frame;
+    a->frame_slots[h & a->frame_mask] = a->n_frames;
+    return a->n_frames++;
+}
+
+static uint32_t call_frame(struct grammar *g, uint32_t parent, uint32_t pc, bool nested) {
+    struct grammar_frame p = g->automaton.frames[parent];
+    return intern_frame(g, (struct grammar_frame){.parent = parent,
+                                                  .pc = pc,
+                                                  .depth = p.depth + nested,
+                                                  .rest = plus(g->distances[pc], p.rest)});
+}
+
+/* Inside the loop, `count` rounds being complete. */
+static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct grammar_loop *loop,
+                           uint32_t count) {
+    struct grammar_frame p = g->automaton.frames[parent];
+    uint32_t left = loop->min > count + 1 ? loop->min - count - 1 : 0, body = g->distances[loop->body];
+    uint64_t rounds = (uint64_t)left * body;
+    uint32_t after = plus(g->distances[loop->exit], p.rest);
+    return intern_frame(
+        g, (struct grammar_frame){
+               .parent = parent,
+               .pc = loop->end,
+               .count = count,
+               .depth = p.depth,
+               .rest = plus(rounds < GRAMMAR_FOREVER ? (uint32_t)rounds : GRAMMAR_FOREVER - 1, after)});
+}
+
+/* ---- the state being made ---- */
+
+static bool grow_seen(struct grammar_automaton *a) {
+    uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
+    uint32_t *seen = calloc(size, sizeof *seen);
+    if (seen == NULL)
+        return false;
+    free(a->seen);
+    a->seen = seen;
+    a->seen_mask = size - 1;
+    for (uint32_t i = 0; i < a->n_list; i++) {
+        uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
+        while (seen[h & a->seen_mask] != 0)
+            h++;
+        seen[h & a->seen_mask] = i + 1;
+    }
+    return true;
+}
+
+/* Adds a thread to the list, once, unless nothing can come of it. */
+static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
+    struct grammar_automaton *a = &g->automaton;
+    if (g->distances[pc] == GRAMMAR_FOREVER || g->heights[pc] > g->max_nesting - a->frames[frame].depth)
+        return;
+    if ((a->n_list + 1) * 2 > a->seen_mask && !grow_seen(a)) {
+        fail(a, -ENOMEM);
+        return;
+    }
+    uint64_t h = mix(mix(1, pc), frame);
+    for (; a->seen[h & a->seen_mask] != 0; h++) {
+        const struct grammar_thread *t = &a->list[a->seen[h & a->seen_mask] - 1];
+        if (t->pc == pc && t->frame == frame)
+            return;
+    }
+    void *grown = grammar_grow(a->list, sizeof *a->list, a->n_list, &a->list_cap, 1);
+    if (grown == NULL || a->n_list >= GRAMMAR_THREADS_MAX) {
+        fail(a, grown == NULL ? -ENOMEM : -E2BIG);
+        return;
+    }
+    a->list = grown;
+    a->list[a->n_list++] = (struct grammar_thread){pc, frame};
+    a->seen[h & a->seen_mask] = a->n_list;
+}
+
+static void begin_list(struct grammar_automaton *a) {
+    for (uint32_t i = 0; i < a->n_list; i++) {
+        uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
+        /* All of a run of slots is emptied from its first thread on. */
+        for (; a->seen[h & a->seen_mask] != 0; h++)
+            a->seen[h & a->seen_mask] = 0;
+    }
+    a->n_list = 0;
+}
+
+static void end_round(struct grammar *g, const struct grammar_loop *loop, uint32_t frame) {
+    struct grammar_frame f = g->automaton.frames[frame];
+    uint32_t count = f.count + 1;
+    if (count >= loop->min)
+        add(g, loop->exit, f.parent);
+    if (loop->max == GRAMMAR_FOREVER && count > loop->min)
+        count = loop->min; /* no need to count on */
+    if (count < loop->max) {
+        uint32_t again = loop_frame(g, f.parent, loop, count);
+        if (again != BOTTOM)
+            add(g, loop->body, again);
+    }
+}
+
+/* What a thread leads to without taking anything. */
+static void follow(struct grammar *g, struct grammar_thread t, struct grammar_state *state) {
+    struct grammar_automaton *a = &g->automaton;
+    const struct grammar_instruction *i = &g->code[t.pc];
+    const struct grammar_loop *loop;
+    uint32_t frame, left;
+    switch ((enum grammar_op)i->op) {
+    case GRAMMAR_OP_RETURN:
+        if (t.frame == BOTTOM)
+            state->complete = true;
+        else
+            add(g, a->frames[t.frame].pc, a->frames[t.frame].parent);
+        break;
+    case GRAMMAR_OP_SPLIT:
+        add(g, i->next, t.frame);
+        add(g, i->arg, t.frame);
+        break;
+    case GRAMMAR_OP_JUMP:
+        add(g, i->next, t.frame);
+        break;
+    case GRAMMAR_OP_STRING:
+        left = i->arg == GRAMMAR_NONE || g->loops[i->arg].max == GRAMMAR_FOREVER
+                   ? GRAMMAR_FOREVER
+                   : g->loops[i->arg].max - a->frames[t.frame].count;
+        state->plain = left > state->plain ? left : state->plain;
+        add(g, i->next, t.frame);
+        break;
+    case GRAMMAR_OP_CALL:
+        frame = call_frame(g, t.frame, i->next, g->rules[i->arg].nested);
+        if (frame != BOTTOM)
+            add(g, g->rules[i->arg].entry, frame);
+        break;
+    case GRAMMAR_OP_LOOP:
+        loop = &g->loops[i->arg];
+        if (loop->min == 0)
+            add(g, loop->exit, t.frame);
+        if (loop->max > 0 && (frame = loop_frame(g, t.frame, loop, 0)) != BOTTOM)
+            add(g, loop->body, frame);
+        break;
+    case GRAMMAR_OP_LOOP_END:
+        end_round(g, &g->loops[i->arg], t.frame);
+        break;
+    case GRAMMAR_OP_BYTES:
+    case GRAMMAR_OP_SYMBOL:
+    case GRAMMAR_OP_FAIL:
+        break;
+    }
+}
+
+static int compare_threads(const void *x, const void *y) {
+    const struct grammar_thread *a = x, *b = y;
+    return a->pc != b->pc ? (a->pc > b->pc) - (a->pc < b->pc) : (a->frame > b->frame) - (a->frame < b->frame);
+}
+
+static void sort_threads(struct grammar_thread *t, uint32_t n) {
+    if (n > 24) {
+        qsort(t, n, sizeof *t, compare_threads);
+        return;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        struct grammar_thread moving = t[i];
+        uint32_t j = i;
+        for (; j > 0 && compare_threads(&t[j - 1], &moving) > 0; j--)
+            t[j] = t[j - 1];
+        t[j] = moving;
+    }
+}
+
+static uint64_t state_hash(const struct grammar_thread *t, uint32_t n, bool complete) {
+    uint64_t h = mix(n, complete);
+    for (uint32_t i = 0; i < n; i++)
+        h = mix(mix(h, t[i].pc), t[i].frame);
+    return h;
+}
+
+static bool rehash_states(struct grammar_automaton *a) {
+    uint32_t size = a->state_mask == 0 ? 256 : (a->state_mask + 1) * 2;
+    uint32_t *slots = calloc(size, sizeof *slots);
+    if (slots == NULL)
+        return false;
+    for (uint32_t s = 2; s < a->n_states; s++) {
+        const struct grammar_state *state = &a->states[s];
+        uint64_t h = state_hash(a->threads + state->first, state->n, state->complete);
+        while (slots[h & (size - 1)] != 0)
+            h++;
+        slots[h & (size - 1)] = s;
+    }
+    free(a->state_slots);
+    a->state_slots = slots;
+    a->state_mask = size - 1;
+    return true;
+}
+
+/* Appends a state with these threads. */
+static uint32_t new_state(struct grammar *g, struct grammar_state state, const struct grammar_thread *t) {
+    struct grammar_automaton *a = &g->automaton;
+    size_t row = g->width * sizeof *a->rows;
+    if (grammar_automaton_bytes(g) > GRAMMAR_STATE_BYTES_MAX) {
+        fail(a, -E2BIG);
+        return GRAMMAR_STATE_DEAD;
+    }
+    void *states = grammar_grow(a->states, sizeof state, a->n_states, &a->states_cap, 1);
+    a->states = states != NULL ? states : a->states;
+    void *rows = grammar_grow(a->rows, row, a->n_states, &a->rows_cap, 1);
+    a->rows = rows != NULL ? rows : a->rows;
+    void *threads = grammar_grow(a->threads, sizeof *t, a->n_threads, &a->threads_cap, state.n);
+    a->threads = threads != NULL ? threads : a->threads;
+    if (states == NULL || rows == NULL || threads == NULL) {
+        fail(a, -ENOMEM);
+        return GRAMMAR_STATE_DEAD;
+    }
+    state.first = a->n_threads;
+    if (state.n > 0)
+        memcpy(a->threads + a->n_threads, t, state.n * sizeof *t);
+    a->n_threads += state.n;
+    memset(a->rows + (size_t)a->n_states * g->width, 0, row);
+    a->states[a->n_states] = state;
+    return a->n_states++;
+}
+
+/* The list followed to its end, as a state. */
+static uint32_t finish_list(struct grammar *g) {
+    struct grammar_automaton *a = &g->automaton;
+    struct grammar_state state = {.distance = GRAMMAR_FOREVER};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < a->n_list && a->status == 0; i++)
+        follow(g, a->list[i], &state);
+    if (a->status != 0) {
+        begin_list(a);
+        return GRAMMAR_STATE_DEAD;
+    }
+    uint32_t n_list = a->n_list;
+    struct grammar_thread *kept = a->list;
+    /* The list is emptied before it is overwritten, because that looks at its threads. */
+    begin_list(a);
+    for (uint32_t i = 0; i < n_list; i++) {
+        struct grammar_thread t = kept[i];
+        uint32_t way = plus(g->distances[t.pc], a->frames[t.frame].rest);
+        state.distance = way < state.distance ? way : state.distance;
+        if (g->code[t.pc].op == GRAMMAR_OP_BYTES || g->code[t.pc].op == GRAMMAR_OP_SYMBOL)
+            kept[n++] = t;
+    }
+    if (n == 0 && !state.complete)
+        return GRAMMAR_STATE_DEAD;
+    sort_threads(kept, n);
+    state.n = n;
+    if ((a->n_states + 1) * 2 > a->state_mask && !rehash_states(a)) {
+        fail(a, -ENOMEM);
+        return GRAMMAR_STATE_DEAD;
+    }
+    uint64_t h = state_hash(kept, n, state.complete);
+    for (; a->state_slots[h & a->state_mask] != 0; h++) {
+        uint32_t s = a->state_slots[h & a->state_mask];
+        const struct grammar_state *other = &a->states[s];
+        if (other->n == n && other->complete == state.complete && other->plain == state.plain &&
+            (n == 0 || memcmp(a->threads + other->first, kept, n * sizeof *kept) == 0))
+            return s;
+    }
+    uint32_t s = new_state(g, state, kept);
+    if (s != GRAMMAR_STATE_DEAD)
+        a->state_slots[h & a->state_mask] = s;
+    return s;
+}
+
+uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t column) {
+    struct grammar_automaton *a = &g->automaton;
+    uint32_t *cell = &a->rows[(size_t)from * g->width + column];
+    if (*cell != GRAMMAR_STATE_NEW)
+        return *cell;
+    if (a->status != 0)
+        return GRAMMAR_STATE_DEAD;
+    struct grammar_state state = a->states[from];
+    for (uint32_t i = 0; i < state.n; i++) {
+        struct grammar_thread t = a->threads[state.first + i];
+        const struct grammar_instruction *ins = &g->code[t.pc];
+        bool taken;
+        if (ins->op == GRAMMAR_OP_SYMBOL)
+            taken = column >= g->n_classes && column - g->n_classes == ins->arg;
+        else
+            taken = column < g->n_classes && g->class_byte[column] >= ins->low &&
+                    g->class_byte[column] <= ins->high;
+        if (taken)
+            add(g, ins->next, t.frame);
+    }
+    uint32_t next = finish_list(g);
+    if (a->status == 0)
+        a->rows[(size_t)from * g->width + column] = next;
+    return next;
+}
+
+/* ---- life ---- */
+
+size_t grammar_automaton_bytes(const struct grammar *g) {
+    const struct grammar_automaton *a = &g->automaton;
+    return a->n_states * (sizeof *a->states + g->width * sizeof *a->rows) +
+           a->n_threads * sizeof *a->threads + a->n_frames * sizeof *a->frames +
+           ((size_t)a->state_mask + a->frame_mask) * sizeof(uint32_t);
+}
+
+void grammar_automaton_forget_masks(struct grammar *g) {
+    struct grammar_automaton *a = &g->automaton;
+    for (uint32_t s = 0; s < a->n_states; s++) {
+        free(a->states[s].mask);
+        a->states[s].mask = NULL;
+    }
+    a->mask_bytes = 0;
+}
+
+void grammar_automaton_finish(struct grammar *g) {
+    struct grammar_automaton *a = &g->automaton;
+    grammar_automaton_forget_masks(g);
+    free(a->states);
+    free(a->rows);
+    free(a->state_slots);
+    free(a->threads);
+    free(a->frames);
+    free(a->frame_slots);
+    free(a->list);
+    free(a->seen);
+    *a = (struct grammar_automaton){0};
+}
+
+int grammar_automaton_start(struct grammar *g) {
+    struct grammar_automaton *a = &g->automaton;
+    a->frames = grammar_grow(NULL, sizeof *a->frames, 0, &a->frames_cap, 1);
+    if (a->frames == NULL)
+        return -ENOMEM;
+    a->frames[a->n_frames++] = (struct grammar_frame){0};
+    struct grammar_state none = {.distance = GRAMMAR_FOREVER};
+    for (int i = 0; i < 2; i++) /* "not made yet", and dead */
+        (void)new_state(g, none, NULL);
+    add(g, g->root, BOTTOM);
+    a->start = finish_list(g);
+    return a->status;
+}
+
+/* The same frame in the new automaton. */
+static uint32_t move_frame(struct grammar *g, const struct grammar_frame *old, uint32_t frame) {
+    struct grammar_automaton *a = &g->automaton;
+    uint32_t depth = 0, moved = BOTTOM;
+    for (uint32_t f = frame; f != BOTTOM; f = old[f].parent)
+        depth++;
+    while (depth > 0) { /* from the outermost */
+        uint32_t f = frame;
+        for (uint32_t i = 1; i < depth; i++)
+            f = old[f].parent;
+        struct grammar_frame copy = old[f];
+        copy.parent = moved;
+        moved = intern_frame(g, copy);
+        if (a->status != 0)
+            return BOTTOM;
+        depth--;
+    }
+    return moved;
+}
+
+static uint32_t move_state(struct grammar *g, const struct grammar_automaton *old, uint32_t from) {
+    struct grammar_automaton *a = &g->automaton;
+    struct grammar_state state = old->states[from];
+    struct grammar_thread *threads = calloc((size_t)state.n + 1, sizeof *threads);
+    if (threads == NULL) {
+        fail(a, -ENOMEM);
+        return GRAMMAR_STATE_DEAD;
+    }
+    for (uint32_t i = 0; i < state.n; i++) {
+        struct grammar_thread t = old->threads[state.first + i];
+        threads[i] = (struct grammar_thread){t.pc, move_frame(g, old->frames, t.frame)};
+    }
+    state.mask = NULL;
+    sort_threads(threads, state.n);
+    uint32_t s = a->status == 0 ? new_state(g, state, threads) : GRAMMAR_STATE_DEAD;
+    free(threads);
+    return s;
+}
+
+int grammar_automaton_begin(struct grammar *g) {
+    struct grammar_automaton old = g->automaton;
+    g->automaton.status = 0;
+    if (g->automaton.mask_bytes > GRAMMAR_MASK_BYTES)
+        grammar_automaton_forget_masks(g);
+    if (grammar_automaton_bytes(g) <= GRAMMAR_STATE_BYTES)
+        return 0;
+    g->automaton = (struct grammar_automaton){.vocab = old.vocab};
+    int rc = grammar_automaton_start(g);
+    for (struct grammar_matcher *m = g->matchers; m != NULL && rc == 0; m = m->next) {
+        uint32_t s = move_state(g, &old, m->state);
+        rc = g->automaton.status;
+        if (rc == 0)
+            m->moved = s;
+    }
+    struct grammar_automaton dropped = rc == 0 ? old : g->automaton;
+    struct grammar_automaton kept = rc == 0 ? g->automaton : old;
+    for (struct grammar_matcher *m = g->matchers; m != NULL && rc == 0; m = m->next)
+        m->state = m->moved;
+    g->automaton = dropped;
+    grammar_automaton_finish(g);
+    g->automaton = kept;
+    return rc;
+}

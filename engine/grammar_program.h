@@ -1,0 +1,204 @@
+/* What a grammar is made of inside: expressions, the program they become, and its states. Private to
+ * engine/. */
+#ifndef ENGINE_GRAMMAR_PROGRAM_H
+#define ENGINE_GRAMMAR_PROGRAM_H
+
+#include "engine/grammar.h"
+
+#include <stdatomic.h>
+
+/* ---- expressions (grammar_build.c) ---- */
+
+enum grammar_kind {
+    GRAMMAR_LITERAL,  /* a: offset in bytes, b: length */
+    GRAMMAR_RANGE,    /* a to b */
+    GRAMMAR_SEQUENCE, /* a: offset in items, b: number */
+    GRAMMAR_CHOICE,   /* the same */
+    GRAMMAR_REPEAT,   /* item a, b to c times */
+    GRAMMAR_STRING,   /* a: one character, b to c times */
+    GRAMMAR_CALL,     /* rule a */
+    GRAMMAR_TAG,      /* tag a */
+    GRAMMAR_UNTIL,    /* tag a */
+    GRAMMAR_WITHOUT,  /* tag a */
+};
+
+struct grammar_expression {
+    enum grammar_kind kind;
+    uint32_t a, b, c;
+};
+
+struct grammar_rule_source {
+    uint32_t expression; /* GRAMMAR_NONE: not defined */
+    bool nested;
+};
+
+struct grammar_tag_text {
+    char text[32];
+    size_t len;
+};
+
+struct grammar_builder {
+    struct grammar_expression *expressions;
+    size_t n_expressions, expressions_cap;
+    uint32_t *items;
+    size_t n_items, items_cap;
+    char *bytes;
+    size_t n_bytes, bytes_cap;
+    struct grammar_rule_source *rules;
+    size_t n_rules, rules_cap;
+    struct grammar_tag_text tags[GRAMMAR_TAGS_MAX];
+    size_t n_tags;
+    uint32_t character; /* of a JSON string; GRAMMAR_NONE: not made yet */
+    int status;         /* first failure */
+    const char *why;
+};
+
+/* ---- the program (grammar_compile.c) ---- */
+
+enum grammar_op {
+    GRAMMAR_OP_RETURN,   /* of a rule; instruction 0 */
+    GRAMMAR_OP_BYTES,    /* takes low … high, goes on at next */
+    GRAMMAR_OP_SYMBOL,   /* takes symbol arg, goes on at next */
+    GRAMMAR_OP_SPLIT,    /* at next and at arg */
+    GRAMMAR_OP_JUMP,     /* at next */
+    GRAMMAR_OP_FAIL,     /* nowhere */
+    GRAMMAR_OP_CALL,     /* at rule arg, then at next */
+    GRAMMAR_OP_LOOP,     /* begins loop arg */
+    GRAMMAR_OP_LOOP_END, /* an iteration of loop arg is over */
+    GRAMMAR_OP_STRING,   /* at next; marks that a character of loop arg (GRAMMAR_NONE: any number) begins */
+};
+
+struct grammar_instruction {
+    uint8_t op, low, high;
+    uint32_t next, arg;
+};
+
+struct grammar_loop {
+    uint32_t body, exit, end; /* instructions; `end` is the LOOP_END */
+    uint32_t min, max;        /* max may be GRAMMAR_FOREVER */
+};
+
+struct grammar_rule_code {
+    uint32_t entry;
+    bool nested;
+};
+
+/* Symbols behind the byte classes of a row. */
+#define GRAMMAR_SYMBOL_OTHER 0 /* an added token that is no tag */
+#define GRAMMAR_SYMBOL_TAG   1 /* the first tag */
+
+/* ---- states (grammar_automaton.c) ---- */
+
+/* What comes after the end of a rule or an iteration; interned. Frame 0 is the bottom. */
+struct grammar_frame {
+    uint32_t parent;
+    uint32_t pc;    /* where a call returns to, or the LOOP_END of a loop */
+    uint32_t count; /* iterations of the loop that are complete */
+    uint32_t depth; /* nested rules around */
+    uint32_t rest;  /* bytes of a shortest way from the end of the rule or iteration to the end */
+};
+
+struct grammar_thread {
+    uint32_t pc, frame;
+};
+
+/* A kept mask. */
+struct grammar_mask {
+    uint32_t base; /* a slice of the vocabulary (grammar_vocab.h) that it holds */
+    uint32_t n;    /* and these tokens; GRAMMAR_NONE: `data` is the whole mask */
+    size_t bytes;
+    uint32_t data[];
+};
+
+struct grammar_state {
+    uint32_t first, n; /* its threads, sorted */
+    uint32_t distance;
+    uint32_t
+        plain; /* that many plain characters of a string may follow at least; GRAMMAR_FOREVER: any number */
+    bool complete;
+    struct grammar_mask *mask; /* NULL: not computed */
+};
+
+#define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
+#define GRAMMAR_STATE_DEAD 1u
+
+/* Above this the states are built anew, from where the matchers are. */
+#define GRAMMAR_STATE_BYTES (2u << 20)
+#define GRAMMAR_MASK_BYTES  (1u << 20)
+/* One step or mask may go beyond, up to here. */
+#define GRAMMAR_STATE_BYTES_MAX (64u << 20)
+#define GRAMMAR_THREADS_MAX     (1u << 16) /* of a state, while it is made */
+
+struct grammar_automaton {
+    struct grammar_state *states;
+    uint32_t n_states;
+    size_t states_cap;
+    uint32_t *rows; /* rows_cap times `width`: the next state by byte class or symbol */
+    size_t rows_cap;
+    uint32_t *state_slots, state_mask;
+    struct grammar_thread *threads;
+    uint32_t n_threads;
+    size_t threads_cap;
+    struct grammar_frame *frames;
+    uint32_t n_frames;
+    size_t frames_cap;
+    uint32_t *frame_slots, frame_mask;
+    size_t mask_bytes;
+    const struct grammar_vocab *vocab; /* whose masks are kept */
+    uint32_t start;
+    int status; /* first failure of the running operation */
+    /* the state being made */
+    struct grammar_thread *list;
+    uint32_t n_list;
+    size_t list_cap;
+    uint32_t *seen, seen_mask; /* index in list + 1 */
+};
+
+struct grammar {
+    atomic_int references;
+    struct grammar_instruction *code;
+    uint32_t
+        *distances;    /* of each instruction: bytes of a shortest way to the end of its rule or iteration */
+    uint32_t *heights; /* nested rules that every way to there has inside each other */
+    uint32_t n_code;
+    struct grammar_loop *loops;
+    uint32_t n_loops;
+    struct grammar_rule_code *rules;
+    uint32_t n_rules, root;
+    uint32_t max_nesting;
+    uint8_t classes[256];    /* bytes that the program does not tell apart have one class */
+    uint8_t class_byte[256]; /* a byte of the class */
+    bool class_single[256];  /* the only one */
+    uint32_t n_classes, width;
+    struct grammar_tag_text tags[GRAMMAR_TAGS_MAX];
+    uint32_t n_tags;
+    struct grammar_matcher *matchers;
+    struct grammar_automaton automaton;
+};
+
+/* Room for n more elements: the items, moved perhaps, or NULL when memory is out (they stay as they were). */
+HX_MUST_CHECK void *grammar_grow(void *items, size_t size, size_t used, size_t *cap, size_t n);
+
+/* Both compile steps fill their part of `g`; grammar_destroy() frees what there is. */
+HX_MUST_CHECK int grammar_emit(const struct grammar_builder *b, uint32_t root, struct grammar *g, char *err,
+                               size_t errlen);
+HX_MUST_CHECK int grammar_analyse(struct grammar *g, char *err, size_t errlen);
+
+/* The start state. -ENOMEM, -E2BIG. */
+HX_MUST_CHECK int grammar_automaton_start(struct grammar *g);
+void grammar_automaton_finish(struct grammar *g);
+/* The state behind `state` after a byte class or symbol: GRAMMAR_STATE_DEAD where there is none, and after a
+ * failure, which then stands in automaton.status. */
+uint32_t grammar_automaton_step(struct grammar *g, uint32_t state, uint32_t column);
+/* The next column's place in the row, for who follows rows himself. */
+static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state, uint32_t column) {
+    uint32_t next = g->automaton.rows[(size_t)state * g->width + column];
+    return next != GRAMMAR_STATE_NEW ? next : grammar_automaton_step(g, state, column);
+}
+/* At the beginning of an operation: forgets failures, and states when there are too many. */
+HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g);
+size_t grammar_automaton_bytes(const struct grammar *g);
+/* All kept masks. */
+void grammar_automaton_forget_masks(struct grammar *g);
+
+#endif

@@ -1,0 +1,261 @@
+#include "engine/grammar_vocab.h"
+
+#include "base/utf8.h"
+#include "engine/tokenizer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *token_text(const struct grammar_vocab *v, uint32_t id, size_t *len) {
+    *len = v->offsets[id + 1] - v->offsets[id];
+    return v->bytes + v->offsets[id];
+}
+
+static void set_bit(uint32_t *mask, uint32_t id) {
+    mask[id / 32] |= (uint32_t)1 << id % 32;
+}
+
+/* ---- order ---- */
+
+struct entry {
+    const char *text;
+    uint32_t len, id;
+};
+
+static int by_text(const void *x, const void *y) {
+    const struct entry *a = x, *b = y;
+    int c = memcmp(a->text, b->text, a->len < b->len ? a->len : b->len);
+    if (c != 0)
+        return c;
+    if (a->len != b->len)
+        return a->len < b->len ? -1 : 1;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+/* The ordinary tokens by their bytes. Of equal ones the lowest is the one that text becomes; the others are
+ * not used. */
+static size_t sort_tokens(struct grammar_vocab *v, struct entry *entries) {
+    size_t n = 0, kept = 0;
+    for (uint32_t id = 0; id < (uint32_t)v->n_tokens; id++) {
+        size_t len;
+        const char *text = token_text(v, id, &len);
+        if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
+            continue;
+        if (len == 0)
+            v->kinds[id] = GRAMMAR_TOKEN_UNUSED;
+        else
+            entries[n++] = (struct entry){text, (uint32_t)len, id};
+    }
+    qsort(entries, n, sizeof *entries, by_text);
+    for (size_t i = 0; i < n; i++) {
+        if (kept > 0 && entries[kept - 1].len == entries[i].len &&
+            memcmp(entries[kept - 1].text, entries[i].text, entries[i].len) == 0)
+            v->kinds[entries[i].id] = GRAMMAR_TOKEN_UNUSED;
+        else
+            entries[kept++] = entries[i];
+    }
+    return kept;
+}
+
+/* ---- tries ---- */
+
+/* Nodes of the entries for which `without` has no bit. Entries are sorted. */
+static int build_trie(const struct entry *entries, size_t n, const uint32_t *without, uint32_t max_bytes,
+                      struct grammar_trie *trie) {
+    uint32_t *path = calloc((size_t)max_bytes + 1, sizeof *path); /* open nodes, by depth */
+    size_t cap = 1;
+    for (size_t i = 0; i < n; i++)
+        cap += entries[i].len;
+    struct grammar_node *nodes = malloc(cap * sizeof *nodes);
+    if (path == NULL || nodes == NULL) {
+        free(path);
+        free(nodes);
+        return -ENOMEM;
+    }
+    uint32_t count = 0, open = 0;
+    const struct entry *last = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *e = &entries[i];
+        if ((without[e->id / 32] >> e->id % 32 & 1) != 0)
+            continue;
+        uint32_t same = 0;
+        while (last != NULL && same < open && same < e->len && last->text[same] == e->text[same])
+            same++;
+        while (open > same) {
+            open--;
+            nodes[path[open]].size = count - path[open];
+        }
+        for (; open < e->len; open++) {
+            path[open] = count;
+            nodes[count++] = (struct grammar_node){
+                .token_byte = GRAMMAR_NO_TOKEN << 8 | (unsigned char)e->text[open], .depth = open};
+        }
+        nodes[count - 1].token_byte = e->id << 8 | (unsigned char)e->text[e->len - 1];
+        last = e;
+    }
+    while (open > 0) {
+        open--;
+        nodes[path[open]].size = count - path[open];
+    }
+    free(path);
+    struct grammar_node *fitted = realloc(nodes, ((size_t)count + 1) * sizeof *nodes);
+    *trie = (struct grammar_trie){fitted != NULL ? fitted : nodes, count};
+    return 0;
+}
+
+/* ---- slices ---- */
+
+/* Characters of a text that may stand in a JSON string as it is; 0 for any other. */
+static uint32_t plain_characters(const char *text, size_t len) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; n++) {
+        size_t step = utf8_length(text + i, len - i);
+        if (step == 0 || (unsigned char)text[i] < 0x20 || text[i] == '"' || text[i] == '\\')
+            return 0;
+        i += step;
+    }
+    return n;
+}
+
+static void fill_slices(struct grammar_vocab *v) {
+    for (uint32_t id = 0; id < (uint32_t)v->n_tokens; id++) {
+        size_t len;
+        const char *text = token_text(v, id, &len);
+        if (v->kinds[id] == GRAMMAR_TOKEN_ADDED)
+            set_bit(v->added, id);
+        else if (v->kinds[id] == GRAMMAR_TOKEN_END)
+            set_bit(v->ends, id);
+        if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
+            continue;
+        v->max_bytes = len > v->max_bytes ? (uint32_t)len : v->max_bytes;
+        uint32_t n = plain_characters(text, len);
+        if (n == 0)
+            continue;
+        v->longest = n > v->longest ? n : v->longest;
+        set_bit(v->slices[GRAMMAR_SLICE_PLAIN], id);
+        if (n <= GRAMMAR_SHORT_CHARS)
+            set_bit(v->slices[GRAMMAR_SLICE_SHORT], id);
+    }
+}
+
+/* ---- life ---- */
+
+static int copy_tokens(struct grammar_vocab *v, const struct tokenizer *t, const int32_t *ends,
+                       size_t n_ends) {
+    size_t total = 0, len = 0;
+    for (int32_t id = 0; id < v->n_tokens; id++)
+        total += tokenizer_piece(t, id, &len) != NULL ? len : 0;
+    v->bytes = malloc(total + 1);
+    if (v->bytes == NULL || total > UINT32_MAX)
+        return -ENOMEM;
+    uint32_t at = 0;
+    for (int32_t id = 0; id < v->n_tokens; id++) {
+        const char *piece = tokenizer_piece(t, id, &len);
+        v->offsets[id] = at;
+        if (piece != NULL && len > 0) {
+            memcpy(v->bytes + at, piece, len);
+            at += (uint32_t)len;
+        }
+        v->kinds[id] = tokenizer_is_added(t, id) ? GRAMMAR_TOKEN_ADDED : GRAMMAR_TOKEN_BYTES;
+    }
+    v->offsets[v->n_tokens] = at;
+    for (size_t i = 0; i < n_ends; i++)
+        if (ends[i] >= 0 && ends[i] < v->n_tokens)
+            v->kinds[ends[i]] = GRAMMAR_TOKEN_END;
+    return 0;
+}
+
+static int allocate(struct grammar_vocab *v) {
+    size_t n = (size_t)v->n_tokens;
+    v->words = (n + 31) / 32;
+    v->offsets = calloc(n + 1, sizeof *v->offsets);
+    v->kinds = calloc(n + 1, sizeof *v->kinds);
+    v->added = calloc(v->words, sizeof *v->added);
+    v->ends = calloc(v->words, sizeof *v->ends);
+    bool ok = v->offsets != NULL && v->kinds != NULL && v->added != NULL && v->ends != NULL;
+    for (int s = 0; s < GRAMMAR_SLICES; s++) {
+        v->slices[s] = calloc(v->words, sizeof *v->slices[s]);
+        ok = ok && v->slices[s] != NULL;
+    }
+    return ok ? 0 : -ENOMEM;
+}
+
+static int check_bytes(const struct entry *entries, size_t n, char *err, size_t errlen) {
+    bool there[256] = {false};
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].len == 1)
+            there[(unsigned char)entries[i].text[0]] = true;
+    for (int byte = 0; byte < 256; byte++)
+        if (!there[byte])
+            return err_set(err, errlen, -EINVAL,
+                           "The vocabulary has no token for byte 0x%02X, so a grammar could get stuck.",
+                           (unsigned)byte);
+    return 0;
+}
+
+int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t n_ends,
+                         struct grammar_vocab **out, char *err, size_t errlen) {
+    struct grammar_vocab *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the vocabulary's trie.");
+    v->n_tokens = tokenizer_n_vocab(t);
+    struct entry *entries = calloc((size_t)v->n_tokens + 1, sizeof *entries);
+    int rc = entries == NULL ? -ENOMEM : allocate(v);
+    rc = rc ? rc : copy_tokens(v, t, ends, n_ends);
+    size_t n = 0;
+    if (rc == 0) {
+        n = sort_tokens(v, entries);
+        fill_slices(v);
+    }
+    for (int s = 0; s < GRAMMAR_SLICES && rc == 0; s++)
+        rc = build_trie(entries, n, v->slices[s], v->max_bytes, &v->rest[s]);
+    rc = rc < 0 ? err_set(err, errlen, rc, "Not enough memory for the vocabulary's trie.")
+                : check_bytes(entries, n, err, errlen);
+    free(entries);
+    if (rc < 0) {
+        grammar_vocab_destroy(v);
+        return rc;
+    }
+    *out = v;
+    return 0;
+}
+
+void grammar_vocab_destroy(struct grammar_vocab *v) {
+    if (v == NULL)
+        return;
+    free(v->bytes);
+    free(v->offsets);
+    free(v->kinds);
+    free(v->added);
+    free(v->ends);
+    for (int s = 0; s < GRAMMAR_SLICES; s++) {
+        free(v->rest[s].nodes);
+        free(v->slices[s]);
+    }
+    free(v);
+}
+
+size_t grammar_vocab_words(const struct grammar_vocab *v) {
+    return v->words;
+}
+
+size_t grammar_vocab_bytes(const struct grammar_vocab *v) {
+    size_t total = sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) +
+                   v->offsets[v->n_tokens] + (GRAMMAR_SLICES + 2) * v->words * sizeof(uint32_t);
+    for (int s = 0; s < GRAMMAR_SLICES; s++)
+        total += v->rest[s].n * sizeof *v->rest[s].nodes;
+    return total;
+}
+
+int32_t grammar_vocab_find_added(const struct grammar_vocab *v, const char *text, size_t len) {
+    for (size_t w = 0; w < v->words; w++)
+        for (uint32_t bits = v->added[w]; bits != 0; bits &= bits - 1) {
+            uint32_t id = (uint32_t)w * 32 + (uint32_t)__builtin_ctz(bits);
+            size_t n;
+            const char *own = token_text(v, id, &n);
+            if (n == len && memcmp(own, text, len) == 0)
+                return (int32_t)id;
+        }
+    return -1;
+}
