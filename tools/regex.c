@@ -21,7 +21,7 @@ enum op {
 };
 
 /* The characters of a step, shared by the copies that a counted repetition makes. */
-struct set {
+struct regex_characters {
     uint64_t ascii[2]; /* bit per character below 128 */
     const struct regex_node *node;
 };
@@ -30,7 +30,7 @@ struct regex_step {
     enum op op;
     union {
         uint32_t to[2];
-        const struct set *set;
+        const struct regex_characters *set;
     };
 };
 
@@ -54,23 +54,21 @@ static int emit(struct regex *regex, enum op op, uint32_t first, uint32_t second
     return 0;
 }
 
-static int make_set(struct regex *regex, const struct regex_node *node, const struct set **out) {
-    struct set *set = regex_keep(regex, sizeof *set);
+static int make_set(struct regex *regex, const struct regex_node *node, const struct regex_characters **out) {
+    struct regex_characters *set = regex_keep(regex, sizeof *set);
     if (set == NULL)
         return -ENOMEM;
     set->node = node;
     for (size_t i = 0; i < node->n_ranges; i++)
         for (uint32_t c = node->ranges[i].first; c <= node->ranges[i].last && c < 128; c++)
             set->ascii[c / 64] |= 1ull << c % 64;
+    regex->sets[node->set_id] = set;
     *out = set;
     return 0;
 }
 
 static int emit_set(struct regex *regex, const struct regex_node *node) {
-    const struct set *set = NULL;
-    for (size_t i = regex->n_steps; i-- > 0 && set == NULL;)
-        if (regex->steps[i].op == OP_SET && regex->steps[i].set->node == node)
-            set = regex->steps[i].set;
+    const struct regex_characters *set = regex->sets[node->set_id];
     int rc = set != NULL ? 0 : make_set(regex, node, &set);
     rc = rc ? rc : emit(regex, OP_SET, 0, 0);
     if (rc == 0)
@@ -171,7 +169,8 @@ static int emit_node(struct regex *regex, const struct regex_node *node) {
 /* Writes the automaton into a full-sized array, then keeps what is used of it. */
 static int build(struct regex *regex, char *err, size_t errlen) {
     regex->steps = malloc(REGEX_STATES_MAX * sizeof *regex->steps);
-    if (regex->steps == NULL)
+    regex->sets = regex_keep(regex, (regex->n_sets + 1u) * sizeof *regex->sets);
+    if (regex->steps == NULL || regex->sets == NULL)
         return err_set(err, errlen, -ENOMEM, "no memory for the pattern");
     int rc = emit_node(regex, regex->tree);
     rc = rc ? rc : emit(regex, OP_MATCH, 0, 0);
@@ -282,7 +281,7 @@ static void follow(const struct regex *regex, struct states *s, uint32_t start) 
     }
 }
 
-static bool set_has(const struct set *set, uint32_t c) {
+static bool set_has(const struct regex_characters *set, uint32_t c) {
     if (c < 128)
         return (set->ascii[c / 64] >> c % 64 & 1) != 0;
     size_t low = 0, high = set->node->n_ranges;

@@ -14,9 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REGEX_STATES_MAX 8192 /* after counted repetition is written out */
-#define REGEX_BYTES_MAX  4096 /* of a pattern */
-#define REGEX_DEPTH_MAX  64   /* of groups */
+#define REGEX_STATES_MAX 8192  /* after counted repetition is written out */
+#define REGEX_BYTES_MAX  16384 /* of a pattern */
+#define REGEX_DEPTH_MAX  64    /* of groups */
 #define REGEX_FOREVER    UINT32_MAX
 
 struct regex;
@@ -56,6 +56,7 @@ struct regex_node {
     /* REGEX_SET: sorted, neither touching nor overlapping, no surrogates; none: matches nothing. */
     const struct regex_range *ranges;
     size_t n_ranges;
+    uint32_t set_id;                          /* counts the sets of the pattern from 0 */
     const struct regex_node *const *children; /* CAT, ALT, REPEAT */
     size_t n_children;
     uint32_t min, max; /* REPEAT; max may be REGEX_FOREVER */

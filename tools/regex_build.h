@@ -4,7 +4,8 @@
 
 #include "tools/regex.h"
 
-struct regex_step; /* of the automaton */
+struct regex_step;       /* of the automaton */
+struct regex_characters; /* of a step that takes one */
 
 struct regex_kept {
     struct regex_kept *next;
@@ -14,6 +15,8 @@ struct regex_kept {
 struct regex {
     char *source;
     const struct regex_node *tree;
+    uint32_t n_sets;
+    const struct regex_characters **sets; /* by set_id; NULL: not made yet */
     struct regex_step *steps;
     size_t n_steps;
     size_t visits; /* of nodes while the steps are written: repetitions of nothing cost time, not states */

@@ -106,6 +106,7 @@ static int set_node(struct parser *p, struct regex_set *set, bool negate, const 
                 memcpy(kept, set->ranges, set->n * sizeof *kept);
             node->ranges = kept;
             node->n_ranges = set->n;
+            node->set_id = p->regex->n_sets++;
             *out = node;
         }
     }
@@ -311,8 +312,11 @@ static int group_kind(struct parser *p) {
     }
     if (peek(p, 0) == '=' || peek(p, 0) == '!')
         return unsupported(p, "look-ahead");
+    size_t flags = strspn(p->text + p->at, "ims-");
+    if (flags > 0 && peek(p, flags) == ':')
+        return unsupported(p, "a group with flags");
     if (peek(p, 0) != '<')
-        return unsupported(p, "this kind of group");
+        return bad(p, "a kind of group that does not exist");
     if (peek(p, 1) == '=' || peek(p, 1) == '!')
         return unsupported(p, "look-behind");
     size_t n = 1;

@@ -243,21 +243,47 @@ static int note(struct build *b, const struct value *member) {
     return 0;
 }
 
-/* A keyword that says nothing only when its value is true. */
+/* Reads $dynamicRef and $recursiveRef: with one resource there is one scope, and they are a $ref. */
+static int build_dynamic_ref(struct build *b, const struct value *member) {
+    if (b->n_resources > 1)
+        return build_refuse(b, member->name, "is not supported where schemas have identifiers of their own");
+    return build_ref(b, member);
+}
+
+/* Whether other schemas have a say about the same value: then what is evaluated is only known while checking.
+ */
+static bool has_in_place(const struct value *schema) {
+    static const char *const keywords[] = {"$ref",         "allOf",       "anyOf",
+                                           "oneOf",        "not",         "if",
+                                           "then",         "else",        "dependentSchemas",
+                                           "dependencies", "$dynamicRef", "$recursiveRef"};
+    for (size_t i = 0; i < sizeof keywords / sizeof keywords[0]; i++)
+        if (value_get(schema, keywords[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* Alone in its schema, unevaluatedProperties means what additionalProperties means, unless that is there. */
 static int build_unevaluated(struct build *b, const struct value *member) {
+    bool properties = strcmp(member->name, "unevaluatedProperties") == 0;
     if (member->kind == VALUE_TRUE)
         return 0;
-    return build_refuse(b, member->name, "is not supported");
+    if (has_in_place(b->at) || value_get(b->at, "contains") != NULL)
+        return build_refuse(b, member->name, "is not supported beside allOf, anyOf, $ref and the like");
+    if (value_get(b->at, properties ? "additionalProperties" : "items") != NULL)
+        return 0;
+    return build_node(b, member, member->name, NULL, properties ? &b->node->additional : &b->node->items);
 }
 
 static int build_unsupported(struct build *b, const struct value *member) {
     return build_refuse(b, member->name, "is not supported");
 }
 
-/* `$schema` below the top changes the dialect only in a document of its own; the same one again is fine. */
+/* `$schema` means something at the top and in a document of its own; elsewhere it must not be, and does
+ * nothing when it is. */
 static int build_schema(struct build *b, const struct value *member) {
     const struct value *top = value_get(b->root, "$schema");
-    if (b->at == b->root || (top != NULL && value_equal(top, member)))
+    if (b->at == b->root || b->resource_at[b->at->id] == 0 || (top != NULL && value_equal(top, member)))
         return 0;
     return build_refuse(b, "$schema", "changes the dialect inside the schema, which is not supported");
 }
@@ -311,8 +337,8 @@ static const struct {
     {"$schema", build_schema, SCHEMA_DRAFT_04, true},
     {"unevaluatedProperties", build_unevaluated, SCHEMA_DRAFT_2019_09, false},
     {"unevaluatedItems", build_unevaluated, SCHEMA_DRAFT_2019_09, false},
-    {"$dynamicRef", build_unsupported, SCHEMA_DRAFT_2019_09, false},
-    {"$recursiveRef", build_unsupported, SCHEMA_DRAFT_2019_09, false},
+    {"$dynamicRef", build_dynamic_ref, SCHEMA_DRAFT_2019_09, false},
+    {"$recursiveRef", build_dynamic_ref, SCHEMA_DRAFT_2019_09, false},
     {"$vocabulary", build_unsupported, SCHEMA_DRAFT_2019_09, true},
 };
 #define KEYWORDS (sizeof keywords / sizeof keywords[0])
