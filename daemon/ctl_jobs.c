@@ -1,5 +1,6 @@
 /* jobs, show, cancel. */
 #include "daemon/ctl.h"
+#include "daemon/ctl_view.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -191,6 +192,7 @@ static void print_job(struct ctl *ctl, const cJSON *job) {
         fputc('\n', ctl->out.file);
         ctl_term_text(&ctl->out, CTL_PLAIN, text, strlen(text));
         ctl_term_fresh_line(&ctl->out);
+        ctl_view_citations(&ctl->out, result);
     }
 }
 

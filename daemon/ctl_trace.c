@@ -91,6 +91,8 @@ static void put_outcome(const struct branch *b, const cJSON *call) {
         ctl_term_printf(b->t, CTL_DIM, "  %.1f MiB", number(call, "max_rss_kib") / 1024);
     if (cJSON_IsTrue(member(call, "truncated")))
         ctl_term_printf(b->t, CTL_YELLOW, "  cut");
+    if (cJSON_IsString(member(call, "repaired")))
+        ctl_term_printf(b->t, CTL_YELLOW, "  repaired: %.200s", text_or(call, "repaired", ""));
     ctl_term_printf(b->t, CTL_PLAIN, "\n");
 }
 

@@ -264,6 +264,20 @@ static void put_summary(struct ctl_view *v, const cJSON *job) {
     ctl_term_fresh_line(t);
 }
 
+void ctl_view_citations(struct ctl_term *t, const cJSON *result) {
+    const cJSON *citations = cJSON_GetObjectItemCaseSensitive(result, "citations"), *one;
+    cJSON_ArrayForEach(one, citations) {
+        const char *id = text_of(one, "id"), *call = text_of(one, "tool_call_id");
+        bool resolved = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "resolved"));
+        ctl_term_printf(t, CTL_DIM, "cites ");
+        ctl_term_line(t, resolved ? CTL_PLAIN : CTL_YELLOW, id, strlen(id), 200);
+        ctl_term_printf(t, CTL_DIM, "  %.32s\n",
+                        !resolved         ? "no such passage"
+                        : call[0] != '\0' ? call
+                                          : "given");
+    }
+}
+
 void ctl_view_end(struct ctl_view *v, const cJSON *job) {
     const char *status = text_of(job, "status");
     const cJSON *result = cJSON_GetObjectItemCaseSensitive(job, "result");
@@ -278,6 +292,8 @@ void ctl_view_end(struct ctl_view *v, const cJSON *job) {
             ctl_term_text(t, CTL_PLAIN, answer, strlen(answer));
             ctl_term_fresh_line(t);
         }
+        if (!v->ctl->options->quiet)
+            ctl_view_citations(turn_to(v, &v->ctl->err), result);
         put_summary(v, job);
         return;
     }

@@ -51,6 +51,7 @@ void job_destroy(struct job *job) {
     free(job->model);
     free(job->end_code);
     free(job->end_text);
+    free(job->citations_json);
     free(job);
 }
 
@@ -72,6 +73,10 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
         .tools = job->tools.items,
         .n_tools = job->tools.n,
         .limits = job->request.limits,
+        .lenient_calls = job->request.lenient_calls,
+        .open_section = job->request.open_section,
+        .documents = job->request.documents,
+        .n_documents = job->request.n_documents,
     };
     int rc = job_tools_read(job->tools_json, &job->tools);
     if (rc != 0) {
@@ -199,6 +204,11 @@ static void commit_end(struct job *job) {
     row.error_code = failed ? job->end_code : NULL;
     row.error_message = failed ? job->end_text : NULL;
     row.finished_ns = clock_wall_ns();
+    if (completed && job_citations_keep(job, batch) != 0) {
+        job_abandon(job, "memory is out");
+        return;
+    }
+    row.citations_json = job->citations_json;
     journal_add_job_finished(batch, &row);
     struct job_event e;
     job_event_begin(&e, job, completed ? "job.completed" : failed ? "job.failed" : "job.cancelled", true);

@@ -48,10 +48,10 @@ struct job_call {
     struct job *job;
     enum job_call_phase phase;
     int number, turn, position, attempt;
-    char *name, *arguments, *raw; /* owned */
-    bool unsettled;               /* from the journal: begun before the daemon was restarted, no result yet */
-    struct tool_call *running;    /* RUNNING */
-    uint64_t batch;               /* COMMITTING, FINISHING: what has to be committed */
+    char *name, *arguments, *raw, *repaired; /* owned; the last two may be NULL */
+    bool unsettled;            /* from the journal: begun before the daemon was restarted, no result yet */
+    struct tool_call *running; /* RUNNING */
+    uint64_t batch;            /* COMMITTING, FINISHING: what has to be committed */
     /* the result, from FINISHING on */
     enum agent_result result;
     char *output; /* owned; may be NULL */
@@ -88,12 +88,15 @@ struct job {
     /* how it ends; NULL: it goes on */
     const char *end_status;
     char *end_code, *end_text; /* owned */
+    char *citations_json;      /* owned; of the answer, NULL: none */
 
     /* the turn being generated */
     bool generating;
     int turn;
     int64_t turn_reasoning_tokens;
     int64_t turn_output_tokens;
+    uint64_t
+        part_began_ns; /* monotonic: the first text of the turn, then the end of each part; 0: none yet */
     struct buf text, tokens; /* of the turn, not in the batch yet */
 
     struct job_call **calls; /* by number */
@@ -168,6 +171,11 @@ struct job_call *job_call_add(struct job *job, int number);
 void job_calls_free(struct job *job);
 /* "ok", "error", "invalid", …: what clients are told, from the journal's two words. */
 const char *job_call_status(const char *state, const char *error_code);
+
+/* ---- job_citations.c ---- */
+
+/* The answer's citations as rows of the batch, and as job->citations_json. -ENOMEM. */
+HX_MUST_CHECK int job_citations_keep(struct job *job, struct journal_batch *batch);
 
 /* ---- job_commit.c: batches ---- */
 

@@ -82,6 +82,7 @@ void job_calls_free(struct job *job) {
             free(job->calls[i]->name);
             free(job->calls[i]->arguments);
             free(job->calls[i]->raw);
+            free(job->calls[i]->repaired);
             free(job->calls[i]->output);
             free(job->calls[i]);
         }
@@ -129,6 +130,8 @@ static void tell_started(const struct job_call *call) {
     write_arguments(&e.w, call->arguments);
     json_key(&e.w, "attempt");
     json_int(&e.w, call->attempt);
+    json_key(&e.w, "repaired");
+    json_string(&e.w, call->repaired);
     job_event_end(&e);
 }
 
@@ -148,6 +151,8 @@ static void tell_completed(const struct job_call *call, const struct journal_cal
     struct job_event e;
     begin_event(&e, call, "tool_call.completed", true);
     write_arguments(&e.w, call->arguments);
+    json_key(&e.w, "repaired");
+    json_string(&e.w, call->repaired);
     json_key(&e.w, "status");
     json_string(&e.w, status);
     json_key(&e.w, "is_error");
@@ -194,6 +199,7 @@ static struct journal_call row_of(const struct job_call *call) {
         .name = call->name,
         .arguments = call->arguments,
         .raw = call->raw,
+        .repaired = call->repaired,
         .valid = true,
         .attempt = call->attempt,
         .duration_ms = -1,
@@ -248,7 +254,9 @@ void job_call_asked(struct job *job, const struct agent_event *event) {
     call->name = strdup(event->name != NULL ? event->name : "");
     call->arguments = strdup(event->arguments != NULL ? event->arguments : "");
     call->raw = event->raw != NULL ? strdup(event->raw) : NULL;
-    if (call->name == NULL || call->arguments == NULL) {
+    call->repaired = event->repaired != NULL ? strdup(event->repaired) : NULL;
+    if (call->name == NULL || call->arguments == NULL ||
+        (call->repaired == NULL) != (event->repaired == NULL)) {
         job_abandon(job, "memory is out");
         return;
     }

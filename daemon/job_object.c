@@ -56,6 +56,9 @@ static void write_end(struct json_writer *w, const struct journal_job *row) {
         json_object_begin(w);
         json_key(w, "text");
         json_string(w, row->result_text != NULL ? row->result_text : "");
+        json_key(w, "citations");
+        const char *citations = row->citations_json != NULL ? row->citations_json : "[]";
+        json_raw(w, citations, strlen(citations));
         json_object_end(w);
     } else {
         json_null(w);
@@ -159,6 +162,8 @@ static void write_call(struct json_writer *w, const struct journal_call *call) {
     write_int_unless(w, "signal", call->signal, !ran || open);
     write_known(w, "cpu_ms", ran ? call->cpu_ms : -1);
     write_int_unless(w, "max_rss_kib", call->max_rss_kib, call->max_rss_kib == 0);
+    json_key(w, "repaired");
+    json_string(w, call->repaired);
     json_object_end(w);
 }
 
@@ -185,6 +190,8 @@ static void write_part(struct json_writer *w, const struct journal_part *part,
     json_key(w, "truncated");
     json_bool(w, part->truncated);
     write_int_unless(w, "tokens", part->n_tokens, part->n_tokens < 0);
+    write_int_unless(w, "token_from", part->token_from, part->n_tokens < 0);
+    write_known(w, "duration_ms", part->ms);
     json_key(w, "call");
     if (call != NULL) {
         write_call(w, call);

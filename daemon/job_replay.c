@@ -33,6 +33,7 @@ static int remember_calls(struct job *job, const struct journal_result *trace) {
         call->attempt = known->attempt;
         call->name = strdup(known->name);
         call->arguments = strdup(known->arguments);
+        call->repaired = known->repaired != NULL ? strdup(known->repaired) : NULL;
         call->phase = JOB_CALL_DONE;
         /* What becomes of it is decided when the agent asks for it, or when the job ends before that. */
         call->unsettled = known->finished_ns == 0;

@@ -1,5 +1,6 @@
 #include "daemon/job_request.h"
 
+#include "agent/tags.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
@@ -16,6 +17,8 @@
 #define METADATA_KEY    64
 #define METADATA_VALUE  512
 #define DEADLINE_MAX_MS 86400000
+#define DOCUMENTS_MAX   1000
+#define DOCUMENT_ID     256
 #define STARS_MAX       3 /* in a name pattern; keeps matching cheap */
 
 HX_PRINTF(4, 5)
@@ -175,7 +178,69 @@ static int read_input(struct job_request *r, struct job_problem *problem) {
     return rc;
 }
 
+/* ---- documents ---- */
+
+static int read_document(struct job_request *r, const cJSON *item, int index, struct job_problem *problem) {
+    char param[64];
+    const cJSON *id = cJSON_IsObject(item) ? member(item, "id") : NULL;
+    const cJSON *text = cJSON_IsObject(item) ? member(item, "text") : NULL;
+    snprintf(param, sizeof param, "documents[%d]", index);
+    if (!cJSON_IsString(id) || !cJSON_IsString(text) || id->valuestring[0] == '\0' ||
+        strlen(id->valuestring) > DOCUMENT_ID) {
+        return bad_value(problem, param, "an object with 'id', text of 1 to 256 bytes, and 'text'");
+    }
+    for (size_t i = 0; i < r->n_documents; i++) {
+        if (strcmp(r->documents[i].id, id->valuestring) == 0) {
+            return bad_value(problem, param, "a document with an id of its own");
+        }
+    }
+    r->documents[r->n_documents++] =
+        (struct agent_document){.id = id->valuestring, .text = text->valuestring};
+    return 0;
+}
+
+static int read_documents(struct job_request *r, struct job_problem *problem) {
+    const cJSON *documents = member(r->json, "documents");
+    int n = documents != NULL && cJSON_IsArray(documents) ? cJSON_GetArraySize(documents) : 0;
+    if (documents != NULL && (!cJSON_IsArray(documents) || n > DOCUMENTS_MAX)) {
+        return bad_value(problem, "documents", "an array of at most 1000 documents");
+    }
+    if (n == 0) {
+        return 0;
+    }
+    r->documents = calloc((size_t)n, sizeof *r->documents);
+    if (r->documents == NULL) {
+        return -ENOMEM;
+    }
+    int rc = 0;
+    int index = 0;
+    for (const cJSON *item = documents->child; item != NULL && rc == 0; item = item->next, index++) {
+        rc = read_document(r, item, index, problem);
+    }
+    return rc;
+}
+
 /* ---- the rest ---- */
+
+static int read_bool(const cJSON *json, const char *name, bool *out, struct job_problem *problem) {
+    const cJSON *item = member(json, name);
+    if (item != NULL && !cJSON_IsBool(item)) {
+        return bad_value(problem, name, "true or false");
+    }
+    *out = cJSON_IsTrue(item);
+    return 0;
+}
+
+/* How the model's calls and sections are read. */
+static int read_reading(struct job_request *r, struct job_problem *problem) {
+    const cJSON *section = member(r->json, "open_section");
+    if (section != NULL && (!cJSON_IsString(section) || tags_section(section->valuestring) == NULL)) {
+        return bad_value(problem, "open_section", "the name of a reasoning section, such as \"think\"");
+    }
+    r->open_section = section != NULL ? section->valuestring : NULL;
+    int rc = read_bool(r->json, "strict", &r->strict, problem);
+    return rc == 0 ? read_bool(r->json, "lenient_calls", &r->lenient_calls, problem) : rc;
+}
 
 static int read_metadata(const cJSON *json, struct job_problem *problem) {
     const cJSON *metadata = member(json, "metadata");
@@ -234,6 +299,8 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
     rc = rc == 0 ? read_input(&r, problem) : rc;
     rc = rc == 0 ? read_numbers(&r, problem) : rc;
     rc = rc == 0 ? read_choices(&r, problem) : rc;
+    rc = rc == 0 ? read_documents(&r, problem) : rc;
+    rc = rc == 0 ? read_reading(&r, problem) : rc;
     if (rc == -ENOMEM) {
         (void)refuse(problem, "internal_error", "", "memory is out");
     }
@@ -248,6 +315,7 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
 void job_request_finish(struct job_request *request) {
     cJSON_Delete(request->json);
     free(request->messages);
+    free(request->documents);
     memset(request, 0, sizeof *request);
 }
 
@@ -284,7 +352,7 @@ static bool matches(const char *pattern, const char *name) {
     return *pattern == *name && (*pattern == '\0' || matches(pattern + 1, name + 1));
 }
 
-static void write_tool(struct json_writer *w, const struct tool_info *tool) {
+static void write_tool(struct json_writer *w, const struct tool_info *tool, bool strict) {
     json_object_begin(w);
     json_key(w, "name");
     json_string(w, tool->name);
@@ -292,6 +360,10 @@ static void write_tool(struct json_writer *w, const struct tool_info *tool) {
     json_string(w, tool->description);
     json_key(w, "schema");
     json_string(w, tool->schema);
+    if (strict) {
+        json_key(w, "strict");
+        json_bool(w, true);
+    }
     json_object_end(w);
 }
 
@@ -356,7 +428,7 @@ int job_tools_choose(const struct job_request *request, const struct tools *tool
     json_array_begin(&w);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (chosen[i] && !request->no_tools) {
-            write_tool(&w, tools_get(tools, i));
+            write_tool(&w, tools_get(tools, i), request->strict);
         }
     }
     json_array_end(&w);
@@ -380,6 +452,7 @@ int job_tools_read(const char *text, struct job_tools *out) {
         one->name = json_get_string(item, "name");
         one->description = json_get_string(item, "description");
         one->schema = json_get_string(item, "schema");
+        one->strict = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "strict"));
         if (one->name == NULL || one->description == NULL || one->schema == NULL) {
             rc = -EINVAL;
         }

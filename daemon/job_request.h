@@ -30,6 +30,11 @@ struct job_request {
     bool no_tools;       /* tool_choice "none" */
     const cJSON *tools;  /* array, or NULL: all */
     int64_t deadline_ms; /* 0: none */
+    bool strict;         /* every tool takes only calls that are written exactly */
+    bool lenient_calls;
+    const char *open_section;         /* NULL: none */
+    struct agent_document *documents; /* owned array */
+    size_t n_documents;
 };
 
 /* Reads `text`. 0; -EINVAL with *problem filled, or -ENOMEM (problem: internal_error). */

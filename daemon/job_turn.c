@@ -1,4 +1,5 @@
 /* The engine's side of a job: what goes on the timeline, and what comes out of it. */
+#include "base/clock.h"
 #include "daemon/job.h"
 #include "daemon/jobs_inner.h"
 
@@ -85,6 +86,7 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
     job->turn = step->turn;
     job->turn_reasoning_tokens = 0;
     job->turn_output_tokens = 0;
+    job->part_began_ns = 0;
     int rc = append_spans(job, step, err, sizeof err);
     if (rc == 0 && record_turn(job, step, how.sampling.seed) != 0) {
         return; /* abandoned */
@@ -101,8 +103,16 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
 
 /* ---- what the agent made of the text ---- */
 
+/* Time from the end of the part before, or the first text of the turn; parts of one piece of text share its
+ * time with the first of them. */
+static double part_ms(struct job *job) {
+    uint64_t now = clock_mono_ns(), began = job->part_began_ns;
+    job->part_began_ns = now;
+    return began != 0 ? (double)(now - began) / 1e6 : -1;
+}
+
 static void record_part(struct job *job, const struct agent_event *event, const char *type,
-                        const char *section) {
+                        const char *section, double ms) {
     struct journal_batch *batch = job_batch(job);
     if (batch != NULL) {
         journal_add_part(batch, &(struct journal_part){.job_id = job->id,
@@ -115,7 +125,8 @@ static void record_part(struct job *job, const struct agent_event *event, const 
                                                        .len = event->len,
                                                        .truncated = event->truncated,
                                                        .n_tokens = event->n_tokens,
-                                                       .ms = -1});
+                                                       .token_from = event->token_from,
+                                                       .ms = ms});
     }
 }
 
@@ -149,7 +160,8 @@ static void record_rehearsed(struct job *job, const struct agent_event *event) {
         part.text = event->raw != NULL ? event->raw : event->arguments;
         part.len = part.text != NULL ? strlen(part.text) : 0;
     }
-    record_part(job, &part, "rehearsed", event->name);
+    part.n_tokens = -1; /* they are the section's */
+    record_part(job, &part, "rehearsed", event->name, -1);
 }
 
 static void take_agent_event(struct job *job, const struct agent_event *event) {
@@ -158,7 +170,7 @@ static void take_agent_event(struct job *job, const struct agent_event *event) {
         tell_text(job, event, "message.delta", false);
         break;
     case AGENT_EVENT_MESSAGE_DONE:
-        record_part(job, event, "text", NULL);
+        record_part(job, event, "text", NULL, part_ms(job));
         tell_text(job, event, "message.done", true);
         break;
     case AGENT_EVENT_REASONING_DELTA:
@@ -166,10 +178,11 @@ static void take_agent_event(struct job *job, const struct agent_event *event) {
         break;
     case AGENT_EVENT_REASONING_DONE:
         job->turn_reasoning_tokens += event->n_tokens > 0 ? event->n_tokens : 0;
-        record_part(job, event, "reasoning", event->section);
+        record_part(job, event, "reasoning", event->section, part_ms(job));
         tell_text(job, event, "reasoning.done", true);
         break;
     case AGENT_EVENT_CALL:
+        (void)part_ms(job);
         job_call_asked(job, event);
         break;
     case AGENT_EVENT_REHEARSED:
@@ -216,6 +229,7 @@ static void on_text(struct job *job, const struct engine_event *event) {
         return;
     }
     job->turn_output_tokens += event->n_tokens;
+    job->part_began_ns = job->part_began_ns != 0 ? job->part_began_ns : clock_mono_ns();
     if (agent_feed_text(job->agent, event->text != NULL ? event->text : "", event->len, event->n_tokens) !=
         0) {
         job_fail(job, "internal_error", "memory is out");

@@ -75,9 +75,10 @@ struct journal_job {
     int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
     int turns, tool_calls;
     /* on reading only */
-    int starts;            /* how often journal_add_job_started() was committed */
-    bool cancel_requested; /* journal_add_cancel() was committed */
-    int64_t last_seq;      /* of its events; 0 = none */
+    int starts;                 /* how often journal_add_job_started() was committed */
+    bool cancel_requested;      /* journal_add_cancel() was committed */
+    int64_t last_seq;           /* of its events; 0 = none */
+    const char *citations_json; /* of its answer, an array as the API shows it; NULL = none */
 };
 
 /* One piece of a prompt; see agent_span. */
@@ -118,9 +119,20 @@ struct journal_part {
     const char *text;
     size_t len;
     bool truncated;
-    int n_tokens; /* < 0 = unknown */
-    double ms;    /* < 0 = unknown */
-    int call;     /* on reading: of type "tool_call", else -1 */
+    int n_tokens;   /* < 0 = unknown */
+    double ms;      /* < 0 = unknown */
+    int call;       /* on reading: of type "tool_call", else -1 */
+    int token_from; /* tokens of the turn before it; of no meaning where n_tokens is unknown */
+};
+
+/* A citation of a job's answer. */
+struct journal_citation {
+    const char *job_id;
+    int position; /* order in the answer */
+    const char *passage;
+    size_t start, end; /* bytes of the answer */
+    bool resolved;
+    int call; /* whose result it is in; -1 = none */
 };
 
 /* One call. `state`: intent, waiting_approval, started, ok, error, cancelled, deadline, unknown (reference:
@@ -146,6 +158,7 @@ struct journal_call {
     double duration_ms, first_byte_us, cpu_ms; /* < 0 = unknown */
     int64_t max_rss_kib;
     int64_t created_ns, started_ns, finished_ns; /* 0 on writing = now, in the function that sets it */
+    const char *repaired; /* the rules it was normalised by, ", " between them; NULL = none */
 };
 
 /* A durable event: what event streams replay. `seq` is given by the job: 1, 2, … without gaps. */
@@ -203,6 +216,8 @@ void journal_add_call(struct journal_batch *b, const struct journal_call *call);
 void journal_add_call_started(struct journal_batch *b, const struct journal_call *call);
 /* Its end: state and all of "the result"; pid too when it is not 0. */
 void journal_add_call_finished(struct journal_batch *b, const struct journal_call *call);
+/* Add it with the job's end. */
+void journal_add_citation(struct journal_batch *b, const struct journal_citation *citation);
 void journal_add_event(struct journal_batch *b, const struct journal_event *event);
 
 /* ---- answers ---- */

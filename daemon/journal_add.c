@@ -214,7 +214,8 @@ void journal_add_part(struct journal_batch *b, const struct journal_part *part) 
     PUT(b, JOURNAL_SQL_PART, v_text(part->job_id), v_int(part->turn), v_int(part->position),
         v_text(part->role), v_text(part->type), v_text(part->section),
         v_bytes(JOURNAL_TEXT, part->text, part->len), v_int(part->truncated),
-        v_int_or_null(part->n_tokens, part->n_tokens >= 0), v_real(part->ms), v_null(), v_time(0, now));
+        v_int_or_null(part->n_tokens, part->n_tokens >= 0), v_real(part->ms), v_null(), v_time(0, now),
+        v_int_or_null(part->token_from, part->n_tokens >= 0));
 }
 
 void journal_add_call(struct journal_batch *b, const struct journal_call *call) {
@@ -223,13 +224,13 @@ void journal_add_call(struct journal_batch *b, const struct journal_call *call) 
                 strcmp(call->state, "waiting_approval") == 0;
     PUT(b, JOURNAL_SQL_PART, v_text(call->job_id), v_int(call->turn), v_int(call->position),
         v_text("assistant"), v_text("tool_call"), v_null(), v_text_or(call->arguments, ""), v_int(0),
-        v_null(), v_null(), v_int(call->call), v_time(call->created_ns, created));
+        v_null(), v_null(), v_int(call->call), v_time(call->created_ns, created), v_null());
     PUT(b, JOURNAL_SQL_CALL, v_text(call->job_id), v_int(call->call), v_int(call->turn),
         v_int(call->position), v_text_or(call->name, ""), v_text_or(call->arguments, ""), v_text(call->raw),
         v_int(call->valid), v_text_or(call->state, "intent"), v_text(call->error_code),
         call->output != NULL ? v_bytes(JOURNAL_TEXT, call->output, call->output_len) : v_null(),
         v_int(call->is_json), v_int(call->truncated), v_time(call->created_ns, created),
-        open ? v_null() : v_time(call->finished_ns, finished));
+        open ? v_null() : v_time(call->finished_ns, finished), v_text(call->repaired));
 }
 
 void journal_add_call_started(struct journal_batch *b, const struct journal_call *call) {
@@ -249,6 +250,12 @@ void journal_add_call_finished(struct journal_batch *b, const struct journal_cal
         v_int_or_null(call->signal, crashed), v_real(call->duration_ms), v_real(call->first_byte_us),
         v_real(call->cpu_ms), v_int_or_null(call->max_rss_kib, call->max_rss_kib > 0),
         v_time(call->finished_ns, finished));
+}
+
+void journal_add_citation(struct journal_batch *b, const struct journal_citation *c) {
+    PUT(b, JOURNAL_SQL_CITATION, v_text(c->job_id), v_int(c->position), v_text_or(c->passage, ""),
+        v_int((int64_t)c->start), v_int((int64_t)c->end), v_int(c->resolved),
+        v_int_or_null(c->call, c->call >= 0));
 }
 
 void journal_add_event(struct journal_batch *b, const struct journal_event *event) {

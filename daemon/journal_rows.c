@@ -175,6 +175,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->starts = (int)next_int(&c);
     job->cancel_requested = next_int(&c) != 0;
     job->last_seq = next_int(&c);
+    job->citations_json = next_text(&c);
     if (c.status == 0)
         rows->n_jobs++;
     return c.status;
@@ -296,6 +297,7 @@ int journal_rows_add_part(struct journal_rows *rows, sqlite3_stmt *s) {
     part->n_tokens = (int)next_int_or(&c, -1);
     part->ms = next_real(&c);
     part->call = (int)next_int_or(&c, -1);
+    part->token_from = (int)next_int(&c);
     if (c.status == 0)
         rows->n_parts++;
     return c.status;
@@ -331,6 +333,7 @@ int journal_rows_add_call(struct journal_rows *rows, sqlite3_stmt *s) {
     call->created_ns = next_time(&c);
     call->started_ns = next_time(&c);
     call->finished_ns = next_time(&c);
+    call->repaired = next_text(&c);
     if (c.status == 0)
         rows->n_calls++;
     return c.status;

@@ -32,18 +32,21 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
     "metadata_json,"                                                                                         \
     " trace_id, client_uid, priority, created_at, started_at, finished_at, deadline_at, input_tokens,"       \
     " output_tokens, cached_tokens, reasoning_tokens, turns, tool_calls, starts, cancel_requested,"          \
-    " coalesce((SELECT max(seq) FROM events WHERE job_id = jobs.id), 0)"
+    " coalesce((SELECT max(seq) FROM events WHERE job_id = jobs.id), 0),"                                    \
+    " (SELECT nullif(json_group_array(json_object('id', passage, 'start', start_byte, 'end', end_byte,"      \
+    " 'resolved', json(iif(resolved, 'true', 'false')), 'tool_call_id', 'call_' || call)), '[]')"            \
+    " FROM (SELECT * FROM citations WHERE job_id = jobs.id ORDER BY position))"
 #define JOURNAL_EVENT_COLUMNS "job_id, seq, type, data_json, created_at"
 #define JOURNAL_TURN_COLUMNS                                                                                 \
     "job_id, turn, prompt_text, prompt_cuts, seed, sampling_json, output_text, output_tokens_blob,"          \
     " finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, queue_ms, prompt_ms,"     \
     " first_token_ms, decode_ms, started_at, finished_at"
 #define JOURNAL_PART_COLUMNS                                                                                 \
-    "job_id, turn, position, role, type, section, text, truncated, token_count, ms, call"
+    "job_id, turn, position, role, type, section, text, truncated, token_count, ms, call, token_from"
 #define JOURNAL_CALL_COLUMNS                                                                                 \
     "job_id, call, turn, position, name, arguments_json, raw_text, valid, state, attempt, idempotency_key,"  \
     " pid, error_code, output, output_is_json, truncated, exit_code, signal, duration_ms, first_byte_us,"    \
-    " cpu_ms, max_rss_kib, created_at, started_at, finished_at"
+    " cpu_ms, max_rss_kib, created_at, started_at, finished_at, repaired"
 
 /* Each takes the statement's current row: 0, -ENOMEM, -E2BIG, -EBADMSG. */
 HX_MUST_CHECK int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s);

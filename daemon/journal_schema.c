@@ -104,10 +104,43 @@ static const char schema_trace[] =
     "      WHERE state NOT IN ('intent', 'waiting_approval', 'started'))"
     "  ORDER BY job_id, turn, step, position, half;";
 
+/* Which section of reasoning led to which call. A section's tokens are those from token_from up to token_end
+ * of its turn, its time is that from the end of what stood before it. */
+static const char schema_reasoning[] =
+    "ALTER TABLE parts ADD COLUMN token_from INTEGER;"
+    "ALTER TABLE tool_calls ADD COLUMN repaired TEXT;" /* names of the rules it was normalised by */
+    "CREATE TABLE citations("
+    "  job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE,"
+    "  position INTEGER NOT NULL," /* order in the answer */
+    "  passage TEXT NOT NULL, start_byte INTEGER NOT NULL, end_byte INTEGER NOT NULL," /* of result_text */
+    "  resolved INTEGER NOT NULL, call INTEGER," /* whose result the passage is in; NULL: given, or none */
+    "  PRIMARY KEY(job_id, position)) STRICT, WITHOUT ROWID;"
+    "CREATE VIEW reasoning AS"
+    "  SELECT job_id, turn, position, section, text, truncated, token_from,"
+    "         token_from + token_count AS token_end, ms, created_at"
+    "    FROM parts WHERE type = 'reasoning';"
+    /* Each call with the last section of each name before it, in its turn or an earlier one. */
+    "CREATE VIEW plan_calls AS"
+    "  SELECT c.job_id, c.call, c.name, c.arguments_json, coalesce(c.error_code, c.state) AS outcome,"
+    "         c.turn, c.position, r.section, r.turn AS section_turn, r.position AS section_position, r.text,"
+    "         r.truncated, r.token_from, r.token_end, r.ms"
+    "    FROM tool_calls c JOIN reasoning r ON r.job_id = c.job_id"
+    "     AND (r.turn, r.position) < (c.turn, c.position)"
+    "   WHERE NOT EXISTS (SELECT 1 FROM parts p WHERE p.job_id = r.job_id AND p.type = 'reasoning'"
+    "     AND p.section = r.section AND (p.turn, p.position) > (r.turn, r.position)"
+    "     AND (p.turn, p.position) < (c.turn, c.position));"
+    /* Calls that were only thought of, and the first real one of the same tool behind each. */
+    "CREATE VIEW rehearsals AS"
+    "  SELECT p.job_id, p.turn, p.position, p.section AS name, p.text,"
+    "         (SELECT min(c.call) FROM tool_calls c WHERE c.job_id = p.job_id AND c.name = p.section"
+    "           AND (c.turn, c.position) > (p.turn, p.position)) AS call"
+    "    FROM parts p WHERE p.type = 'rehearsed';";
+
 /* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
-static const char *const *const steps[] = {step_1};
+static const char *const step_2[] = {schema_reasoning, NULL};
+static const char *const *const steps[] = {step_1, step_2};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

@@ -58,17 +58,18 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
          "Job '%.*s' has no running turn of that number to finish."},
     [JOURNAL_SQL_PART] =
         {"INSERT INTO parts(job_id, turn, position, role, type, section, text, truncated, token_count, ms,"
-         " call, created_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+         " call, created_at, token_from) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
          " ON CONFLICT(job_id, turn, role, position) DO UPDATE SET type = excluded.type,"
          " section = excluded.section, text = excluded.text, truncated = excluded.truncated,"
-         " token_count = excluded.token_count, ms = excluded.ms, call = excluded.call",
+         " token_count = excluded.token_count, ms = excluded.ms, call = excluded.call,"
+         " token_from = excluded.token_from",
          NULL},
     [JOURNAL_SQL_CALL] =
         {"INSERT INTO tool_calls(job_id, call, turn, position, tool_id, name, arguments_json, raw_text, "
          "valid,"
-         " state, error_code, output, output_is_json, truncated, created_at, finished_at)"
+         " state, error_code, output, output_is_json, truncated, created_at, finished_at, repaired)"
          " VALUES(?1, ?2, ?3, ?4, (SELECT id FROM tools WHERE name = ?5 ORDER BY seen DESC LIMIT 1), ?5, ?6,"
-         " ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         " ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
          NULL},
     [JOURNAL_SQL_CALL_STARTED] =
         {"UPDATE tool_calls SET state = 'started', attempt = ?3, pid = ?4, idempotency_key = ?5,"
@@ -80,6 +81,10 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
          " first_byte_us = ?12, cpu_ms = ?13, max_rss_kib = ?14, finished_at = ?15"
          " WHERE job_id = ?1 AND call = ?2" CALL_IS_OPEN,
          "Job '%.*s' has no open call of that number to finish."},
+    [JOURNAL_SQL_CITATION] =
+        {"INSERT INTO citations(job_id, position, passage, start_byte, end_byte, resolved, call)"
+         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+         NULL},
     [JOURNAL_SQL_EVENT] =
         {"INSERT INTO events(job_id, seq, type, data_json, created_at) VALUES(?1, ?2, ?3, ?4, ?5)", NULL},
 };

@@ -1,5 +1,6 @@
 /* hermesd: the daemon and its offline commands. Reads flags, loads the settings, hands over. */
 #include "base/log.h"
+#include "daemon/cli_parse.h"
 #include "daemon/cli_render.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
@@ -34,6 +35,7 @@ static void print_help(FILE *out) {
           "  hermesd model logits -m FILE --ids 1,2,3\n"
           "  hermesd tokenize -m FILE TEXT  how a text becomes tokens\n"
           "  hermesd render                 a conversation as JSON in, the exact prompt out\n"
+          "  hermesd parse [--tools FILE]   a model's turn in, its calls and what would become of them out\n"
           "  hermesd version\n\n"
           "flags (each is also HERMESD_NAME in the environment, and name = value in hermesd.conf):\n",
           out);
@@ -207,6 +209,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(command, "render") == 0) {
         return cli_render(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "parse") == 0) {
+        return cli_parse(argc - 1, argv + 1);
     }
     if (strcmp(command, "version") == 0) {
         return version(argc - 1, argv + 1);

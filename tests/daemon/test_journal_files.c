@@ -47,7 +47,7 @@ static void test_files_belong_to_the_user_alone(void **state) {
     assert_int_equal(stat(p->db, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_file(p, "PRAGMA application_id", "1212502596");
-    assert_file(p, "PRAGMA user_version", "1");
+    assert_file(p, "PRAGMA user_version", "2");
     assert_file(p, "PRAGMA journal_mode", "wal");
 }
 
@@ -85,7 +85,7 @@ static void test_a_newer_file_is_refused_unchanged(void **state) {
     assert_int_equal(try_open(p, err, sizeof err), 0);
     change_file(p, "PRAGMA user_version = 99");
     assert_int_equal(try_open(p, err, sizeof err), -EPROTO);
-    assert_non_null(strstr(err, "newer hermesd (version 99 of its tables, this one knows 1)"));
+    assert_non_null(strstr(err, "newer hermesd (version 99 of its tables, this one knows 2)"));
     assert_file(p, "PRAGMA user_version", "99");
 }
 
@@ -109,18 +109,18 @@ static void test_an_older_file_is_copied_and_migrated(void **state) {
     const char *const second[] = {"ALTER TABLE jobs ADD COLUMN color TEXT", "UPDATE jobs SET color = 'red'",
                                   NULL};
     const char *const wrong[] = {"ALTER TABLE jobs ADD COLUMN size TEXT", "UPDATE nowhere SET x = 1", NULL};
-    const char *const *const steps[] = {never, second, wrong};
-    assert_int_equal(migrate(p, steps, 3, err, sizeof err),
-                     -EINVAL); /* the third step fails: the second stands */
+    const char *const *const steps[] = {never, never, second, wrong};
+    assert_int_equal(migrate(p, steps, 4, err, sizeof err),
+                     -EINVAL); /* the fourth step fails: the third stands */
     assert_non_null(strstr(err, "no such table: nowhere"));
-    assert_file(p, "PRAGMA user_version", "2");
+    assert_file(p, "PRAGMA user_version", "3");
     assert_file(p, "SELECT color FROM jobs", "red");
     assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'size'", "");
-    assert_int_equal(migrate(p, steps, 2, err, sizeof err), 0); /* nothing is left to do */
+    assert_int_equal(migrate(p, steps, 3, err, sizeof err), 0); /* nothing is left to do */
     char copy[160];
-    snprintf(copy, sizeof copy, "%s.v1", p->db);
+    snprintf(copy, sizeof copy, "%s.v2", p->db);
     assert_int_equal(rename(copy, p->db), 0); /* the copy is the file as it was */
-    assert_file(p, "PRAGMA user_version", "1");
+    assert_file(p, "PRAGMA user_version", "2");
     assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'color'", "");
     place_open(p);
     assert_file(p, "SELECT id FROM jobs", "job_1");

@@ -86,6 +86,13 @@ static int long_text(void *state, hermes_call *call, hermes_str args_json) {
     return status;
 }
 
+static int passages(void *state, hermes_call *call, hermes_str args_json) {
+    (void)args_json;
+    return hermes_reply(((struct probe *)state)->host, call,
+                        "{\"passages\": [{\"id\": \"p#1\", \"text\": \"One.\"}, {\"id\": \"p#2\", \"text\": "
+                        "\"Two.\"}]}");
+}
+
 #define LABEL_SCHEMA                                                                                         \
     HERMES_SCHEMA({"type" : "object", "properties" : {"label" : {"type" : "string"}}, "required" : ["label"]})
 
@@ -142,8 +149,17 @@ static const hermes_tool tool_long_text = {
     .invoke = long_text,
 };
 
-static const hermes_tool *const tools[] = {
-    &tool_count, &tool_count_again, &tool_count_slowly, &tool_nap, &tool_crash, &tool_long_text, NULL};
+static const hermes_tool tool_passages = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY,
+    .name = "passages",
+    .description = "Passages to cite.",
+    .args_schema = HERMES_SCHEMA({"type" : "object"}),
+    .invoke = passages,
+};
+
+static const hermes_tool *const tools[] = {&tool_count, &tool_count_again, &tool_count_slowly, &tool_nap,
+                                           &tool_crash, &tool_long_text,   &tool_passages,     NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

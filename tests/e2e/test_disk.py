@@ -38,8 +38,8 @@ class Disk(harness.Case):
         for id in ids:
             self.assertEqual(self.api.job(id)["status"], "working")
         self.limit(UNLIMITED)
-        self.assertEqual(self.api.wait(ids[0])["result"], {"text": "Rested."})
-        self.assertEqual(self.api.wait(ids[1])["result"], {"text": "Done."})
+        self.assertEqual(self.api.wait(ids[0])["result"], {"text": "Rested.", "citations": []})
+        self.assertEqual(self.api.wait(ids[1])["result"], {"text": "Done.", "citations": []})
         self.assertEqual(self.room.lines("count.log"), [f"{ids[1]}/0"])
         self.assertEqual(self.api.run("Good day")["status"], "completed")
         for id in ids:

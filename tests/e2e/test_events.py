@@ -37,7 +37,7 @@ class Events(harness.Case):
         self.assertEqual([(d["fraction"], d["message"]) for d in progress], [(0.5, "half asleep")])
         final = events[-1][2]["job"]
         self.assertEqual(final["last_seq"], durable[-1][0])
-        self.assertEqual(final["result"], {"text": "All is counted."})
+        self.assertEqual(final["result"], {"text": "All is counted.", "citations": []})
 
     def test_replay_is_what_was_sent(self):
         with self.api.stream("POST", "/v1/jobs", {"input": "Please count."}) as stream:

@@ -31,7 +31,7 @@ class Jobs(harness.Case):
     def test_a_job_without_tools_answers(self):
         job = self.api.run("Good day", tools=[], metadata={"k": "v"}, title="A title")
         self.assertEqual(self.api.status, 200)
-        self.assertEqual(job["result"], {"text": "Hello there."})
+        self.assertEqual(job["result"], {"text": "Hello there.", "citations": []})
         self.assertEqual((job["status"], job["error"], job["title"], job["metadata"]), ("completed", None, "A title", {"k": "v"}))
         self.assertEqual(job["turns"], 1)
         self.assertGreater(job["usage"]["output_tokens"], 0)
@@ -46,7 +46,7 @@ class Jobs(harness.Case):
 
     def test_a_chain_of_calls_and_its_trace(self):
         job = self.api.run("Do the chain.")
-        self.assertEqual(job["result"], {"text": "Counted three times."})
+        self.assertEqual(job["result"], {"text": "Counted three times.", "citations": []})
         self.assertEqual((job["turns"], job["tool_calls"]), (3, 3))
         self.assertGreater(job["usage"]["reasoning_tokens"], 0)
         keys = [f"{job['id']}/{n}" for n in range(3)]

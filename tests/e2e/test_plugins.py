@@ -21,13 +21,13 @@ class Plugins(harness.Case):
         thread = threading.Thread(target=lambda: other.update(harness.Api(self.room.socket).run("Take a nap.")))
         thread.start()
         job = self.api.run("Please crash.")
-        self.assertEqual(job["result"], {"text": "It crashed."})
+        self.assertEqual(job["result"], {"text": "It crashed.", "citations": []})
         trace = self.api.trace(job["id"])
         crashed = trace["turns"][0]["parts"][0]["call"]
         self.assertEqual((crashed["status"], crashed["is_error"], crashed["signal"]), ("crashed", True, signal.SIGABRT))
         thread.join()
-        self.assertEqual(other["result"], {"text": "Rested."})
-        self.assertEqual(self.api.run("Please count.")["result"], {"text": "Counted."})
+        self.assertEqual(other["result"], {"text": "Rested.", "citations": []})
+        self.assertEqual(self.api.run("Please count.")["result"], {"text": "Counted.", "citations": []})
 
     def test_a_direct_call_that_crashes_is_answered(self):
         result = self.api.ask("POST", "/v1/tools/crash/call", {"arguments": {}})
@@ -85,7 +85,7 @@ class Plugins(harness.Case):
         api = room.start(plugins=(bad, loose, harness.PROBE))
         self.assertIn("bad.so", room.read_log())
         self.assertIn("loose.so", room.read_log())
-        self.assertEqual(api.run("Please count.")["result"], {"text": "Counted."})
+        self.assertEqual(api.run("Please count.")["result"], {"text": "Counted.", "citations": []})
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Resume(unittest.TestCase):
 
     def test_a_call_that_may_be_repeated_is_repeated(self):
         id = self.killed_at("Take a nap.", "tool_call.started")
-        self.assertEqual(self.api.wait(id)["result"], {"text": "Rested."})
+        self.assertEqual(self.api.wait(id)["result"], {"text": "Rested.", "citations": []})
         self.assertEqual([d["attempt"] for d in self.named(id, "tool_call.started")], [1, 2])
         self.assertEqual([d["attempt"] for d in self.named(id, "job.resumed")], [2])
         self.assertEqual([d["status"] for d in self.named(id, "tool_call.completed")], ["ok"])
@@ -52,7 +52,7 @@ class Resume(unittest.TestCase):
         self.room.kill()
         self.api = self.room.start()
         job = self.api.wait(id)
-        self.assertEqual(job["result"], {"text": "It may have been counted."})
+        self.assertEqual(job["result"], {"text": "It may have been counted.", "citations": []})
         self.assertEqual(self.room.lines("count.log"), [f"{id}/0"])
         done = self.named(id, "tool_call.completed")
         self.assertEqual([(d["status"], d["is_error"]) for d in done], [("unknown", True)])
@@ -62,7 +62,7 @@ class Resume(unittest.TestCase):
     def test_a_turn_whose_call_ran_ends_where_it_was(self):
         id = self.killed_at("Go on and on.", "tool_call.completed")
         job = self.api.wait(id)
-        self.assertEqual(job["result"], {"text": "Then counted."})
+        self.assertEqual(job["result"], {"text": "Then counted.", "citations": []})
         self.assertEqual(self.room.lines("count.log"), [f"{id}/0"])
         turns = self.named(id, "turn.completed")
         self.assertEqual([d["finish_reason"] for d in turns], ["interrupted", "stop"])
@@ -73,7 +73,7 @@ class Resume(unittest.TestCase):
     def test_a_turn_without_a_call_is_written_again(self):
         id = self.killed_at("Think for long.", "reasoning.done", tools=["count"])
         job = self.api.wait(id)
-        self.assertEqual(job["result"], {"text": "Done."})
+        self.assertEqual(job["result"], {"text": "Done.", "citations": []})
         self.assertEqual([d["turn"] for d in self.named(id, "turn.started")], [0, 0, 1])
         self.assertEqual(len(self.named(id, "reasoning.done")), 2)
         parts = self.api.trace(id)["turns"][0]["parts"]
@@ -81,7 +81,7 @@ class Resume(unittest.TestCase):
 
     def test_a_job_that_was_between_turns_goes_on(self):
         id = self.killed_at("Think for long.", "turn.started", turn=1, tools=["count"])
-        self.assertEqual(self.api.wait(id)["result"], {"text": "Done."})
+        self.assertEqual(self.api.wait(id)["result"], {"text": "Done.", "citations": []})
         self.assertEqual(self.room.lines("count.log"), [f"{id}/0"])
 
     def test_a_deadline_runs_on_while_the_daemon_is_down(self):

@@ -127,7 +127,7 @@ class Startup(unittest.TestCase):
         self.assertFalse(os.path.exists(self.room.socket))
         self.assertEqual(self.room.daemon.wait(10), 0)
         api = self.room.start()
-        self.assertEqual(api.job(job["id"])["result"], {"text": "Rested."})
+        self.assertEqual(api.job(job["id"])["result"], {"text": "Rested.", "citations": []})
 
     def has_event(self, api, id, name):
         with api.stream("GET", f"/v1/jobs/{id}/events") as stream:
