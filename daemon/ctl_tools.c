@@ -169,7 +169,9 @@ int ctl_call(struct ctl *ctl) {
         else if (reply.status >= 400)
             code = ctl_fail_reply(ctl, &reply);
         else if (json_parse(reply.body.data != NULL ? reply.body.data : "", reply.body.len,
-                            &(struct json_limits){.max_bytes = BODY_MAX * 8, .max_nodes = 10000000, .max_depth = 128}, &json, err, sizeof err) < 0)
+                            &(struct json_limits){
+                                .max_bytes = BODY_MAX * 8, .max_nodes = 10000000, .max_depth = 128},
+                            &json, err, sizeof err) < 0)
             code = ctl_fail(ctl, CTL_FAILED, "hermesd sent an answer that is not JSON: %s", err);
         else
             code = print_result(ctl, json);
