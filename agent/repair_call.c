@@ -144,8 +144,9 @@ static int decode(struct rawjson value, struct shapes_set *repaired, struct buf 
         out->len = end;
         repair_json_skip(&r);
     }
-    if (rc == 0 && (r.at < r.len || json_check(out->data, end, &any_number, NULL, 0) < 0))
-        rc = -EINVAL;
+    if (rc == 0)
+        rc = r.at < r.len ? -EINVAL : json_check(out->data, end, &any_number, NULL, 0);
+    rc = rc < 0 && rc != -ENOMEM ? -EINVAL : rc;
     if (rc == 0) {
         shapes_add(repaired, SHAPE_STRING_ARGUMENTS);
         shapes_merge(repaired, &noted);

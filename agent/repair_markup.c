@@ -58,9 +58,10 @@ static int put_value(struct text value, struct rawjson schema, struct buf *out) 
     if (value.len > 0 && value.at[value.len - 1] == '\n')
         value.len--;
     struct text inner = trim(value);
-    if (rawjson_type(schema) == '{' && !is_string(schema) &&
-        json_check(inner.at, inner.len, NULL, NULL, 0) == 0)
-        return buf_append(out, inner.at, inner.len);
+    bool typed = rawjson_type(schema) == '{' && !is_string(schema);
+    int rc = typed ? json_check(inner.at, inner.len, NULL, NULL, 0) : -EINVAL;
+    if (rc == 0 || rc == -ENOMEM)
+        return rc == 0 ? buf_append(out, inner.at, inner.len) : rc;
     return json_quote(out, value.at, value.len, false);
 }
 

@@ -48,8 +48,21 @@ char *__wrap_strndup(const char *text, size_t n) {
     "<PLAN>\n1. <tool_call>{\"name\": \"f\"}</tool_call>\n</PLAN>\nNow.\n<tool_call>\n{\"name\": \"f\", "    \
     "\"arguments\": {\"a\": 1}}\n</tool_call><tool_call>{\"name\": \"g\"}</tool_call><tool_call>x"
 
+/* Calls that are not quite JSON, of every kind that takes memory. */
+#define CALL(text) "<tool_call>" text "</tool_call>"
+#define REPAIRED                                                                                             \
+    CALL("{'name': 'f', 'arguments': {'a': True,}}")                                                         \
+    CALL("[{\"name\": \"f\", \"arguments\": \"{\\\"a\\\": 2}\"}, {\"name\": \"F\", \"parameters\": {\"n\": " \
+         "\"3\"}}]")                                                                                         \
+    CALL("<function=f><parameter=a>[1, {\"b\": 2}]</parameter></function>")                                  \
+    CALL("{\"name\": \"f\", \"arguments\": {\"a\": 4}}{\"name\": \"f\", \"arguments\": {\"a\": 5, \"a\": "   \
+         "5}}")                                                                                              \
+    "; " CALL("{\"n\\u0061me\": \"f\"") "<tool_call{\"name\": \"f\"}"
+
+#define RESULT "{\"passages\": [{\"id\": \"p\", \"text\": \"<b>\"}]}"
+
 /* Feeds whatever is asked for; the text of a turn, then of the answer. Returns the last step. */
-static enum agent_step_type play(struct agent *a, struct agent_step *s) {
+static enum agent_step_type play(struct agent *a, const char *first, struct agent_step *s) {
     int turn = -1;
     struct agent_event e;
     for (int i = 0; i < 50; i++) {
@@ -59,10 +72,10 @@ static enum agent_step_type play(struct agent *a, struct agent_step *s) {
         if (s->type == AGENT_STEP_DONE || s->type == AGENT_STEP_FAILED)
             return s->type;
         if (s->type == AGENT_STEP_CALL) {
-            (void)!agent_feed_result(a, s->call, AGENT_RESULT_OK, "{\"a\": \"<b>\"}", 12);
+            (void)!agent_feed_result(a, s->call, AGENT_RESULT_OK, RESULT, sizeof RESULT - 1);
         } else if (s->type == AGENT_STEP_GENERATE) {
             turn = s->turn;
-            const char *text = turn == 0 ? TURN : "Done.";
+            const char *text = turn == 0 ? first : "Done.<co>p</co><co>q</co>";
             (void)!agent_feed_text(a, text, strlen(text), 20);
         } else if (turn >= 0) {
             (void)!agent_feed_end(a, s->type == AGENT_STEP_STOP ? AGENT_FINISH_CANCELLED : AGENT_FINISH_STOP);
@@ -73,11 +86,20 @@ static enum agent_step_type play(struct agent *a, struct agent_step *s) {
 }
 
 /* The whole job; false when memory ran out, which must have been said. */
-static bool job(enum agent_profile profile) {
+static bool job(enum agent_profile profile, const char *first) {
     static const struct agent_tool tool = {
-        .name = "f", .description = "d", .schema = "{\"properties\": {\"a\": {}}}"};
-    const struct agent_config config = {
-        .profile = profile, .system = "S", .tools = &tool, .n_tools = 1, .limits = agent_limits_default};
+        .name = "f",
+        .description = "d",
+        .schema = "{\"properties\": {\"a\": {}, \"n\": {\"type\": \"integer\"}}}"};
+    static const struct agent_document document = {"d", "x"};
+    const struct agent_config config = {.profile = profile,
+                                        .system = "S",
+                                        .tools = &tool,
+                                        .n_tools = 1,
+                                        .documents = &document,
+                                        .n_documents = 1,
+                                        .lenient_calls = true,
+                                        .limits = {.max_turns = 9}};
     const struct agent_message hi[] = {
         {AGENT_ROLE_USER, "Hi"}, {AGENT_ROLE_ASSISTANT, "<PLAN>x</PLAN>y"}, {AGENT_ROLE_USER, "Go"}};
     struct agent *a = NULL;
@@ -89,8 +111,11 @@ static bool job(enum agent_profile profile) {
     if (rc < 0) {
         assert_int_equal(rc, -ENOMEM);
         assert_true(strlen(err) > 10);
-    } else if (play(a, &s) == AGENT_STEP_DONE) {
-        assert_string_equal(s.text, "Done.");
+    } else if (play(a, first, &s) == AGENT_STEP_DONE) {
+        size_t n;
+        assert_string_equal(s.text, "Done.<co>p</co><co>q</co>");
+        assert_non_null(agent_citations(a, &n));
+        assert_int_equal(n, 2);
         done = true;
     } else {
         assert_string_equal(s.reason, "out_of_memory");
@@ -101,17 +126,20 @@ static bool job(enum agent_profile profile) {
 
 static void every_allocation_may_fail(void **state) {
     (void)state;
-    for (int profile = 0; profile < 2; profile++) {
+    static const char *const turns[] = {TURN, REPAIRED, "<tool>{\"name\": \"f\", \"arguments\": {}}</tool>",
+                                        "<think><tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>"};
+    for (int i = 0; i < 8; i++) {
+        int profile = i % 2;
         long n = 0;
         for (bool all = false; !all; n++) {
             left = n;
-            bool done = job((enum agent_profile)profile);
+            bool done = job((enum agent_profile)profile, turns[i / 2]);
             all = left >= 0; /* more than the job needed */
             left = -1;
             if (done != all)
-                fail_msg("allocation %ld failed and nobody noticed", n);
+                fail_msg("turn %d: allocation %ld failed and nobody noticed", i / 2, n);
         }
-        assert_true(n > 60);
+        assert_true(n > 50);
     }
 }
 
