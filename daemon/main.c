@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "daemon/cli_parse.h"
 #include "daemon/cli_render.h"
+#include "daemon/cli_schema.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
 #include "engine/cli_model.h"
@@ -36,6 +37,8 @@ static void print_help(FILE *out) {
           "  hermesd tokenize -m FILE TEXT  how a text becomes tokens\n"
           "  hermesd render                 a conversation as JSON in, the exact prompt out\n"
           "  hermesd parse [--tools FILE]   a model's turn in, its calls and what would become of them out\n"
+          "  hermesd schema check SCHEMA [INSTANCE…]\n"
+          "                                 whether a tool may have this schema, and what is valid by it\n"
           "  hermesd version\n\n"
           "flags (each is also HERMESD_NAME in the environment, and name = value in hermesd.conf):\n",
           out);
@@ -212,6 +215,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(command, "parse") == 0) {
         return cli_parse(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "schema") == 0) {
+        return cli_schema(argc - 1, argv + 1);
     }
     if (strcmp(command, "version") == 0) {
         return version(argc - 1, argv + 1);

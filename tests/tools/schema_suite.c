@@ -37,7 +37,7 @@ static char *read_file(const char *path, size_t *len) {
 
 static double now_us(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* a busy machine must not count */
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
