@@ -101,6 +101,12 @@ static void raw_members_and_elements(void **state) {
     }
     assert_string_equal(out, "d1;{{\"d\":[]};nnull;");
     assert_false(rawjson_get(object, "d", &item));
+    const char *escaped = "{\"\\u00e9\\ud83d\\ude00\\n\\\"\\u20AC\": 7}";
+    object = rawjson_of(escaped, strlen(escaped));
+    assert_true(rawjson_get(object, "\xC3\xA9\xF0\x9F\x98\x80\n\"\xE2\x82\xAC", &item));
+    assert_int_equal(item.text[0], '7');
+    assert_false(rawjson_get(object, "\xC3\xA9\xF0\x9F\x98\x80\n\"\xE2\x82", &item));
+    assert_false(rawjson_get(object, "\xC3\xA9", &item));
     assert_false(rawjson_get(rawjson_of("[]", 2), "d", &item));
     at = 0;
     assert_false(rawjson_next(rawjson_of("{ }", 3), &at, NULL, &item));
