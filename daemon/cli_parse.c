@@ -230,6 +230,7 @@ int cli_parse_text(const char *text, size_t len, const struct cli_parse_options 
                                          : find_names(&known, text, len, options->open_section);
     const struct agent_config config = {.tools = known.all,
                                         .n_tools = known.n,
+                                        .limits = {.max_turn_tokens = agent_limits_default.max_turn_tokens},
                                         .lenient_calls = options->lenient,
                                         .open_section = options->open_section};
     rc = rc ? rc : agent_create(&config, &a, err, errlen);

@@ -61,6 +61,9 @@ class Jobs(Case):
         self.assertTrue(done.stdout.endswith("\n\nIt is 397.8.\n"))
         self.assertEqual(self.peer.requests[0]["path"], f"/v1/jobs/{ID}")
         self.assertEqual(json.loads(self.ctl("show", ID, "--json").stdout), job())
+        cited = {"text": "It is.", "citations": [{"id": "a", "start": 0, "end": 9, "resolved": True, "tool_call_id": "call_3"}]}
+        self.peer.server.script = lambda request: (200, job(result=cited))
+        self.assertTrue(self.ctl("show", ID).stdout.endswith("\n\nIt is.\ncites a  call_3\n"))
         self.peer.server.script = lambda request: (200, job("failed"))
         self.assertIn("error     max_turns\n          The job used all its 16 turns.\n", self.ctl("show", ID).stdout)
 

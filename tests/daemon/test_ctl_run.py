@@ -69,6 +69,18 @@ class Run(Case):
         done = self.check(self.ctl("run", "x"), 0, "It is 397.8.\n")
         self.assertIn("\nLet me see.\n→ calculator", done.stderr)
 
+    def test_citations_stand_behind_the_answer(self):
+        events = story()
+        events[-1]["job"]["result"]["citations"] = [
+            {"id": "notes#1", "start": 0, "end": 9, "resolved": True, "tool_call_id": "call_0"},
+            {"id": "memo", "start": 0, "end": 9, "resolved": True, "tool_call_id": None},
+            {"id": "made up", "start": 0, "end": 9, "resolved": False, "tool_call_id": None}]
+        self.serve(lambda request: events)
+        done = self.check(self.ctl("run", "x"), 0, "It is 397.8.\n")
+        self.assertIn("\ncites notes#1  call_0\ncites memo  given\n", done.stderr)
+        self.assertIn("\ncites made up  no such passage\n", done.stderr)
+        self.assertNotIn("cites", self.ctl("run", "--quiet", "x").stderr)
+
     def test_calls_that_fail(self):
         events = story()
         events[6:9] = [{"type": "tool_call.completed", "turn": 0, "call_id": "call_0", "name": "calculater", "arguments": {"a": 1},
@@ -307,10 +319,12 @@ class Terminal(Case):
         events = story()
         events[12]["text"] = events[13]["job"]["result"]["text"] = "a\x1b[2Jb\u009bc\x07"
         events[8]["output"] = "\x1b]0;title\x07"
+        events[13]["job"]["result"]["citations"] = [{"id": "d\x1b[2Je", "resolved": False}]
         self.serve(lambda request: [e for e in events if "delta" not in e["type"]])
         seen = self.on_terminal("run", "x", env=environment(NO_COLOR="1"))
         self.assertIn("a\\x1b[2Jb\\xc2\\x9bc\\x07\n", seen)
         self.assertIn("\\x1b]0;title\\x07", seen)
+        self.assertIn("cites d\\x1b[2Je  no such passage\n", seen)
         self.assertNotIn("\x1b", seen)
         self.assertEqual(self.ctl("run", "-q", "x").stdout, "a\x1b[2Jb\u009bc\x07\n")  # a file gets the bytes
 

@@ -142,6 +142,44 @@ static void tools_are_read_back_as_they_were(void **state) {
     assert_int_equal(job_tools_read("[", &t), -EINVAL);
 }
 
+static void reading_is_chosen_by_the_request(void **state) {
+    struct job_request r;
+    struct job_problem problem;
+    struct job_tools t;
+    (void)state;
+    assert_int_equal(parse("{\"input\": \"x\", \"strict\": true, \"lenient_calls\": false, \"open_section\": "
+                           "\"think\", \"documents\": [{\"id\": \"a\", \"text\": \"\"}, {\"id\": \"b\", "
+                           "\"text\": \"B\", \"more\": 1}]}",
+                           &r, &problem),
+                     0);
+    assert_true(r.strict && !r.lenient_calls);
+    assert_string_equal(r.open_section, "think");
+    assert_int_equal(r.n_documents, 2);
+    assert_string_equal(r.documents[1].text, "B");
+    job_request_finish(&r);
+    static const char *const wrong[] = {"\"strict\": 1",
+                                        "\"lenient_calls\": \"yes\"",
+                                        "\"open_section\": \"x\"",
+                                        "\"open_section\": true",
+                                        "\"documents\": {}",
+                                        "\"documents\": [1]",
+                                        "\"documents\": [{\"id\": \"a\", \"text\": 1}]",
+                                        "\"documents\": [{\"id\": \"\", \"text\": \"\"}]"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{\"input\": \"x\", %s}", wrong[i]);
+        assert_int_equal(parse(text, &r, &problem), -EINVAL);
+        assert_string_equal(problem.code, "invalid_value");
+    }
+    assert_int_equal(
+        job_tools_read("[{\"name\": \"a\", \"description\": \"\", \"schema\": \"{}\", \"strict\": true}, "
+                       "{\"name\": \"b\", \"description\": \"\", \"schema\": \"{}\"}]",
+                       &t),
+        0);
+    assert_true(t.items[0].strict && !t.items[1].strict);
+    job_tools_finish(&t);
+}
+
 static void ids_follow_the_ulid_layout(void **state) {
     const unsigned char random[10] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     const unsigned char counted[10] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23};
@@ -183,6 +221,7 @@ int main(void) {
         cmocka_unit_test(messages_keep_their_order_and_roles),
         cmocka_unit_test(titles_are_cut_between_characters),
         cmocka_unit_test(tools_are_read_back_as_they_were),
+        cmocka_unit_test(reading_is_chosen_by_the_request),
         cmocka_unit_test(ids_follow_the_ulid_layout),
         cmocka_unit_test(plugin_paths_are_split),
     };

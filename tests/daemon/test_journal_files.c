@@ -126,6 +126,29 @@ static void test_an_older_file_is_copied_and_migrated(void **state) {
     assert_file(p, "SELECT id FROM jobs", "job_1");
 }
 
+/* A file as version 1 left it: what version 2 added is taken away again. */
+static void test_a_file_of_version_1_goes_on(void **state) {
+    struct place *p = *state;
+    place_open(p);
+    struct journal_batch *b = journal_batch_create();
+    add_job(b, "job_1", NULL);
+    assert_int_equal(commit(p, b), 0);
+    place_close(p);
+    change_file(p, "DROP VIEW plan_calls; DROP VIEW rehearsals; DROP VIEW reasoning; DROP TABLE citations;"
+                   "ALTER TABLE parts DROP COLUMN token_from; ALTER TABLE tool_calls DROP COLUMN repaired;"
+                   "PRAGMA user_version = 1");
+    place_open(p);
+    assert_file(p, "PRAGMA user_version", "2");
+    assert_file(p, "SELECT id FROM jobs", "job_1");
+    assert_file(p, "SELECT count(*) FROM plan_calls", "0");
+    b = journal_batch_create();
+    journal_add_job_started(b, "job_1");
+    assert_int_equal(commit(p, b), 0);
+    char copy[160];
+    snprintf(copy, sizeof copy, "%s.v1", p->db);
+    assert_int_equal(access(copy, F_OK), 0);
+}
+
 static void test_a_file_of_another_program_is_refused_unchanged(void **state) {
     struct place *p = *state;
     char err[512] = "";
@@ -311,6 +334,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_one_daemon_per_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_newer_file_is_refused_unchanged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_older_file_is_copied_and_migrated, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_file_of_version_1_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_file_of_another_program_is_refused_unchanged, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_damage_is_named, set_up, tear_down),
