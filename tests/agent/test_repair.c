@@ -233,14 +233,14 @@ static void noise_never_runs_something_else(void **state) {
     uint64_t seed = 5;
     int ran = 0;
     for (int i = 0; i < 200000; i++) {
-        char text[600] = "";
+        struct buf noise;
+        buf_init(&noise, 1000);
         size_t n = next_random(&seed) % 14;
-        if (i % 2 == 0)
-            strcat(text, "{\"name\": \"f\", \"arguments\": {\"a\": ");
+        assert_int_equal(buf_puts(&noise, i % 2 == 0 ? "{\"name\": \"f\", \"arguments\": {\"a\": " : ""), 0);
         for (size_t k = 0; k < n; k++)
-            strcat(text, parts[next_random(&seed) % n_parts]);
-        if (i % 2 == 0)
-            strcat(text, i % 4 == 0 ? "}}" : "}");
+            assert_int_equal(buf_puts(&noise, parts[next_random(&seed) % n_parts]), 0);
+        assert_int_equal(buf_puts(&noise, i % 4 == 0 ? "}}" : i % 4 == 2 ? "}" : ""), 0);
+        const char *text = noise.data;
         const struct repair_block block = {.raw = text, .len = strlen(text), .closed = i % 3 == 0};
         struct repair_calls calls;
         assert_int_equal(repair_read(&block, &tools, &calls), 0);
@@ -257,6 +257,7 @@ static void noise_never_runs_something_else(void **state) {
                 fail_msg("%s became %s, and nothing says so", text, c->arguments);
         }
         repair_finish(&calls);
+        buf_finish(&noise);
     }
     assert_true(ran > 1000);
 }

@@ -322,6 +322,36 @@ static void long_calls_name_the_limit(void **state) {
     buf_finish(&text);
 }
 
+/* agent/README.md shows this table and no other. */
+static void the_page_shows_the_table(void **state) {
+    (void)state;
+    FILE *f = fopen("agent/README.md", "r");
+    struct buf page;
+    size_t n;
+    assert_non_null(f);
+    buf_init(&page, 1u << 20);
+    do {
+        char *at;
+        assert_int_equal(buf_reserve(&page, 4096, &at), 0);
+        n = fread(at, 1, 4096, f);
+        buf_commit(&page, n);
+    } while (n > 0);
+    fclose(f);
+    assert_int_equal(buf_putc(&page, '\0'), 0);
+    static const char *const words[] = {
+        [SHAPES_PARSE] = "read",       [SHAPES_NORMALISE] = "normalised", [SHAPES_ERROR] = "error",
+        [SHAPES_TEXT] = "text",        [SHAPES_STREAM] = "reading",       [SHAPES_OPTION] = "option",
+        [SHAPES_LOOP] = "conversation"};
+    for (int i = 0; i < SHAPES_COUNT; i++) {
+        char line[120];
+        snprintf(line, sizeof line, "| %d | `%s` | %s |", shapes_table[i].row, shapes_table[i].name,
+                 words[shapes_table[i].action]);
+        if (strstr(page.data, line) == NULL)
+            fail_msg("agent/README.md does not say '%s'", line);
+    }
+    buf_finish(&page);
+}
+
 static void no_row_is_left_out(void **state) {
     (void)state;
     for (int row = 1; row <= SHAPES_COUNT; row++)
@@ -338,6 +368,7 @@ int main(void) {
         cmocka_unit_test(results_are_never_read_for_calls),
         cmocka_unit_test(json_answers_lose_one_fence),
         cmocka_unit_test(long_calls_name_the_limit),
+        cmocka_unit_test(the_page_shows_the_table),
         cmocka_unit_test(no_row_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
