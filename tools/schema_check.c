@@ -415,3 +415,18 @@ int schema_check(const struct schema *schema, const struct value *value, char *e
     schema_memo_finish(&c.memo);
     return rc;
 }
+
+int schema_passes(const struct schema_node *node, const struct value *value) {
+    struct checker c = {.steps = STEPS_MAX};
+    buf_init(&c.place, PLACE_MAX);
+    int rc = passes(&c, node, value);
+    buf_finish(&c.place);
+    schema_memo_finish(&c.memo);
+    return rc;
+}
+
+int schema_passes_text(const struct schema_node *node, const char *text) {
+    struct value value = {.kind = VALUE_STRING, .id = NO_ID, .text = text, .text_len = strlen(text)};
+    value.hash = value_hash_string(text, value.text_len);
+    return schema_passes(node, &value);
+}

@@ -130,6 +130,10 @@ struct schema_node {
 const struct schema_node *schema_root(const struct schema *schema);
 /* Nodes in the graph. */
 size_t schema_nodes(const struct schema *schema);
+/* Whether the value, or the string of these characters, passes the node: 1, 0, -E2BIG when the verdict would
+ * take more work than is allowed, -ENOMEM. */
+HX_MUST_CHECK int schema_passes(const struct schema_node *node, const struct value *value);
+HX_MUST_CHECK int schema_passes_text(const struct schema_node *node, const char *text);
 /* The property by name, or NULL: binary search. */
 const struct schema_property *schema_property(const struct schema_node *node, const char *name);
 

@@ -1,0 +1,51 @@
+/* Grammars of what a model may write, from JSON Schemas: a call that cannot be anything but a known tool with
+ * arguments that are valid.
+ *
+ * One spelling is allowed, that of Python's json.dumps (", " and ": ", members in the schema's order, those
+ * only required behind them, others last); strings may have any escapes. Numbers are plain decimals; an
+ * exponent is allowed where no bound is.
+ *
+ * Most of JSON Schema can be said exactly. What cannot (uniqueItems, not, if, dependentRequired, a pattern
+ * together with a format, …) is left out: the grammar then lets more pass than the schema, `exact` is false
+ * and `why` names the first place. Values must be validated after all in any case. Pure; any thread. */
+#ifndef AGENT_CONSTRAIN_H
+#define AGENT_CONSTRAIN_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "engine/grammar.h"
+#include "tools/schema.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct constrain_tool {
+    const char *name;
+    const struct schema *schema; /* borrowed during the call */
+};
+
+struct constrain_report {
+    bool exact;
+    char why[256]; /* "read_file: /properties/paths: uniqueItems"; "" when exact */
+};
+
+/* What models write well, not all that is valid: no members that no schema declares (unless an object has
+ * none declared at all), numbers of at most 15 digits before and 15 behind the point, at most 60 levels. */
+
+/* A turn: any text; after each <tool_call> one call of one of the tools, then </tool_call>. -EINVAL for no
+ * tools; -E2BIG, -ENOMEM. *out is the caller's (grammar_unref). */
+HX_MUST_CHECK int constrain_turn(const struct constrain_tool *tools, size_t n, struct grammar **out,
+                                 struct constrain_report *report, char *err, size_t errlen);
+/* The call alone, from the line break behind <tool_call> to </tool_call>. */
+HX_MUST_CHECK int constrain_call(const struct constrain_tool *tools, size_t n, struct grammar **out,
+                                 struct constrain_report *report, char *err, size_t errlen);
+/* A value of the schema and nothing else. `whole`: all that is valid, in the spelling above, with numbers of
+ * any length. */
+HX_MUST_CHECK int constrain_value(const struct schema *schema, bool whole, struct grammar **out,
+                                  struct constrain_report *report, char *err, size_t errlen);
+
+/* Appends the value in the spelling of the schema's grammar. -ENOBUFS, -ENOMEM, -E2BIG for one that is too
+ * deep. */
+HX_MUST_CHECK int constrain_spell(const struct schema *schema, const struct value *value, struct buf *out);
+
+#endif

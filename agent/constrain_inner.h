@@ -1,0 +1,75 @@
+/* The translation at work. Private to agent/constrain*.c.
+ *
+ * A unit is a set of schema nodes that one value must pass together; each distinct unit becomes one rule. Its
+ * nodes are first taken apart into atoms (a node's own conditions) and forms (anyOf, oneOf); each way to
+ * choose among the forms gives a set of atoms, and from those come the alternatives by type. */
+#ifndef AGENT_CONSTRAIN_INNER_H
+#define AGENT_CONSTRAIN_INNER_H
+
+#include "agent/constrain.h"
+#include "tools/schema_graph.h"
+
+#define CONSTRAIN_UNIT_MAX  48  /* nodes of a unit; more is not constrainable */
+#define CONSTRAIN_WAYS_MAX  256 /* ways through the forms of a unit */
+#define CONSTRAIN_UNITS_MAX 20000
+#define CONSTRAIN_DEPTH_MAX 400 /* units being translated inside each other */
+
+struct unit {
+    const struct schema_node *at[CONSTRAIN_UNIT_MAX];
+    size_t n;
+};
+
+struct constrain_known {
+    size_t from, n; /* node ids in `ids` */
+    uint32_t rule;
+};
+
+struct constrain {
+    struct grammar_builder *b;
+    const char *tool;  /* for the report; NULL: none */
+    const char *place; /* JSON pointer of what is being translated */
+    bool whole;
+    struct constrain_report *report;
+    int status; /* -ENOMEM, -E2BIG: ends the translation */
+    int depth;
+    struct constrain_known *known; /* the units of this schema that have a rule */
+    size_t n_known, known_cap;
+    uint32_t *slots; /* hash table over `known`, index + 1 */
+    size_t n_slots;
+    uint32_t *ids;
+    size_t n_ids, ids_cap;
+    uint32_t wide; /* rule: a character beyond ASCII; GRAMMAR_NONE: not made */
+};
+
+/* Adds a node, unless it is there or says nothing. False when the unit is full (noted). */
+bool constrain_add(struct constrain *c, struct unit *unit, const struct schema_node *node);
+/* The expression of a value that passes all nodes of the unit. */
+uint32_t constrain_unit(struct constrain *c, const struct unit *unit);
+/* The same, and the value has one of these types. */
+uint32_t constrain_unit_of_type(struct constrain *c, const struct unit *unit, unsigned types);
+/* Something cannot be said; the grammar lets more pass. */
+void constrain_note(struct constrain *c, const char *what);
+
+/* By type; the atoms of the unit are nodes whose in-place edges are no concern any more. */
+uint32_t constrain_number(struct constrain *c, const struct unit *atoms, bool integer);
+uint32_t constrain_string(struct constrain *c, const struct unit *atoms);
+uint32_t constrain_array(struct constrain *c, const struct unit *atoms);
+uint32_t constrain_object(struct constrain *c, const struct unit *atoms);
+
+/* Strings with this pattern, without the quotes; GRAMMAR_NONE when it cannot be said. */
+uint32_t constrain_pattern(struct constrain *c, const struct regex *regex, size_t min, size_t max);
+/* One character of these ranges as JSON strings have it, sorted. */
+uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n);
+
+/* ---- short words for building ---- */
+
+uint32_t constrain_text(struct constrain *c, const char *text);
+uint32_t constrain_quoted(struct constrain *c, const char *text); /* as a JSON string */
+uint32_t constrain_two(struct constrain *c, uint32_t x, uint32_t y);
+uint32_t constrain_three(struct constrain *c, uint32_t x, uint32_t y, uint32_t z);
+uint32_t constrain_either(struct constrain *c, uint32_t x, uint32_t y);
+uint32_t constrain_nothing(struct constrain *c); /* no text at all matches */
+/* Room for n more; NULL when memory is out, which ends the translation. */
+void *constrain_grow(struct constrain *c, void *items, size_t size, size_t used, size_t *cap, size_t n);
+
+#endif
