@@ -128,6 +128,7 @@ def main():
     p.add_argument("--shards", required=True)
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
+    p.add_argument("--start", help="a GGUF file of export.py whose weights the first checkpoint begins with")
     p.add_argument("--until", help="HH:MM of today")
     p.add_argument("--minutes", type=float)
     p.add_argument("--lr", type=float, default=7e-4)
@@ -152,6 +153,9 @@ def main():
     if loaded:
         model.load_state_dict(loaded["model"])
         state = loaded["state"]
+    elif args.start:
+        from resume import read_gguf
+        model.load_state_dict(read_gguf(args.start)[1])
     else:
         start.prepare(model)
     flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
