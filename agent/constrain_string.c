@@ -328,11 +328,7 @@ static const char *format_pattern(enum format format, bool whole) {
         return "^(" URI "|" RELATIVE ")$";
     case FORMAT_JSON_POINTER:
         return "^(/([^~/]|~[01])*)*$";
-    case FORMAT_NONE:
-    case FORMAT_URI_TEMPLATE:
-    case FORMAT_RELATIVE_JSON_POINTER:
-    case FORMAT_REGEX:
-    case FORMAT_UNSUPPORTED:
+    default: /* the rest has no pattern here */
         break;
     }
     return NULL;

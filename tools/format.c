@@ -1,10 +1,12 @@
 #include "tools/format.h"
 
+#include "base/json.h"
 #include "tools/format_net.h"
 #include "tools/format_time.h"
 #include "tools/regex.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_digit(char c) {
@@ -102,6 +104,60 @@ static bool matches_uri_template(const char *text, size_t len) {
     return true;
 }
 
+/* ---- contentEncoding, contentMediaType ---- */
+
+static int base64_digit(char c) {
+    char lower = (char)(c | 0x20);
+    return c >= 'A' && c <= 'Z'           ? c - 'A'
+           : lower >= 'a' && lower <= 'z' ? c - 'a' + 26
+           : is_digit(c)                  ? c - '0' + 52
+           : c == '+'                     ? 62
+           : c == '/'                     ? 63
+                                          : -1;
+}
+
+/* The bytes go to `out` (room for len) where that is not NULL. Their number, -1 for what is no base64. */
+static long base64_decode(const char *text, size_t len, char *out) {
+    size_t n = len;
+    long bytes = 0;
+    unsigned bits = 0;
+    while (n > 0 && len - n < 2 && text[n - 1] == '=')
+        n--;
+    if (len % 4 != 0 || n % 4 == 1)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        int digit = base64_digit(text[i]);
+        if (digit < 0)
+            return -1;
+        bits = (bits << 6 | (unsigned)digit) & 0xffffff;
+        if (i % 4 == 0)
+            continue;
+        if (out != NULL)
+            out[bytes] = (char)(bits >> (6 - 2 * (i % 4)));
+        bytes++;
+    }
+    return bytes;
+}
+
+static bool matches_base64(const char *text, size_t len) {
+    return base64_decode(text, len, NULL) >= 0;
+}
+
+static bool matches_json(const char *text, size_t len) {
+    static const struct json_limits limits = {
+        .max_bytes = 1u << 20, .max_nodes = 100000, .max_depth = 64, .any_number = true};
+    return json_check(text, len, &limits, NULL, 0) == 0;
+}
+
+/* Without memory it is none, which is the safe side. */
+static bool matches_base64_json(const char *text, size_t len) {
+    char *decoded = malloc(len + 1);
+    long n = decoded != NULL ? base64_decode(text, len, decoded) : -1;
+    bool matches = n >= 0 && matches_json(decoded, (size_t)n);
+    free(decoded);
+    return matches;
+}
+
 /* ---- the table ---- */
 
 static bool never(const char *text, size_t len) {
@@ -132,6 +188,9 @@ static const struct {
     [FORMAT_RELATIVE_JSON_POINTER] = {"relative-json-pointer", matches_relative_pointer},
     [FORMAT_REGEX] = {"regex", matches_regex},
     [FORMAT_UNSUPPORTED] = {"idn-hostname", never},
+    [FORMAT_BASE64] = {NULL, matches_base64},
+    [FORMAT_JSON] = {NULL, matches_json},
+    [FORMAT_BASE64_JSON] = {NULL, matches_base64_json},
 };
 #define FORMATS (sizeof formats / sizeof formats[0])
 

@@ -14,7 +14,7 @@ enum format {
     FORMAT_UUID,      /* RFC 4122, any version, any case */
     FORMAT_EMAIL,     /* RFC 5321 Mailbox */
     FORMAT_IDN_EMAIL, /* RFC 6531: the same with characters beyond ASCII */
-    FORMAT_HOSTNAME,  /* RFC 1123 */
+    FORMAT_HOSTNAME,  /* RFC 1123; labels with xn-- as far as tools/format_idn.h looks */
     FORMAT_IPV4,      /* four decimal numbers without leading zeros */
     FORMAT_IPV6,      /* RFC 4291 text, no zone */
     FORMAT_URI,       /* RFC 3986, with a scheme */
@@ -25,8 +25,15 @@ enum format {
     FORMAT_JSON_POINTER, /* RFC 6901 */
     FORMAT_RELATIVE_JSON_POINTER,
     FORMAT_REGEX, /* a pattern as tools/regex.h reads it, or one that is valid but not supported there */
+    /* Without a name: what draft-07's contentEncoding and contentMediaType want of the text. */
+    FORMAT_BASE64, /* RFC 4648 */
+    FORMAT_JSON,
+    FORMAT_BASE64_JSON, /* JSON behind base64 */
     FORMAT_UNSUPPORTED, /* the standard has it, we cannot check it: idn-hostname */
 };
+
+/* These have no name: contentEncoding and contentMediaType of draft-07, the first of which is base64 (RFC
+ * 4648) and the second application/json. */
 
 /* By its name in a schema; FORMAT_NONE for a name that the standard does not have. */
 enum format format_named(const char *name);

@@ -1,5 +1,7 @@
 #include "tools/format_net.h"
 
+#include "tools/format_idn.h"
+
 #include <string.h>
 
 static bool is_digit(char c) {
@@ -90,13 +92,13 @@ static bool is_host(const char *text, size_t len, bool other) {
     return label > 0 && text[len - 1] != '-';
 }
 
-/* A label that says it is Punycode must at least be some: letters, digits and dashes behind the prefix, and
- * none of the four-character forms that are reserved. */
+/* Dashes in third and fourth place are kept for "xn--", behind which Punycode stands. */
 static bool reserved_labels_fit(const char *text, size_t len) {
     for (size_t start = 0; start < len;) {
         size_t n = strcspn(text + start, ".");
         if (n >= 4 && text[start + 2] == '-' && text[start + 3] == '-' &&
-            ((text[start] | 0x20) != 'x' || (text[start + 1] | 0x20) != 'n' || n == 4))
+            ((text[start] | 0x20) != 'x' || (text[start + 1] | 0x20) != 'n' ||
+             !format_is_punycode(text + start + 4, n - 4)))
             return false;
         start += n + 1;
     }

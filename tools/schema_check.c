@@ -368,6 +368,8 @@ static int check_in_place(struct checker *c, const struct schema_node *s, const 
 static int check_all(struct checker *c, const struct schema_node *s, const struct value *value) {
     unsigned is = schema_types_of(value);
     int rc = 0;
+    if (s->integers_as_written && value->kind == VALUE_NUMBER && strpbrk(value->text, ".eE") != NULL)
+        is &= ~(unsigned)SCHEMA_INTEGER;
     if ((s->types & is) == 0)
         return c->quiet > 0 ? -EINVAL : schema_say_type(s, value, place(c), c->err, c->errlen);
     if (s->has_choices)

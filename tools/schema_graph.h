@@ -77,6 +77,8 @@ struct schema_node {
     uint32_t id;       /* below schema_nodes(); the root's is 0 */
     const char *place; /* JSON pointer of the schema, "" for the root */
     unsigned types;    /* bits of enum schema_type; SCHEMA_ANY: no condition; 0: nothing passes (`false`) */
+    /* Draft-04: SCHEMA_INTEGER is a number that is written without point and exponent; 2.0 is none. */
+    bool integers_as_written;
 
     /* enum and const, as one list of which the value must equal one (both given: what is in both). */
     bool has_choices; /* false: no condition; true with none: nothing passes */

@@ -34,6 +34,7 @@ static int build_type(struct build *b, const struct value *member) {
     if (types == 0)
         return build_refuse(b, "type", "must name at least one type");
     b->node->types = types;
+    b->node->integers_as_written = b->draft == SCHEMA_DRAFT_04;
     return 0;
 }
 
@@ -166,7 +167,28 @@ static int build_format(struct build *b, const struct value *member) {
     enum format format = format_named(member->text);
     if (format == FORMAT_UNSUPPORTED)
         return build_refuse(b, "format", "'%s' is not supported", member->text);
-    b->node->format = format;
+    if (format != FORMAT_NONE)
+        b->node->format = format;
+    return 0;
+}
+
+/* Draft-07 lets content be checked; later dialects make notes of it. */
+static int build_content(struct build *b, const struct value *member) {
+    const struct value *encoding = value_get(b->at, "contentEncoding"),
+                       *media = value_get(b->at, "contentMediaType"), *format = value_get(b->at, "format");
+    (void)member;
+    if (b->draft != SCHEMA_DRAFT_07 || b->formats_are_notes)
+        return 0;
+    bool base64 =
+        encoding != NULL && encoding->kind == VALUE_STRING && strcasecmp(encoding->text, "base64") == 0;
+    bool json = media != NULL && media->kind == VALUE_STRING && strcmp(media->text, "application/json") == 0;
+    if (!json && !base64)
+        return 0;
+    if (json && encoding != NULL && !base64)
+        return 0; /* JSON behind something that we cannot read */
+    if (format != NULL && format->kind == VALUE_STRING && format_named(format->text) != FORMAT_NONE)
+        return build_refuse(b, member->name, "is not supported beside 'format'");
+    b->node->format = json && base64 ? FORMAT_BASE64_JSON : json ? FORMAT_JSON : FORMAT_BASE64;
     return 0;
 }
 
@@ -307,6 +329,8 @@ static const struct {
     {"maxLength", build_max_length, SCHEMA_DRAFT_04, false},
     {"pattern", build_string_pattern, SCHEMA_DRAFT_04, false},
     {"format", build_format, SCHEMA_DRAFT_04, false},
+    {"contentEncoding", build_content, SCHEMA_DRAFT_04, true},
+    {"contentMediaType", build_content, SCHEMA_DRAFT_04, true},
     {"items", build_items, SCHEMA_DRAFT_04, false},
     {"prefixItems", build_items, SCHEMA_DRAFT_2020_12, false},
     {"additionalItems", build_items, SCHEMA_DRAFT_04, false},

@@ -62,8 +62,14 @@ const char *schema_say_format(enum format format, char *text, size_t size) {
         [FORMAT_JSON_POINTER] = "/a/0",
         [FORMAT_RELATIVE_JSON_POINTER] = "1/a",
         [FORMAT_REGEX] = "^[a-z]+$",
-        [FORMAT_UNSUPPORTED] = "",
+        [FORMAT_BASE64] = "must be base64, like aGk=",
+        [FORMAT_JSON] = "must be JSON as text, like {\"a\": 1}",
+        [FORMAT_BASE64_JSON] = "must be JSON in base64, like eyJhIjogMX0=",
     };
+    if (format_name(format)[0] == '\0') {
+        snprintf(text, size, "%s", examples[format]);
+        return text;
+    }
     snprintf(text, size, "must be of format '%s', like %s", format_name(format),
              examples[format] != NULL ? examples[format] : "");
     return text;
@@ -75,7 +81,7 @@ int schema_say_type(const struct schema_node *node, const struct value *value, c
     char wanted[128], got[64];
     if (node->types == 0)
         return err_set(err, errlen, -EINVAL, "%s is not allowed", place);
-    if (node->types == SCHEMA_INTEGER && is == SCHEMA_NUMBER)
+    if (node->types == SCHEMA_INTEGER && value->kind == VALUE_NUMBER)
         return err_set(err, errlen, -EINVAL, "%s must be an integer, not %.40s", place, value->text);
     return err_set(err, errlen, -EINVAL, "%s must be %s, not %s", place,
                    schema_say_types(node->types, wanted, sizeof wanted),

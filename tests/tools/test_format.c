@@ -97,8 +97,50 @@ static void test_names(void **state) {
     assert_int_equal(format_named("idn-hostname"), FORMAT_UNSUPPORTED);
     assert_true(format_matches(FORMAT_NONE, "anything", 8));
     assert_string_equal(format_name(FORMAT_NONE), "");
-    for (int format = FORMAT_DATE; format <= FORMAT_UNSUPPORTED; format++)
+    for (int format = FORMAT_DATE; format <= FORMAT_REGEX; format++)
         assert_int_equal(format_named(format_name((enum format)format)), format);
+    assert_int_equal(format_named("base64"), FORMAT_NONE);
+}
+
+/* Labels of the ASCII form of internationalized names. */
+static void test_punycode(void **state) {
+    static const char *const good[] = {"xn--4gbwdl.xn--wgbh1c", "XN--4gbwdl", "xn--mnchen-3ya", NULL};
+    static const char *const bad[] = {"xn--X", "xn--", "xn--a", "xn--99999999", "xn--hello-txk", NULL};
+    (void)state;
+    assert_true(format_matches(FORMAT_HOSTNAME, good[0], strlen(good[0])));
+    assert_true(format_matches(FORMAT_HOSTNAME, good[1], strlen(good[1])));
+    assert_true(format_matches(FORMAT_HOSTNAME, good[2], strlen(good[2])));
+    for (size_t i = 0; bad[i] != NULL; i++)
+        if (format_matches(FORMAT_HOSTNAME, bad[i], strlen(bad[i])))
+            fail_msg("%s", bad[i]);
+}
+
+static void test_content(void **state) {
+    static const struct {
+        enum format format;
+        const char *text;
+        bool matches;
+    } cases[] = {
+        {FORMAT_BASE64, "", true},
+        {FORMAT_BASE64, "aGk=", true},
+        {FORMAT_BASE64, "aGkh", true},
+        {FORMAT_BASE64, "aA==", true},
+        {FORMAT_BASE64, "aGk", false},
+        {FORMAT_BASE64, "a===", false},
+        {FORMAT_BASE64, "aG%=", false},
+        {FORMAT_BASE64, "=aGk", false},
+        {FORMAT_BASE64, "aGk=aGk=", false},
+        {FORMAT_JSON, "{\"a\": 1e999}", true},
+        {FORMAT_JSON, "{:}", false},
+        {FORMAT_JSON, "", false},
+        {FORMAT_BASE64_JSON, "eyJmb28iOiAiYmFyIn0K", true},
+        {FORMAT_BASE64_JSON, "ezp9Cg==", false},
+        {FORMAT_BASE64_JSON, "{}", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (format_matches(cases[i].format, cases[i].text, strlen(cases[i].text)) != cases[i].matches)
+            fail_msg("%s", cases[i].text);
 }
 
 /* Lengths at the edge of what is allowed. */
@@ -122,9 +164,8 @@ static void test_long(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_long),
+        cmocka_unit_test(test_formats), cmocka_unit_test(test_names), cmocka_unit_test(test_punycode),
+        cmocka_unit_test(test_content), cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

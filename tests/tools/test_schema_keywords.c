@@ -229,6 +229,17 @@ static void test_dialects(void **state) {
                  "at the top: keyword 'const' is not part of draft-04, which '$schema' names");
     case_refused(DRAFT(7) "\"prefixItems\": [true]}", "prefixItems",
                  "at the top: keyword 'prefixItems' is not part of draft-07, which '$schema' names");
+    case_value(DRAFT(4) "\"type\": \"integer\"}", "1.0", "arguments must be an integer, not 1.0");
+    case_valid(DRAFT(4) "\"type\": [\"integer\", \"number\"]}", "1.0");
+    case_valid(DRAFT(7) "\"type\": \"integer\"}", "1.0");
+    case_value(DRAFT(7) "\"contentEncoding\": \"base64\", \"contentMediaType\": \"application/json\"}",
+               "\"e30\"", "arguments must be JSON in base64, like eyJhIjogMX0=");
+    case_valid(DRAFT(7) "\"contentEncoding\": \"base64\", \"contentMediaType\": \"application/json\"}",
+               "\"e30=\"");
+    case_invalid(DRAFT(7) "\"contentMediaType\": \"application/json\"}", "\"{\"");
+    case_valid(DRAFT(7) "\"contentMediaType\": \"image/png\"}", "\"{\"");
+    case_refused(DRAFT(7) "\"contentEncoding\": \"base64\", \"format\": \"date\"}", "contentEncoding",
+                 "at the top: keyword 'contentEncoding' is not supported beside 'format'");
     /* beside a $ref nothing counts, up to draft-07 */
     case_valid(
         DRAFT(7) "\"definitions\": {\"a\": {}}, \"items\": {\"$ref\": \"#/definitions/a\", \"maximum\": 1}}",
