@@ -67,11 +67,20 @@ uint32_t constrain_nothing(struct constrain *c) {
     return grammar_choice(c->b, NULL, 0);
 }
 
+uint32_t constrain_once(struct constrain *c, uint32_t expression) {
+    uint32_t rule = grammar_rule(c->b, false);
+    grammar_define(c->b, rule, expression);
+    return grammar_call(c->b, rule);
+}
+
 /* ---- the three grammars ---- */
 
 static int begin(struct constrain *c, bool whole, struct constrain_report *report) {
     *report = (struct constrain_report){.exact = true};
-    *c = (struct constrain){.whole = whole, .report = report, .wide = GRAMMAR_NONE};
+    *c = (struct constrain){.whole = whole, .report = report};
+    c->wide = c->escaped = c->name_rest = GRAMMAR_NONE;
+    for (size_t i = 0; i < sizeof c->formats / sizeof *c->formats; i++)
+        c->formats[i] = GRAMMAR_NONE;
     c->b = grammar_builder_create();
     return c->b == NULL ? -ENOMEM : 0;
 }

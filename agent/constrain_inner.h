@@ -38,7 +38,11 @@ struct constrain {
     size_t n_slots;
     uint32_t *ids;
     size_t n_ids, ids_cap;
-    uint32_t wide; /* rule: a character beyond ASCII; GRAMMAR_NONE: not made */
+    /* rules for what comes again and again; GRAMMAR_NONE: not made yet */
+    uint32_t wide;                            /* a character beyond ASCII */
+    uint32_t escaped;                         /* a character that JSON escapes */
+    uint32_t name_rest;                       /* the rest of any name, with its quote */
+    uint32_t formats[FORMAT_UNSUPPORTED + 1]; /* strings of a format, without lengths */
 };
 
 /* Adds a node, unless it is there or says nothing. False when the unit is full (noted). */
@@ -60,6 +64,9 @@ uint32_t constrain_object(struct constrain *c, const struct unit *atoms);
 uint32_t constrain_pattern(struct constrain *c, const struct regex *regex, size_t min, size_t max);
 /* One character of these ranges as JSON strings have it, sorted. */
 uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n);
+
+/* A rule of its own for the expression: a call of it. */
+uint32_t constrain_once(struct constrain *c, uint32_t expression);
 
 /* ---- short words for building ---- */
 

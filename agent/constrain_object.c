@@ -114,11 +114,37 @@ static void gather_members(struct object *o) {
 /* A character beyond ASCII; one rule for all names. */
 static uint32_t wide(struct constrain *c) {
     static const struct grammar_range beyond = {0x80, 0x10FFFF};
-    if (c->wide == GRAMMAR_NONE) {
-        c->wide = grammar_rule(c->b, false);
-        grammar_define(c->b, c->wide, grammar_chars(c->b, &beyond, 1));
+    if (c->wide == GRAMMAR_NONE)
+        c->wide = constrain_once(c, grammar_chars(c->b, &beyond, 1));
+    return c->wide;
+}
+
+static uint32_t escaped(struct constrain *c) {
+    static const struct regex_range ranges[] = {{1, 0x1F}, {'"', '"'}, {'\\', '\\'}};
+    if (c->escaped == GRAMMAR_NONE)
+        c->escaped = constrain_once(c, constrain_characters(c, ranges, 3));
+    return c->escaped;
+}
+
+/* A plain ASCII character of these bytes. */
+static uint32_t plain_bytes(struct constrain *c, unsigned first, unsigned last) {
+    uint32_t ways[3];
+    size_t n = 0;
+    static const unsigned cuts[] = {'"', '\\', 0x80};
+    for (size_t i = 0; i < 3; i++) {
+        unsigned to = last < cuts[i] ? last : cuts[i] - 1;
+        if (first <= to)
+            ways[n++] = grammar_byte(c->b, (unsigned char)first, (unsigned char)to);
+        first = first > cuts[i] ? first : cuts[i] + 1;
     }
-    return grammar_call(c->b, c->wide);
+    return grammar_choice(c->b, ways, n);
+}
+
+static uint32_t name_rest(struct constrain *c) {
+    if (c->name_rest == GRAMMAR_NONE)
+        c->name_rest = constrain_once(
+            c, constrain_two(c, grammar_string(c->b, 0, GRAMMAR_FOREVER), constrain_text(c, "\"")));
+    return c->name_rest;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -128,7 +154,7 @@ static int by_name(const void *a, const void *b) {
 /* The rest of a name, with its closing quote, that is none of these, which are equal up to `at`. Names that
  * go another way after a character beyond ASCII go there at its first byte. */
 static uint32_t other_name(struct constrain *c, const char *const *names, size_t n, size_t at, int depth) {
-    uint32_t *ways = calloc(n + 4, sizeof *ways);
+    uint32_t *ways = calloc(2 * n + 6, sizeof *ways);
     if (ways == NULL || depth > GRAMMAR_DEPTH_MAX / 4) {
         c->status = ways == NULL ? -ENOMEM : -E2BIG;
         free(ways);
@@ -136,10 +162,8 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
     }
     size_t count = 0, first = 0;
     uint32_t quote = constrain_text(c, "\"");
-    uint32_t anything = constrain_two(c, grammar_string(c->b, 0, GRAMMAR_FOREVER), quote);
-    struct regex_range free_ranges[260];
-    size_t n_free = 0;
-    uint32_t from = 1;
+    uint32_t anything = name_rest(c);
+    unsigned from = 0x20;
     bool wide_names = false;
     if (names[0][at] != '\0' && (c->whole || at > 0)) /* models write no empty name */
         ways[count++] = quote;
@@ -155,16 +179,15 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
             break;
         }
         if (byte > from)
-            free_ranges[n_free++] = (struct regex_range){from, byte - 1u};
+            ways[count++] = constrain_two(c, plain_bytes(c, from, byte - 1u), anything);
         from = byte + 1u;
-        struct regex_range own = {byte, byte};
-        ways[count++] = constrain_two(c, constrain_characters(c, &own, 1),
+        ways[count++] = constrain_two(c, plain_bytes(c, byte, byte),
                                       other_name(c, names + first, last - first, at + 1, depth + 1));
         first = last;
     }
     if (from < 0x80)
-        free_ranges[n_free++] = (struct regex_range){from, 0x7F};
-    ways[count++] = constrain_two(c, constrain_characters(c, free_ranges, n_free), anything);
+        ways[count++] = constrain_two(c, plain_bytes(c, from, 0x7F), anything);
+    ways[count++] = constrain_two(c, escaped(c), anything);
     if (!wide_names)
         ways[count++] = constrain_two(c, wide(c), anything);
     uint32_t e = c->status == 0 ? grammar_choice(c->b, ways, count) : GRAMMAR_NONE;
@@ -198,8 +221,8 @@ static uint32_t undeclared_name(struct object *o) {
     for (size_t i = 0; i < o->n; i++) {
         known[i] = o->members[i].name;
         for (const char *p = known[i]; *p != '\0'; p++)
-            if ((unsigned char)*p >= 0x80) {
-                constrain_note(c, "other members beside ones with names beyond ASCII");
+            if ((unsigned char)*p >= 0x80 || (unsigned char)*p < 0x20 || *p == '"' || *p == '\\') {
+                constrain_note(c, "other members beside ones with names beyond plain ASCII");
                 break;
             }
     }
@@ -325,6 +348,7 @@ static uint32_t declared_members(struct object *o, bool may_be_empty) {
     uint32_t empty = grammar_literal(c->b, "", 0), comma = constrain_text(c, ", ");
     uint32_t first = may_be_empty ? empty : constrain_nothing(c), rest = empty;
     if (o->entry != GRAMMAR_NONE) {
+        o->entry = constrain_once(c, o->entry);
         uint32_t more = grammar_repeat(c->b, constrain_two(c, comma, o->entry), 0, GRAMMAR_FOREVER);
         rest = more;
         first = constrain_either(c, first, constrain_two(c, o->entry, more));

@@ -338,8 +338,11 @@ static uint32_t put_format(struct constrain *c, enum format format, size_t min, 
     const char *pattern = format_pattern(format, c->whole);
     struct regex *regex = NULL;
     char err[200];
+    bool plain = min == 0 && max == SCHEMA_NO_MAX;
     if (pattern == NULL)
         return GRAMMAR_NONE;
+    if (plain && c->formats[format] != GRAMMAR_NONE)
+        return c->formats[format];
     int rc = regex_compile(pattern, &regex, err, sizeof err);
     if (rc < 0) {
         c->status = rc == -ENOMEM ? rc : c->status;
@@ -347,6 +350,8 @@ static uint32_t put_format(struct constrain *c, enum format format, size_t min, 
     }
     uint32_t e = constrain_pattern(c, regex, min, max);
     regex_destroy(regex);
+    if (plain && e != GRAMMAR_NONE)
+        e = c->formats[format] = constrain_once(c, e);
     return e;
 }
 
