@@ -27,7 +27,7 @@ static int verdict(const char *before, const char *schema_text, size_t len, cons
     size_t n = strlen(before);
     memcpy(text, before, n);
     memcpy(text + n, schema_text, len);
-    strcpy(text + n + len, behind);
+    memcpy(text + n + len, behind, strlen(behind));
     int rc = schema_compile_with(text, n + len + strlen(behind), &any, &schema, NULL, err, sizeof err);
     free(text);
     if (rc != 0) {

@@ -155,10 +155,10 @@ static void test_long(void **state) {
     host[254] = '\0';
     assert_false(format_matches(FORMAT_HOSTNAME, host, 254));
     memset(mail, 'a', sizeof mail);
-    strcpy(mail + 64, "@b.de");
+    memcpy(mail + 64, "@b.de", 6);
     assert_true(format_matches(FORMAT_EMAIL, mail, strlen(mail)));
     mail[64] = 'a';
-    strcpy(mail + 65, "@b.de");
+    memcpy(mail + 65, "@b.de", 6);
     assert_false(format_matches(FORMAT_EMAIL, mail, strlen(mail)));
 }
 
