@@ -224,6 +224,12 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
     struct generation *g = &s->gen;
     if (g->first_token_ns == 0)
         g->first_token_ns = clock_mono_ns();
+    if (token < 0) {
+        finish_failed(e, s,
+                      token == -ENOMEM ? "The engine is out of memory for the grammar of the text."
+                                       : "The grammar of the text became too large to be followed.");
+        return;
+    }
     if (is_stop(e, s, token)) {
         finish_generation(e, s, ENGINE_FINISH_STOP);
         return;
@@ -243,8 +249,12 @@ static void sample_all(struct local_engine *e) {
     struct step *step = &e->step;
     for (int o = 0; o < step->n_outputs; o++) {
         struct local_session *s = step->samples[o];
-        step->sampled[o] = sampler_next(&s->gen.sampler, forward_logits(e->forward, o), e->model->n_vocab,
-                                        s->tokens, s->n_tokens, e->scratch);
+        float *logits = forward_logits(e->forward, o);
+        if (s->gen.grammar != NULL)
+            step->sampled[o] = constrained_next(e, s, logits);
+        else
+            step->sampled[o] =
+                sampler_next(&s->gen.sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
     }
 }
 

@@ -18,6 +18,7 @@
 
 struct engine;
 struct engine_session;
+struct grammar; /* engine/grammar.h */
 struct model;
 
 /* ---- opening ---- */
@@ -97,9 +98,15 @@ struct engine_generate {
     int max_tokens;                 /* > 0 */
     const char *const *stop_tokens; /* texts of added tokens that also end the turn, e.g. "<tool_response>";
                                        NULL-terminated or NULL */
+    /* What may be written, from its beginning on; NULL: anything. The engine keeps a reference while it
+     * generates, and its thread is the one that matches. Where max_tokens or the context leaves room for no
+     * more than the rest of it, only what still ends in time is let through. The scripted engine takes no
+     * notice of it. */
+    struct grammar *grammar;
 };
 
-/* Starts generating after the prefill. One generation at a time per session (-EBUSY). Ends with one
+/* Starts generating after the prefill. One generation at a time per session (-EBUSY). -ENOTSUP for a grammar
+ * that the model's vocabulary cannot follow. Ends with one
  * ENGINE_EVENT_DONE or ENGINE_EVENT_FAILED. The token that ended the turn is not on the timeline. */
 HX_MUST_CHECK int engine_session_generate(struct engine_session *s, const struct engine_generate *how,
                                           char *err, size_t errlen);

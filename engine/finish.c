@@ -49,10 +49,12 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     event->decode_ms = ms_between(g->first_token_ns, now);
     g->computed_tokens = 0;
     g->running = false;
+    constrained_release(g);
     events_push(&e->base.events, event);
 }
 
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence) {
     s->gen.running = false;
+    constrained_release(&s->gen);
     events_fail(&e->base.events, &s->base, sentence);
 }

@@ -81,7 +81,7 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
         return rc;
     e->pages = pages_create(n_pages);
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
-    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0)
+    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
     return 0;
 }
@@ -93,6 +93,7 @@ static void free_all(struct local_engine *e) {
         local_session_free(s);
     }
     batch_finish(e);
+    constrained_finish(e);
     free(e->scratch);
     pages_destroy(e->pages);
     forward_close(e->forward);

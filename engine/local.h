@@ -7,6 +7,8 @@
 #define ENGINE_LOCAL_H
 
 #include "engine/forward.h"
+#include "engine/grammar.h"
+#include "engine/grammar_vocab.h"
 #include "engine/kind.h"
 #include "engine/model.h"
 #include "engine/pages.h"
@@ -30,9 +32,11 @@ struct generation {
     int max_tokens;
     int32_t stops[LOCAL_MAX_STOPS];
     int n_stops;
-    struct sampler sampler; /* [engine] while running */
-    struct utf8_hold hold;  /* [engine] while running */
-    int computed_tokens;    /* prompt tokens computed since the last generation ended */
+    struct sampler sampler;         /* [engine] while running */
+    struct utf8_hold hold;          /* [engine] while running */
+    struct grammar *grammar;        /* a reference while running; NULL: free */
+    struct grammar_matcher matcher; /* [engine] begun with the first token */
+    int computed_tokens;            /* prompt tokens computed since the last generation ended */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
 };
 
@@ -73,6 +77,9 @@ struct local_engine {
     struct pages *pages;               /* [engine] */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
     struct step step;                  /* [engine] */
+    struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */
+    char vocab_why[160];
+    uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
     size_t kv_bytes_per_token;
     double row_ns; /* [engine] what a prefill row took lately; 0: not known yet */
@@ -110,6 +117,15 @@ bool batch_plan(struct local_engine *e);
 void batch_run(struct local_engine *e);
 /* Gives back all pages of a session; its timeline is computed again when needed. */
 void batch_release_pages(struct local_engine *e, struct local_session *s);
+
+/* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
+/* Makes what it needs of the model's vocabulary. -ENOMEM. */
+HX_MUST_CHECK int constrained_init(struct local_engine *e);
+void constrained_finish(struct local_engine *e);
+/* The next token of the session from these logits (used as scratch), or a negative errno. */
+HX_MUST_CHECK int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits);
+/* The generation is over, or the session. */
+void constrained_release(struct generation *g);
 
 /* engine/finish.c: ends the running generation with one event. [lock held] */
 void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why);

@@ -50,6 +50,16 @@ static void penalise(float *logits, int n_vocab, const int32_t *recent, int n_re
     }
 }
 
+void sampler_mask(float *logits, int n_vocab, const uint32_t *mask) {
+    for (int32_t from = 0; from < n_vocab; from += 32) {
+        uint32_t bits = mask[from / 32];
+        int32_t to = n_vocab - from < 32 ? n_vocab : from + 32;
+        for (int32_t i = from; bits != UINT32_MAX && i < to; i++)
+            if ((bits >> (i - from) & 1) == 0)
+                logits[i] = -INFINITY;
+    }
+}
+
 static int32_t largest(const float *logits, int n_vocab) {
     int32_t best = 0;
     for (int32_t i = 1; i < n_vocab; i++)
@@ -132,22 +142,25 @@ int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_
     if (how->temperature <= 0 || how->top_k == 1)
         return best;
     float inverse = 1 / how->temperature;
+    int first = 0, n = 0;
     for (int32_t i = 0; i < n_vocab; i++)
-        scratch[i] = (struct sampler_candidate){.logit = logits[i] * inverse, .id = i};
+        if (logits[i] > -INFINITY) /* not masked */
+            scratch[n++] = (struct sampler_candidate){.logit = logits[i] * inverse, .id = i};
+    if (n == 0)
+        return best;
     float top = logits[best] * inverse;
-    int first = 0, n = n_vocab;
     double sum = 0;
     if (how->top_k > 0 || how->top_p < 1 || how->min_p > 0) {
         for (int i = n / 2 - 1; i >= 0; i--)
             sift_down(scratch, n, i);
         int left = truncate_candidates(how, scratch, n, top, &sum);
-        first = n_vocab - left;
+        first = n - left;
     } else {
         for (int i = 0; i < n; i++)
             sum += weight(&scratch[i], top);
     }
     double target = draw(s) * sum;
-    for (int i = n_vocab - 1; i > first; i--) {
+    for (int i = n - 1; i > first; i--) {
         target -= weight(&scratch[i], top);
         if (target < 0)
             return scratch[i].id;

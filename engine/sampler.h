@@ -30,6 +30,10 @@ struct sampler_candidate {
 HX_MUST_CHECK int sampler_init(struct sampler *s, const struct engine_sampling *how, char *err,
                                size_t errlen);
 
+/* Takes out the tokens whose bit (id % 32 of mask[id / 32]) is not set, for sampler_next(). One at least is.
+ */
+void sampler_mask(float *logits, int n_vocab, const uint32_t *mask);
+
 /* The next token. `logits` (n_vocab) is used as scratch; `recent` are the last tokens of the timeline, oldest
  * first; `scratch` has n_vocab elements. */
 int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_t *recent, int n_recent,

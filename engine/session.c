@@ -16,6 +16,7 @@ static struct local_session *session_of(struct engine_session *s) {
 }
 
 void local_session_free(struct local_session *s) {
+    constrained_release(&s->gen);
     free(s->tokens);
     free(s->pages);
     free(s);
@@ -194,13 +195,19 @@ static int session_generate(struct engine_session *base, const struct engine_gen
     struct generation g = {.max_tokens = how->max_tokens};
     if (how->max_tokens <= 0)
         return err_set(err, errlen, -EINVAL, "max_tokens must be positive, not %d.", how->max_tokens);
+    if (how->grammar != NULL && e->vocab == NULL)
+        return err_set(err, errlen, -ENOTSUP, "Model '%s' cannot follow a grammar: %s", e->model->name,
+                       e->vocab_why);
     int rc = sampler_init(&g.sampler, &how->sampling, err, errlen);
     rc = rc ? rc : find_stops(e, how, &g, err, errlen);
     if (rc < 0)
         return rc;
+    g.grammar = how->grammar != NULL ? grammar_ref(how->grammar) : NULL;
     pthread_mutex_lock(&e->lock);
     rc = generate_locked(e, session_of(base), &g, err, errlen);
     pthread_mutex_unlock(&e->lock);
+    if (rc < 0)
+        grammar_unref(g.grammar);
     return rc;
 }
 

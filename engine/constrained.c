@@ -1,0 +1,98 @@
+/* Sampling under a grammar. */
+#include "engine/local.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int constrained_init(struct local_engine *e) {
+    (void)snprintf(e->vocab_why, sizeof e->vocab_why, "It has no tokenizer.");
+    e->mask = calloc(((size_t)e->model->n_vocab + 31) / 32, sizeof *e->mask);
+    if (e->mask == NULL)
+        return -ENOMEM;
+    if (e->model->tokenizer == NULL)
+        return 0;
+    int rc = grammar_vocab_create(e->model->tokenizer, e->model->eog_ids, (size_t)e->model->n_eog_ids,
+                                  &e->vocab, e->vocab_why, sizeof e->vocab_why);
+    return rc == -ENOMEM ? rc : 0;
+}
+
+void constrained_finish(struct local_engine *e) {
+    grammar_vocab_destroy(e->vocab);
+    free(e->mask);
+}
+
+void constrained_release(struct generation *g) {
+    grammar_matcher_finish(&g->matcher);
+    grammar_unref(g->grammar);
+    g->grammar = NULL;
+}
+
+static bool ends(const struct local_engine *e, const struct local_session *s, int32_t token) {
+    for (int i = 0; i < s->gen.n_stops; i++)
+        if (s->gen.stops[i] == token)
+            return true;
+    return model_is_eog(e->model, token);
+}
+
+/* Tokens that the generation may have yet, this one included. */
+static uint32_t tokens_left(const struct local_engine *e, const struct local_session *s) {
+    int of_turn = s->gen.max_tokens - (s->n_tokens - s->gen.first), of_context = e->max_context - s->n_tokens;
+    int left = of_turn < of_context ? of_turn : of_context;
+    return left > 0 ? (uint32_t)left : 0;
+}
+
+/* Whether the grammar can still be finished in time after this token. A negative errno. */
+static int in_time(const struct local_engine *e, const struct local_session *s, int32_t token,
+                   uint32_t left) {
+    struct grammar_matcher probe;
+    if (ends(e, s, token))
+        return 1;
+    int rc = grammar_matcher_clone(&probe, &s->gen.matcher);
+    if (rc < 0)
+        return rc;
+    rc = grammar_matcher_token(&probe, e->vocab, token);
+    if (rc == 1)
+        rc = grammar_matcher_distance(&probe) < left;
+    grammar_matcher_finish(&probe);
+    return rc;
+}
+
+/* The mask is kept per state, so the tokens left do not go into it; a token that leaves too few is rare, and
+ * then chosen again among those that do not. */
+static int32_t choose(struct local_engine *e, struct local_session *s, float *logits) {
+    struct generation *g = &s->gen;
+    uint32_t left = tokens_left(e, s);
+    int rc = grammar_matcher_mask(&g->matcher, e->vocab, GRAMMAR_FOREVER, e->mask);
+    if (rc < 0)
+        return rc;
+    sampler_mask(logits, e->model->n_vocab, e->mask);
+    int32_t token = sampler_next(&g->sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
+    rc = in_time(e, s, token, left);
+    if (rc != 0)
+        return rc < 0 ? rc : token;
+    rc = grammar_matcher_mask(&g->matcher, e->vocab, left, e->mask);
+    if (rc == -ENODATA) /* it was too late from the beginning */
+        return token;
+    if (rc < 0)
+        return rc;
+    struct sampler again = g->sampler;
+    again.how.repeat_penalty = 1; /* the logits have it already */
+    sampler_mask(logits, e->model->n_vocab, e->mask);
+    token = sampler_next(&again, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
+    g->sampler.random = again.random;
+    return token;
+}
+
+int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits) {
+    struct generation *g = &s->gen;
+    int rc = g->matcher.grammar == NULL ? grammar_matcher_init(&g->matcher, g->grammar) : 0;
+    if (rc < 0)
+        return rc;
+    int32_t token = choose(e, s, logits);
+    if (token < 0 || ends(e, s, token))
+        return token;
+    rc = grammar_matcher_token(&g->matcher, e->vocab, token);
+    return rc < 0 ? rc : rc == 0 ? -EPROTO : token;
+}
