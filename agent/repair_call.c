@@ -135,7 +135,8 @@ static int decode(struct rawjson value, struct shapes_set *repaired, struct buf 
     repair_json_skip(&r);
     int rc = r.at < r.len && text[r.at] == '{' ? repair_json_value(&r) : -EINVAL;
     size_t end = out->len;
-    repair_json_skip(&r);
+    if (rc == 0)
+        repair_json_skip(&r);
     if (rc == 0 && r.at < r.len && text[r.at] == '{') { /* the same object twice is one */
         rc = repair_json_value(&r);
         if (rc == 0 && (out->len != 2 * end || memcmp(out->data, out->data + end, end) != 0))

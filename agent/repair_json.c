@@ -213,7 +213,7 @@ static int member(struct repair_json *r, size_t first, size_t mark) {
     if (rc == 0 && peek(r) != ':')
         rc = bad(r, peek(r) == ',' || peek(r) == '}' ? "a set is no JSON; ':' was expected"
                                                      : "':' was expected");
-    r->at++;
+    r->at += rc == 0;
     rc = rc ? rc : buf_putc(r->out, ':');
     rc = rc ? rc : space(r, r->out);
     m.value = r->out->len;
