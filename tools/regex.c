@@ -50,6 +50,14 @@ static int emit_node(struct regex *regex, const struct regex_node *node);
 static int emit(struct regex *regex, enum op op, uint32_t first, uint32_t second) {
     if (regex->n_steps == REGEX_STATES_MAX)
         return -E2BIG;
+    if (regex->n_steps == regex->cap_steps) {
+        size_t cap = regex->cap_steps == 0 ? 16 : regex->cap_steps * 2;
+        struct regex_step *more = realloc(regex->steps, cap * sizeof *more);
+        if (more == NULL)
+            return -ENOMEM;
+        regex->steps = more;
+        regex->cap_steps = cap;
+    }
     regex->steps[regex->n_steps++] = (struct regex_step){.op = op, .to = {first, second}};
     return 0;
 }
@@ -166,22 +174,14 @@ static int emit_node(struct regex *regex, const struct regex_node *node) {
     return emit(regex, OP_NOT_WORD, 0, 0);
 }
 
-/* Writes the automaton into a full-sized array, then keeps what is used of it. */
+/* Makes the steps of the tree. */
 static int build(struct regex *regex, char *err, size_t errlen) {
-    regex->steps = malloc(REGEX_STATES_MAX * sizeof *regex->steps);
     regex->sets = regex_keep(regex, (regex->n_sets + 1u) * sizeof *regex->sets);
-    if (regex->steps == NULL || regex->sets == NULL)
-        return err_set(err, errlen, -ENOMEM, "no memory for the pattern");
-    int rc = emit_node(regex, regex->tree);
+    int rc = regex->sets != NULL ? emit_node(regex, regex->tree) : -ENOMEM;
     rc = rc ? rc : emit(regex, OP_MATCH, 0, 0);
     if (rc == -E2BIG)
         return err_set(err, errlen, rc, "the pattern needs more than %d states", REGEX_STATES_MAX);
-    if (rc != 0)
-        return err_set(err, errlen, rc, "no memory for the pattern");
-    struct regex_step *fit = realloc(regex->steps, regex->n_steps * sizeof *fit);
-    if (fit != NULL)
-        regex->steps = fit;
-    return 0;
+    return rc != 0 ? err_set(err, errlen, rc, "no memory for the pattern") : 0;
 }
 
 int regex_compile(const char *pattern, struct regex **out, char *err, size_t errlen) {
@@ -344,6 +344,12 @@ static int run(const struct regex *regex, struct states *s, uint32_t *kept, cons
 }
 
 int regex_search(const struct regex *regex, const char *text, size_t len, uint64_t *budget) {
+    uint64_t start = regex->n_steps / 4 + 1; /* clearing the marks costs, too */
+    if (*budget < start) {
+        *budget = 0;
+        return -E2BIG;
+    }
+    *budget -= start;
     uint32_t *room = calloc(regex->n_steps * 4, sizeof *room);
     if (room == NULL)
         return -ENOMEM;

@@ -18,7 +18,7 @@ struct regex {
     uint32_t n_sets;
     const struct regex_characters **sets; /* by set_id; NULL: not made yet */
     struct regex_step *steps;
-    size_t n_steps;
+    size_t n_steps, cap_steps;
     size_t visits; /* of nodes while the steps are written: repetitions of nothing cost time, not states */
     struct regex_kept *kept; /* everything that the tree and the steps point to */
 };
