@@ -132,6 +132,9 @@ static const char schema_reasoning[] =
     /* Calls that were only thought of, and the first real one of the same tool behind each. */
     "CREATE VIEW rehearsals AS"
     "  SELECT p.job_id, p.turn, p.position, p.section AS name, p.text,"
+    "         (SELECT r.section FROM parts r WHERE r.job_id = p.job_id AND r.turn = p.turn"
+    "           AND r.type = 'reasoning' AND r.position < p.position ORDER BY r.position DESC LIMIT 1)"
+    "           AS section,"
     "         (SELECT min(c.call) FROM tool_calls c WHERE c.job_id = p.job_id AND c.name = p.section"
     "           AND (c.turn, c.position) > (p.turn, p.position)) AS call"
     "    FROM parts p WHERE p.type = 'rehearsed';";

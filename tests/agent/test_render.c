@@ -214,6 +214,23 @@ static void bodies(void **state) {
     buf_finish(&b);
 }
 
+static void a_turn_may_begin_inside_a_section(void **state) {
+    (void)state;
+    const struct agent_span *spans;
+    size_t n;
+    struct render r;
+    render_init(&r, AGENT_PROFILE_STABLE, 1000);
+    render_user(&r, "x", 1);
+    render_generate(&r);
+    render_section(&r, "REASONING_SCRATCHPAD");
+    assert_int_equal(render_spans(&r, &spans, &n), 0);
+    static const char end[] = "<|im_start|>assistant\n<REASONING_SCRATCHPAD>\n";
+    assert_int_equal(spans[n - 1].kind, AGENT_SPAN_TRUSTED);
+    assert_true(spans[n - 1].len > sizeof end - 1);
+    assert_memory_equal(spans[n - 1].text + spans[n - 1].len - (sizeof end - 1), end, sizeof end - 1);
+    render_finish(&r);
+}
+
 static void the_ceiling_holds(void **state) {
     (void)state;
     const struct agent_span *spans;
@@ -238,6 +255,7 @@ int main(void) {
         cmocka_unit_test(compat_is_the_published_template),
         cmocka_unit_test(compat_names_python_types),
         cmocka_unit_test(bodies),
+        cmocka_unit_test(a_turn_may_begin_inside_a_section),
         cmocka_unit_test(the_ceiling_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ class Reading(harness.Case):
         found = self.rows("SELECT call, section, text, section_turn FROM plan_calls WHERE job_id = ? ORDER BY call, section", job["id"])
         first, second, pad = ("PLAN", "first", 0), ("PLAN", "second", 2), ("SCRATCHPAD", "it went well", 1)
         self.assertEqual(found, [(0, *first), (1, *first), (1, *pad), (2, *second), (2, *pad), (3, *second), (3, *pad)])
-        self.assertEqual(self.rows("SELECT turn, name, call FROM rehearsals WHERE job_id = ?", job["id"]), [(3, "count", None)])
+        self.assertEqual(self.rows("SELECT turn, section, name, call FROM rehearsals WHERE job_id = ?", job["id"]), [(3, "think", "count", None)])
         self.assertNotIn("g", "".join(c["arguments"]["label"] for c in self.calls(job)))
         for turn in self.api.trace(job["id"])["turns"]:
             end = 0
