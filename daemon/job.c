@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/jobs_inner.h"
+#include "engine/grammar.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ void job_destroy(struct job *job) {
     }
     engine_session_destroy(job->session);
     agent_destroy(job->agent);
+    grammar_unref(job->grammar);
     journal_batch_destroy(job->batch);
     buf_finish(&job->text);
     buf_finish(&job->tokens);
@@ -84,6 +86,7 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
     }
     config.tools = job->tools.items;
     config.n_tools = job->tools.n;
+    job_constrain(job);
     rc = agent_create(&config, &job->agent, err, errlen);
     if (rc == 0) {
         rc = agent_start(job->agent, job->request.messages, job->request.n_messages, err, errlen);

@@ -83,6 +83,7 @@ struct job {
 
     struct agent *agent;
     struct engine_session *session;
+    struct grammar *grammar; /* a reference; NULL: the model may write anything */
     uint64_t seed;
 
     /* how it ends; NULL: it goes on */
@@ -142,6 +143,12 @@ void job_abandon(struct job *job, const char *why);
 void job_suspend(struct job *job);
 /* True while an engine, a tool or the journal may still call back. */
 bool job_is_busy(const struct job *job);
+
+/* ---- job_constrain.c ---- */
+
+/* Makes job->grammar from its tools. What stands in the way is only logged: calls are checked in any case.
+ */
+void job_constrain(struct job *job);
 
 /* ---- job_turn.c: the engine's side ---- */
 

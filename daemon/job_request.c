@@ -239,7 +239,11 @@ static int read_reading(struct job_request *r, struct job_problem *problem) {
     }
     r->open_section = section != NULL ? section->valuestring : NULL;
     int rc = read_bool(r->json, "strict", &r->strict, problem);
-    return rc == 0 ? read_bool(r->json, "lenient_calls", &r->lenient_calls, problem) : rc;
+    rc = rc == 0 ? read_bool(r->json, "lenient_calls", &r->lenient_calls, problem) : rc;
+    bool constrained = false;
+    rc = rc == 0 ? read_bool(r->json, "constrained", &constrained, problem) : rc;
+    r->constrained = constrained || member(r->json, "constrained") == NULL;
+    return rc;
 }
 
 static int read_metadata(const cJSON *json, struct job_problem *problem) {

@@ -32,6 +32,7 @@ struct job_request {
     int64_t deadline_ms; /* 0: none */
     bool strict;         /* every tool takes only calls that are written exactly */
     bool lenient_calls;
+    bool constrained;                 /* calls are valid by construction */
     const char *open_section;         /* NULL: none */
     struct agent_document *documents; /* owned array */
     size_t n_documents;

@@ -1,5 +1,6 @@
 /* The engine's side of a job: what goes on the timeline, and what comes out of it. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "daemon/job.h"
 #include "daemon/jobs_inner.h"
 
@@ -80,6 +81,7 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
         .sampling = job->request.sampling,
         .max_tokens = step->max_tokens > 0 ? step->max_tokens : 1,
         .stop_tokens = stop_tokens,
+        .grammar = job->grammar,
     };
     /* Another seed for each turn, the same one when the turn is generated again after a restart. */
     how.sampling.seed = job->seed + (uint64_t)step->turn;
@@ -92,6 +94,11 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
         return; /* abandoned */
     }
     if (rc == 0) {
+        rc = engine_session_generate(job->session, &how, err, sizeof err);
+    }
+    if (rc == -ENOTSUP && how.grammar != NULL) {
+        log_warn("job is not constrained id=%s: %s", job->id, err);
+        how.grammar = NULL;
         rc = engine_session_generate(job->session, &how, err, sizeof err);
     }
     if (rc != 0) {

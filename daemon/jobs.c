@@ -5,6 +5,7 @@
 #include "daemon/job.h"
 #include "daemon/job_id.h"
 #include "daemon/jobs_inner.h"
+#include "engine/grammar.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -483,5 +484,7 @@ void jobs_destroy(struct jobs *jobs) {
         unlink_job(jobs, job);
         job_destroy(job);
     }
+    grammar_unref(jobs->grammar);
+    free(jobs->grammar_tools);
     uv_close((uv_handle_t *)&jobs->reap, on_timer_closed);
 }

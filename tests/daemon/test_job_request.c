@@ -152,12 +152,16 @@ static void reading_is_chosen_by_the_request(void **state) {
                            "\"text\": \"B\", \"more\": 1}]}",
                            &r, &problem),
                      0);
-    assert_true(r.strict && !r.lenient_calls);
+    assert_true(r.strict && !r.lenient_calls && r.constrained);
     assert_string_equal(r.open_section, "think");
     assert_int_equal(r.n_documents, 2);
     assert_string_equal(r.documents[1].text, "B");
     job_request_finish(&r);
+    assert_int_equal(parse("{\"input\": \"x\", \"constrained\": false}", &r, &problem), 0);
+    assert_false(r.constrained);
+    job_request_finish(&r);
     static const char *const wrong[] = {"\"strict\": 1",
+                                        "\"constrained\": \"no\"",
                                         "\"lenient_calls\": \"yes\"",
                                         "\"open_section\": \"x\"",
                                         "\"open_section\": true",
