@@ -1,9 +1,11 @@
 /* A model with random weights, at temperature 1.5, that is held to the grammar of functions from the Berkeley
- * leaderboard: every call must parse, name one of its tools and have valid arguments, and none is cut.
- * HERMESD_CALLS says how many (300). */
+ * leaderboard: every call must parse, name one of its tools and have valid arguments, and none is cut. With a
+ * vocabulary of little more than the bytes, and with that of Llama 3. HERMESD_CALLS and HERMESD_LLAMA3_CALLS
+ * say how many (300, 8). */
 #include "agent/constrain.h"
 #include "agent/toolcall.h"
 #include "base/json.h"
+#include "tests/engine/fixture.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/llama3.h"
 #include "tests/engine/random_engine.h"
@@ -17,12 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-#define TOOLS_MAX   64
-#define CALL_TOKENS 400 /* of one call at most; the longest functions need about 200 */
-#define SESSIONS    12
+#define TOOLS_MAX 64
+#define SESSIONS  12
 
 /* One line of the data: its functions. */
 struct entry {
@@ -155,69 +157,97 @@ static const char *problem_of(const struct entry *e, const char *text, size_t le
     return problem;
 }
 
-static void begin(struct engine_session *s, const struct entry *e, uint64_t seed) {
+static void begin(struct engine_session *s, const struct entry *e, uint64_t seed, int most) {
     char err[300] = "";
     struct engine_generate how = {
         .sampling = {.temperature = 1.5f, .top_p = 1, .repeat_penalty = 1, .seed = seed},
-        .max_tokens = CALL_TOKENS,
+        .max_tokens = most,
         .grammar = e->grammar};
     if (engine_session_generate(s, &how, err, sizeof err) != 0)
         fail_msg("%s", err);
 }
 
-static void test_random_calls(void **state) {
-    (void)state;
-    const char *wanted = getenv("HERMESD_CALLS");
-    size_t n = wanted != NULL ? strtoul(wanted, NULL, 10) : 300, wrong = 0, tokens = 0, longest = 0;
-    struct model *llama3 = llama3_open();
+static size_t wanted(const char *name, size_t usual) {
+    const char *text = getenv(name);
+    return text != NULL ? strtoul(text, NULL, 10) : usual;
+}
+
+/* Calls `from` to `from + n` at the same time; returns how many are wrong. */
+static size_t play(struct harness *h, size_t from, size_t n, int most, size_t *tokens) {
+    struct engine_session *s[SESSIONS];
+    size_t wrong = 0;
+    char err[400] = "";
+    for (size_t i = 0; i < n; i++) {
+        s[i] = harness_session(h);
+        harness_append_text(s[i], "call");
+        begin(s[i], &entries[(from + i) * 997 % n_entries], from + i, most);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *e = &entries[(from + i) * 997 % n_entries];
+        struct outcome *o = harness_wait(h, s[i]);
+        const char *problem = o->failed ? o->sentence : problem_of(e, o->text, o->len, err, sizeof err);
+        if (problem != NULL) {
+            wrong++;
+            (void)printf("call %zu: %s\n%.*s\n", from + i, problem, (int)o->len, o->text);
+        }
+        *tokens += (size_t)o->n_tokens;
+        harness_destroy(h, s[i]);
+    }
+    return wrong;
+}
+
+/* A model of random weights with this tokenizer writes n calls of at most so many tokens. */
+static void check_calls(const struct model *tokenizer, size_t n, int most) {
+    struct random_shape shape = {.n_layers = 1,
+                                 .n_heads = 1,
+                                 .n_kv_heads = 1,
+                                 .head_dim = 8,
+                                 .dim = 8,
+                                 .ffn_dim = 8,
+                                 .n_vocab = tokenizer->n_vocab,
+                                 .type = DTYPE_F32,
+                                 .seed = 3};
     struct random_engine r;
-    static const struct random_shape shape = {.n_layers = 1,
-                                              .n_heads = 1,
-                                              .n_kv_heads = 1,
-                                              .head_dim = 8,
-                                              .dim = 8,
-                                              .ffn_dim = 8,
-                                              .n_vocab = LLAMA3_TOKENS,
-                                              .type = DTYPE_F32,
-                                              .seed = 3};
-    random_engine_init(&r, &shape, 512);
-    r.model.tokenizer = llama3->tokenizer;
-    r.model.eog_ids = llama3->eog_ids;
-    r.model.n_eog_ids = llama3->n_eog_ids;
     struct harness h;
-    harness_init(&h);
+    size_t wrong = 0, tokens = 0;
     char err[300] = "";
-    struct engine_config config = {.n_threads = 1, .max_context = 512, .wake = harness_wake, .wake_arg = &h};
+    random_engine_init(&r, &shape, most + 16);
+    r.model.tokenizer = tokenizer->tokenizer;
+    r.model.eog_ids = tokenizer->eog_ids;
+    r.model.n_eog_ids = tokenizer->n_eog_ids;
+    harness_init(&h);
+    struct engine_config config = {.n_threads = 1, .wake = harness_wake, .wake_arg = &h};
     if (local_open_model(&config, &r.model, false, &h.engine, err, sizeof err) != 0)
         fail_msg("%s", err);
-    for (size_t done = 0; done < n;) {
-        struct engine_session *s[SESSIONS];
-        size_t together = n - done < SESSIONS ? n - done : SESSIONS;
-        for (size_t i = 0; i < together; i++) {
-            s[i] = harness_session(&h);
-            harness_append_text(s[i], "call");
-            begin(s[i], &entries[(done + i) * 997 % n_entries], done + i);
-        }
-        for (size_t i = 0; i < together; i++) {
-            struct outcome *o = harness_wait(&h, s[i]);
-            const char *problem = o->failed ? o->sentence
-                                            : problem_of(&entries[(done + i) * 997 % n_entries], o->text,
-                                                         o->len, err, sizeof err);
-            if (problem != NULL) {
-                wrong++;
-                (void)printf("call %zu: %s\n%.*s\n", done + i, problem, (int)o->len, o->text);
-            }
-            tokens += (size_t)o->n_tokens;
-            longest = (size_t)o->n_tokens > longest ? (size_t)o->n_tokens : longest;
-            harness_destroy(&h, s[i]);
-        }
-        done += together;
-    }
-    (void)printf("%zu calls of %zu tokens (longest %zu): %zu wrong\n", n, tokens, longest, wrong);
+    for (size_t done = 0; done < n; done += SESSIONS)
+        wrong += play(&h, done, n - done < SESSIONS ? n - done : SESSIONS, most, &tokens);
+    (void)printf("%zu calls of %zu tokens: %zu wrong\n", n, tokens, wrong);
     harness_finish(&h);
     random_engine_finish(&r);
-    model_close(llama3);
     assert_int_equal(wrong, 0);
+}
+
+static void test_small_vocabulary(void **state) {
+    (void)state;
+    char path[256], err[300] = "";
+    struct fixture f;
+    struct model *m = NULL;
+    fixture_gguf(&f, NULL);
+    fixture_write(fixture_path(path, "calls.gguf"), f.bytes.data, f.bytes.len);
+    fixture_finish(&f);
+    int rc = model_open(path, &m, err, sizeof err);
+    (void)unlink(path);
+    if (rc != 0)
+        fail_msg("%s", err);
+    check_calls(m, wanted("HERMESD_CALLS", 300), 1200);
+    model_close(m);
+}
+
+static void test_llama3(void **state) {
+    (void)state;
+    struct model *m = llama3_open();
+    check_calls(m, wanted("HERMESD_LLAMA3_CALLS", 8), 400);
+    model_close(m);
 }
 
 static int set_up(void **state) {
@@ -240,6 +270,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_calls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small_vocabulary),
+                                       cmocka_unit_test(test_llama3)};
     return cmocka_run_group_tests_name("constrained calls", tests, set_up, tear_down);
 }
