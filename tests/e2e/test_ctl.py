@@ -79,7 +79,7 @@ $""")
             (1, "turn", "stop"), (1, "text", None), (1, "call", "calculator"), (1, "result", "calculator"),
             (2, "turn", "stop"), (2, "text", None)])
         self.assertEqual(rows[0][3], "Take 17 % of the price.")
-        self.assertTrue(all((ms is not None) == (kind in ("turn", "result")) for _, kind, _, _, ms in rows))
+        self.assertTrue(all((ms is not None) == (kind in ("turn", "result", "reasoning", "text")) for _, kind, _, _, ms in rows))
 
     def test_a_call_that_fails_in_a_job(self):
         done = self.ok("run", "Do it wrong.")
