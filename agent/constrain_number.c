@@ -129,8 +129,10 @@ static uint32_t whole(struct range *r, int at, bool low, bool high) {
     if (at == r->length)
         return behind_whole(r, low, high);
     if (!low && !high) {
-        uint32_t left = (uint32_t)(r->length - at);
-        return constrain_two(r->c, any_digits(r, left, left), behind_whole(r, false, false));
+        uint32_t left = (uint32_t)(r->length - at), rest = behind_whole(r, false, false);
+        if (at == 0 && left > 1) /* no zero at the front */
+            return constrain_three(r->c, digits(r, 1, 9), any_digits(r, left - 1, left - 1), rest);
+        return constrain_two(r->c, any_digits(r, left, left), rest);
     }
     unsigned from = low ? r->low.whole[at] : at == 0 && r->length > 1, to = high ? r->high.whole[at] : 9;
     uint32_t ways[3];
