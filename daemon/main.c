@@ -1,5 +1,6 @@
 /* hermesd: the daemon and its offline commands. Reads flags, loads the settings, hands over. */
 #include "base/log.h"
+#include "daemon/cli_match.h"
 #include "daemon/cli_parse.h"
 #include "daemon/cli_render.h"
 #include "daemon/cli_schema.h"
@@ -39,6 +40,8 @@ static void print_help(FILE *out) {
           "  hermesd parse [--tools FILE]   a model's turn in, its calls and what would become of them out\n"
           "  hermesd schema check SCHEMA [INSTANCE…]\n"
           "                                 whether a tool may have this schema, and what is valid by it\n"
+          "  hermesd schema match SCHEMA < INSTANCES\n"
+          "                                 which values, one per line, a model may write under it\n"
           "  hermesd version\n\n"
           "flags (each is also HERMESD_NAME in the environment, and name = value in hermesd.conf):\n",
           out);
@@ -215,6 +218,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(command, "parse") == 0) {
         return cli_parse(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "schema") == 0 && argc > 2 && strcmp(argv[2], "match") == 0) {
+        return cli_match(argc - 2, argv + 2);
     }
     if (strcmp(command, "schema") == 0) {
         return cli_schema(argc - 1, argv + 1);
