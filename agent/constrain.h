@@ -3,7 +3,7 @@
  *
  * One spelling is allowed, that of Python's json.dumps (", " and ": ", members in the schema's order, those
  * only required behind them, others last); strings may have any escapes. Numbers are plain decimals; an
- * exponent is allowed where no bound is.
+ * exponent is allowed where no bound is. A leap second is spelled in UTC.
  *
  * Most of JSON Schema can be said exactly. What cannot (uniqueItems, not, if, dependentRequired, a pattern
  * together with a format, …) is left out: the grammar then lets more pass than the schema, `exact` is false

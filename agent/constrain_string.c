@@ -334,6 +334,12 @@ static const char *format_pattern(enum format format, bool whole) {
     return NULL;
 }
 
+/* Formats whose pattern is not all of it: quoted local parts, lengths of names, characters beyond ASCII. */
+static bool is_rough(enum format format) {
+    return format == FORMAT_EMAIL || format == FORMAT_IDN_EMAIL || format == FORMAT_HOSTNAME ||
+           format == FORMAT_IRI || format == FORMAT_IRI_REFERENCE;
+}
+
 static uint32_t put_format(struct constrain *c, enum format format, size_t min, size_t max) {
     const char *pattern = format_pattern(format, c->whole);
     struct regex *regex = NULL;
@@ -341,6 +347,8 @@ static uint32_t put_format(struct constrain *c, enum format format, size_t min, 
     bool plain = min == 0 && max == SCHEMA_NO_MAX;
     if (pattern == NULL)
         return GRAMMAR_NONE;
+    if (c->whole && is_rough(format))
+        constrain_note(c, "format with forms or lengths that are not said");
     if (plain && c->formats[format] != GRAMMAR_NONE)
         return c->formats[format];
     int rc = regex_compile(pattern, &regex, err, sizeof err);
