@@ -202,17 +202,20 @@ class Jobs(harness.Case):
             self.assertEqual(self.api.cancel(id)["status"], "cancelled")
 
     def test_requests_have_a_ceiling_together(self):
-        room = harness.Room(self.scripts)
+        room = harness.Room([{"match": "", "turns": ["again and again "], "repeat": True, "delay_ms": 1000}])
         self.addCleanup(room.close)
         api = room.start("--max-jobs", "1")
-        ids = [api.submit("Be a talker.")["id"]]
+        ids = [api.submit("Be a talker.")["id"]]  # for an hour: no limit of it is near while the others are sent
         with self.assertRaises(harness.Refused) as refused:
             for _ in range(12):
                 ids.append(api.submit("x" * ((8 << 20) - 1000))["id"])
         self.assertEqual((refused.exception.status, refused.exception.code), (429, "queue_full"))
+        self.assertIn("bytes of requests", refused.exception.error["message"])
         self.assertEqual(len(ids), 1 + 8)
-        for id in ids:
-            api.cancel(id)
+        self.assertEqual([api.job(id)["status"] for id in ids], ["working"] + ["queued"] * 8)
+        for id in ids[:0:-1]:  # the one that works last, or others would begin
+            self.assertEqual(api.cancel(id)["status"], "cancelled")
+        self.assertEqual(api.cancel(ids[0])["status"], "cancelled")
 
     def test_many_clients_at_once(self):
         done = []
