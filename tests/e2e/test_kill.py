@@ -2,6 +2,7 @@
 import collections
 import http.client
 import random
+import re
 import time
 import unittest
 
@@ -9,6 +10,8 @@ import harness
 from harness import call
 
 ROUNDS = 30
+CALLS = re.compile(r"^hermesd_tool_calls_total\{.*\} (\d+)$", re.M)
+UNFINISHED = re.compile(r"^hermesd_jobs\{.*\} (\d+)$", re.M)
 SCRIPTS = [
     {"match": "Run the chain", "delay_ms": 1, "turns": [
         "<SCRATCHPAD>\nOne.\n</SCRATCHPAD>\n" + call("count", label="a"),
@@ -32,7 +35,7 @@ class Kill(unittest.TestCase):
         with self.subTest(seed=seed):
             for n in range(ROUNDS):
                 api = self.room.start()
-                self.submit_until(api, accepted, n, time.monotonic() + dice.uniform(0, 0.2))
+                self.live(api, accepted, n, dice)
                 self.room.kill()
             api = self.room.start()
             given_up = [id for id in accepted if not self.ended_well(api, id)]
@@ -40,9 +43,11 @@ class Kill(unittest.TestCase):
             self.assertLess(len(given_up), len(accepted) // 4)
             jobs = self.all_jobs(api)
             self.assertLessEqual(set(accepted), set(jobs))
+            resumed = 0
             for id in jobs:
                 api.wait(id)
-                self.check_events(api, id)
+                resumed += self.check_events(api, id)
+            self.assertGreater(resumed, ROUNDS // 2)
             self.check_counts(api, jobs)
 
     def ended_well(self, api, id):
@@ -58,14 +63,28 @@ class Kill(unittest.TestCase):
         self.assertGreater(starts - progress, 3, names)
         return False
 
-    def submit_until(self, api, accepted, n, end):
+    def live(self, api, accepted, n, dice):
+        """One life of the daemon. Its length is counted in calls, not in time: a slow machine gets as far as a fast one."""
+        calls = dice.choice((0, dice.randrange(30)))
         try:
             for i in range(3):
                 accepted.append(api.ask("POST", "/v1/jobs", {"input": f"Run the chain {n} {i}"})["id"])
-                time.sleep(max(0, min(0.02, end - time.monotonic())))
-            time.sleep(max(0, end - time.monotonic()))
+                time.sleep(dice.uniform(0, 0.02))
+            end = time.monotonic() + 60
+            while not self.got_to(api, calls):
+                self.assertLess(time.monotonic(), end, f"{calls} calls were not made:\n" + self.room.read_log())
+                time.sleep(0.005)
+            time.sleep(dice.uniform(0, 0.05))
         except (OSError, http.client.HTTPException):
             raise AssertionError("the daemon ended by itself:\n" + self.room.read_log())
+
+    def got_to(self, api, calls):
+        """Whether this daemon made so many calls, or has no more to make."""
+        connection, answer = api.open("GET", "/metrics")
+        figures = answer.read().decode()
+        connection.close()
+        made, unfinished = (sum(map(int, name.findall(figures))) for name in (CALLS, UNFINISHED))
+        return made >= calls or unfinished == 0
 
     def all_jobs(self, api):
         found, after = [], ""
@@ -77,6 +96,7 @@ class Kill(unittest.TestCase):
             after = f"&after={page['last_id']}"
 
     def check_events(self, api, id):
+        """How often it was resumed."""
         events = api.events(id)
         self.assertEqual([number for number, _, _ in events], list(range(1, len(events) + 1)))
         ends = [name for _, name, _ in events if name in ("job.completed", "job.failed", "job.cancelled")]
@@ -84,6 +104,7 @@ class Kill(unittest.TestCase):
         self.assertEqual(events[-1][1], ends[0])
         completed = collections.Counter(d["call_id"] for _, n, d in events if n == "tool_call.completed")
         self.assertLessEqual(set(completed.values()), {1}, completed)
+        return sum(name == "job.resumed" for _, name, _ in events)
 
     def check_counts(self, api, jobs):
         runs = collections.Counter(self.room.lines("count.log"))
