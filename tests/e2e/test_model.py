@@ -1,4 +1,5 @@
 """The default model through the whole path: real tokens, real tools."""
+import datetime
 import os
 import sys
 
@@ -12,10 +13,19 @@ class Model(harness.Case):
     plugins = (harness.PLUGINS,)
 
     def test_a_calculation(self):
-        job = self.api.run("How much is 17 % of 2,340?", wait=120, tools=["calculator"])
+        job = self.api.run("How much is 12 times 9?", wait=120, tools=["calculator"])
         self.assertEqual(job["status"], "completed", job)
-        self.assertIn("397.8", job["result"]["text"])
-        self.assertGreaterEqual(job["tool_calls"], 1)
+        self.assertIn("108", job["result"]["text"])
+        self.assertEqual(job["tool_calls"], 1)
+
+    def test_a_chain(self):
+        before = datetime.datetime.now(datetime.timezone.utc).date()
+        job = self.api.run("What date is it in 45 days?", wait=120)
+        after = datetime.datetime.now(datetime.timezone.utc).date()
+        self.assertEqual(job["status"], "completed", job)
+        right = [(day + datetime.timedelta(days=45)).isoformat() for day in (before, after)]
+        self.assertTrue(any(day in job["result"]["text"] for day in right), job["result"]["text"])
+        self.assertEqual(job["tool_calls"], 2)
 
     def test_a_job_goes_on_after_a_kill(self):
         job = self.api.submit("How much is 12 times 9?", tools=["calculator"])
