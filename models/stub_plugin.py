@@ -40,7 +40,7 @@ static const hermes_tool tool_%(n)d = {.size = HERMES_TOOL_SIZE, .flags = HERMES
 """
 TAIL = """
 static const hermes_tool *const tools[] = {%s, NULL};
-HERMES_PLUGIN("evaluation", "1.0.0", tools);
+HERMES_PLUGIN("evaluation-%d", "1.0.0", tools);
 """
 
 
@@ -52,8 +52,8 @@ def c_text(text):
     return '"' + "".join(out) + '"'
 
 
-def write(path, tools, answers):
-    """tools: the definitions; answers: [(tool, arguments, result)], result an object, a text or ('error', sentence)."""
+def write(path, number, tools, answers):
+    """number: of the plugin; tools: the definitions; answers: [(tool, arguments, result)], result an object, a text or ('error', sentence)."""
     rows = []
     for name, arguments, result in answers:
         failed = isinstance(result, (tuple, list)) and len(result) == 2 and result[0] == "error"
@@ -63,7 +63,7 @@ def write(path, tools, answers):
     for n, tool in enumerate(tools):
         parts.append(TOOL % {"n": n, "name": c_text(tool["name"]), "description": c_text(tool["description"]),
                              "schema": c_text(json.dumps(tool["parameters"], ensure_ascii=False))})
-    parts.append(TAIL % ", ".join(f"&tool_{n}" for n in range(len(tools))))
+    parts.append(TAIL % (", ".join(f"&tool_{n}" for n in range(len(tools))), number))
     with open(path, "w") as f:
         f.write("".join(parts))
 
