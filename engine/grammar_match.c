@@ -239,9 +239,9 @@ int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *
     int rc = grammar_automaton_begin(g);
     if (rc < 0)
         return rc;
-    if (g->automaton.vocab != vocab) {
+    if (g->automaton.vocab != vocab->fingerprint) {
         grammar_automaton_forget_masks(g);
-        g->automaton.vocab = vocab;
+        g->automaton.vocab = vocab->fingerprint;
     }
     const struct grammar_state *state = &g->automaton.states[m->state];
     if (within == GRAMMAR_FOREVER && state->mask != NULL) {

@@ -144,7 +144,7 @@ struct grammar_automaton {
     size_t frames_cap;
     uint32_t *frame_slots, frame_mask;
     size_t mask_bytes;
-    const struct grammar_vocab *vocab; /* whose masks are kept */
+    uint64_t vocab; /* fingerprint of the vocabulary whose masks are kept; 0: none */
     uint32_t start;
     int status; /* first failure of the running operation */
     /* the state being made */

@@ -194,6 +194,21 @@ static int check_bytes(const struct entry *entries, size_t n, char *err, size_t 
     return 0;
 }
 
+/* FNV-1a, 64 bits (Fowler, Noll, Vo: draft-eastlake-fnv), never 0. */
+static uint64_t hash_more(uint64_t hash, const void *bytes, size_t n) {
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ p[i]) * 0x100000001b3u;
+    return hash == 0 ? 1 : hash;
+}
+
+static uint64_t fingerprint_of(const struct grammar_vocab *v) {
+    uint64_t hash =
+        hash_more(0xcbf29ce484222325u, v->offsets, ((size_t)v->n_tokens + 1) * sizeof *v->offsets);
+    hash = hash_more(hash, v->kinds, (size_t)v->n_tokens * sizeof *v->kinds);
+    return hash_more(hash, v->bytes, v->offsets[v->n_tokens]);
+}
+
 int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t n_ends,
                          struct grammar_vocab **out, char *err, size_t errlen) {
     struct grammar_vocab *v = calloc(1, sizeof *v);
@@ -205,6 +220,7 @@ int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t 
     rc = rc ? rc : copy_tokens(v, t, ends, n_ends);
     size_t n = 0;
     if (rc == 0) {
+        v->fingerprint = fingerprint_of(v);
         n = sort_tokens(v, entries);
         fill_slices(v);
     }

@@ -46,6 +46,7 @@ struct grammar_vocab {
     uint32_t *ends;                           /* and of those that do */
     uint32_t longest;                         /* characters of the longest plain token */
     uint32_t max_bytes;                       /* of an ordinary token */
+    uint64_t fingerprint; /* of the tokens; an address would not do, the next vocabulary may get the same */
 };
 
 enum grammar_token {
