@@ -219,15 +219,24 @@ static bool is_stop(const struct local_engine *e, const struct local_session *s,
     return model_is_eog(e->model, token);
 }
 
+/* What a negative errno in the place of a token means. */
+static const char *why_no_token(int32_t status) {
+    if (status == -ENOMEM)
+        return "The engine is out of memory for the grammar of the text.";
+    if (status == -E2BIG)
+        return "The grammar of the text became too large to be followed.";
+    /* -EPROTO: the mask let it through, or there was no number among the logits */
+    return "The engine chose a token that the grammar of the text does not allow; the model's weights may be "
+           "broken.";
+}
+
 /* One more token of a generation. [lock held] */
 static void keep_token(struct local_engine *e, struct local_session *s, int32_t token) {
     struct generation *g = &s->gen;
     if (g->first_token_ns == 0)
         g->first_token_ns = clock_mono_ns();
     if (token < 0) {
-        finish_failed(e, s,
-                      token == -ENOMEM ? "The engine is out of memory for the grammar of the text."
-                                       : "The grammar of the text became too large to be followed.");
+        finish_failed(e, s, why_no_token(token));
         return;
     }
     if (is_stop(e, s, token)) {

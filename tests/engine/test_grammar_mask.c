@@ -140,6 +140,31 @@ static void test_too_late(void **state) {
     grammar_unref(g);
 }
 
+/* A grammar outlives engines: the next vocabulary may lie where the last one lay, and is another one. Here a
+ * token of text ends the turn in the second, so that it may not stand in a name there. */
+static void test_same_address(void **state) {
+    (void)state;
+    struct grammar *g = sample_grammar();
+    struct grammar_matcher m;
+    struct grammar_vocab *other = NULL, place;
+    uint32_t mask[(FIXTURE_VOCAB + 31) / 32];
+    char err[200] = "";
+    int32_t end = 0;
+    assert_int_equal(grammar_matcher_init(&m, g), 0);
+    assert_int_equal(grammar_matcher_bytes(&m, "<tool_call>{\"name\": \"", 21), 1);
+    place = *small_vocab;
+    assert_int_equal(grammar_matcher_mask(&m, &place, GRAMMAR_FOREVER, mask), 0);
+    while ((mask[end / 32] >> end % 32 & 1) == 0 || place.offsets[end + 1] - place.offsets[end] < 2)
+        assert_true(++end < place.n_tokens);
+    if (grammar_vocab_create(small->tokenizer, &end, 1, &other, err, sizeof err) != 0)
+        fail_msg("%s", err);
+    place = *other;
+    compare(&m, &place, GRAMMAR_FOREVER);
+    grammar_matcher_finish(&m);
+    grammar_unref(g);
+    grammar_vocab_destroy(other);
+}
+
 static int set_up(void **state) {
     (void)state;
     char path[256], err[300] = "";
@@ -166,7 +191,7 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_small), cmocka_unit_test(test_added_tokens),
-                                       cmocka_unit_test(test_too_late)};
+                                       cmocka_unit_test(test_too_late), cmocka_unit_test(test_same_address)};
     const struct CMUnitTest large[] = {cmocka_unit_test(test_llama3)};
     int failed = cmocka_run_group_tests_name("grammar masks", tests, set_up, tear_down);
     if (failed != 0)
