@@ -80,6 +80,17 @@ int buf_printf(struct buf *b, const char *fmt, ...) {
     return rc;
 }
 
+int buf_read_to_end(struct buf *b, FILE *in) {
+    char block[4096];
+    size_t n;
+    while ((n = fread(block, 1, sizeof block, in)) > 0) {
+        int rc = buf_append(b, block, n);
+        if (rc < 0)
+            return rc;
+    }
+    return ferror(in) ? -EIO : 0;
+}
+
 void buf_consume(struct buf *b, size_t n) {
     memmove(b->data, b->data + n, b->len - n);
     b->len -= n;

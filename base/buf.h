@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 struct buf {
     char *data; /* owned; NULL while empty */
@@ -31,6 +32,9 @@ HX_MUST_CHECK int buf_printf(struct buf *b, const char *fmt, ...) HX_PRINTF(2, 3
 /* Makes room for `n` more bytes; *at points to them. The caller then adds what it used with buf_commit(). */
 HX_MUST_CHECK int buf_reserve(struct buf *b, size_t n, char **at);
 void buf_commit(struct buf *b, size_t n);
+
+/* Appends what is left of the stream: 0, -EIO, -ENOBUFS (what fitted is kept) or -ENOMEM. */
+HX_MUST_CHECK int buf_read_to_end(struct buf *b, FILE *in);
 
 /* Removes the first n bytes (n <= len). */
 void buf_consume(struct buf *b, size_t n);

@@ -171,15 +171,16 @@ static int by_hash(const void *a, const void *b) {
 /* Equal keys of the object whose keys start at `first`; forgets them. */
 static int check_unique(struct scan *s, size_t first, size_t names) {
     size_t n = s->n_keys - first;
+    const char *text = s->names.data != NULL ? s->names.data : ""; /* no bytes at all: every key is empty */
     if (n > 1)
         qsort(s->keys + first, n, sizeof *s->keys, by_hash);
     for (size_t i = first; i + 1 < s->n_keys; i++) {
         /* Equal hashes stand together; compare within the run. */
         for (size_t j = i + 1; j < s->n_keys && s->keys[j].hash == s->keys[i].hash; j++) {
             const struct key *a = &s->keys[i], *b = &s->keys[j];
-            if (a->len == b->len && memcmp(s->names.data + a->at, s->names.data + b->at, a->len) == 0)
+            if (a->len == b->len && memcmp(text + a->at, text + b->at, a->len) == 0)
                 return err_set(s->err, s->errlen, -EINVAL, "JSON: the key '%.*s' stands twice in one object",
-                               (int)(a->len < 80 ? a->len : 80), s->names.data + a->at);
+                               (int)(a->len < 80 ? a->len : 80), text + a->at);
         }
     }
     s->n_keys = first;

@@ -54,16 +54,7 @@ static void print_line(const char *key, const char *verdict, const char *why, lo
 
 static int read_file(const char *path, struct buf *out) {
     FILE *in = fopen(path, "rb");
-    int rc = in == NULL ? -errno : 0;
-    size_t n = 1;
-    while (rc == 0 && n > 0) {
-        char *at;
-        rc = buf_reserve(out, 64 * 1024, &at);
-        n = rc == 0 ? fread(at, 1, 64 * 1024, in) : 0;
-        buf_commit(out, n);
-    }
-    if (rc == 0 && ferror(in))
-        rc = -EIO;
+    int rc = in == NULL ? -errno : buf_read_to_end(out, in);
     if (in != NULL)
         fclose(in);
     if (rc != 0)

@@ -251,22 +251,9 @@ static int usage(void) {
     return 2;
 }
 
-static int read_all(FILE *in, struct buf *out) {
-    size_t n;
-    do {
-        char *at;
-        int rc = buf_reserve(out, 64 * 1024, &at);
-        if (rc < 0)
-            return rc;
-        n = fread(at, 1, 64 * 1024, in);
-        buf_commit(out, n);
-    } while (n > 0);
-    return ferror(in) ? -EIO : 0;
-}
-
 static int read_file(const char *path, struct buf *out, char *err, size_t errlen) {
     FILE *f = fopen(path, "rb");
-    int rc = f != NULL ? read_all(f, out) : -errno;
+    int rc = f != NULL ? buf_read_to_end(out, f) : -errno;
     if (f != NULL)
         fclose(f);
     rc = rc ? rc : buf_putc(out, '\n');
@@ -282,7 +269,7 @@ static int run(struct cli_parse_options *options, const char *tools_path) {
     buf_init(&out, OUTPUT_BYTES_MAX);
     int rc = tools_path != NULL ? read_file(tools_path, &tools, err, sizeof err) : 0;
     options->tools_json = tools_path != NULL ? tools.data : NULL;
-    if (rc == 0 && (rc = read_all(stdin, &in)) < 0)
+    if (rc == 0 && (rc = buf_read_to_end(&in, stdin)) < 0)
         err_set(err, sizeof err, rc, "Standard input cannot be read: %s.", strerror(-rc));
     if (rc == 0)
         rc = cli_parse_text(in.data != NULL ? in.data : "", in.len, options, &out, err, sizeof err);

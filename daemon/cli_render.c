@@ -309,19 +309,6 @@ static int usage(void) {
     return 2;
 }
 
-static int read_all(FILE *in, struct buf *out) {
-    size_t n;
-    do {
-        char *at;
-        int rc = buf_reserve(out, 64 * 1024, &at);
-        if (rc < 0)
-            return rc;
-        n = fread(at, 1, 64 * 1024, in);
-        buf_commit(out, n);
-    } while (n > 0);
-    return ferror(in) ? -EIO : 0;
-}
-
 int cli_render(int argc, char **argv) {
     static const struct option options[] = {
         {"profile", required_argument, NULL, 'p'}, {"spans", no_argument, NULL, 's'}, {0}};
@@ -345,7 +332,7 @@ int cli_render(int argc, char **argv) {
     char err[300] = "";
     buf_init(&in, INPUT_BYTES_MAX + 64 * 1024);
     buf_init(&out, PROMPT_BYTES_MAX * 2);
-    int rc = read_all(stdin, &in);
+    int rc = buf_read_to_end(&in, stdin);
     if (rc < 0)
         err_set(err, sizeof err, rc, "Standard input cannot be read: %s.", strerror(-rc));
     rc = rc ? rc

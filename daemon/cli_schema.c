@@ -30,19 +30,6 @@ static int usage(void) {
 
 /* ---- reading ---- */
 
-static int read_stream(FILE *in, struct buf *out) {
-    size_t n;
-    do {
-        char *at;
-        int rc = buf_reserve(out, 64 * 1024, &at);
-        if (rc < 0)
-            return rc;
-        n = fread(at, 1, 64 * 1024, in);
-        buf_commit(out, n);
-    } while (n > 0);
-    return ferror(in) ? -EIO : 0;
-}
-
 /* What the argument stands for; says so when it cannot be read. */
 static int read_argument(const char *argument, struct buf *out) {
     bool standard = strcmp(argument, "-") == 0;
@@ -54,7 +41,7 @@ static int read_argument(const char *argument, struct buf *out) {
     else if (in == NULL)
         rc = -errno;
     else
-        rc = read_stream(in, out);
+        rc = buf_read_to_end(out, in);
     if (in != NULL && !standard)
         fclose(in);
     if (rc != 0)

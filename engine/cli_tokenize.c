@@ -47,13 +47,7 @@ static int parse(int argc, char **argv, struct options *o) {
 }
 
 static int read_input(struct buf *text, char *err, size_t errlen) {
-    char block[65536];
-    size_t n;
-    int rc = 0;
-    while (rc == 0 && (n = fread(block, 1, sizeof block, stdin)) > 0)
-        rc = buf_append(text, block, n);
-    if (rc == 0 && ferror(stdin))
-        rc = -EIO;
+    int rc = buf_read_to_end(text, stdin);
     return rc < 0 ? err_set(err, errlen, rc, "Standard input cannot be read, or is more than 64 MiB: %s.",
                             strerror(-rc))
                   : 0;

@@ -56,11 +56,37 @@ static void take_gives_the_bytes_away(void **state) {
     free(text);
 }
 
+static void reads_a_stream_to_its_end(void **state) {
+    (void)state;
+    static char bytes[10000];
+    struct buf b;
+    memset(bytes, 'x', sizeof bytes);
+    for (size_t max = sizeof bytes - 1; max <= sizeof bytes; max++) {
+        FILE *in = fmemopen(bytes, sizeof bytes, "r");
+        assert_non_null(in);
+        buf_init(&b, max);
+        assert_int_equal(buf_read_to_end(&b, in), max < sizeof bytes ? -ENOBUFS : 0);
+        if (max == sizeof bytes) {
+            assert_int_equal(b.len, sizeof bytes);
+            assert_memory_equal(b.data, bytes, sizeof bytes);
+        }
+        buf_finish(&b);
+        (void)fclose(in);
+    }
+    FILE *folder = fopen("/", "r"); /* opens, and cannot be read */
+    assert_non_null(folder);
+    buf_init(&b, 10);
+    assert_int_equal(buf_read_to_end(&b, folder), -EIO);
+    buf_finish(&b);
+    (void)fclose(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows_and_stays_terminated),
         cmocka_unit_test(ceiling_is_kept_and_bytes_stay),
         cmocka_unit_test(take_gives_the_bytes_away),
+        cmocka_unit_test(reads_a_stream_to_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

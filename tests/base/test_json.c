@@ -22,6 +22,7 @@ static void refuses_what_cjson_lets_through(void **state) {
     } cases[] = {
         {"{\"a\":1,\"a\":2}", "twice"},
         {"{\"a\":1,\"\\u0061\":2}", "twice"},
+        {"{\"\":1,\"\":2}", "twice"},
         {"\"x\\u0000y\"", "U+0000"},
         {"9007199254740993", "exactly"},
         {"1e999", "range"},
