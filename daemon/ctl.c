@@ -34,8 +34,7 @@ int ctl_fail_transport(struct ctl *ctl, int rc, const char *err) {
     if (rc == -EACCES || rc == -EPERM)
         return ctl_fail(ctl, CTL_NOT_PERMITTED, "%s", err);
     if (rc == -ENOENT || rc == -ECONNREFUSED)
-        return ctl_fail(ctl, CTL_UNREACHABLE,
-                        "%s Start it with 'hermesd', or 'systemctl --user start hermesd'.", err);
+        return ctl_fail(ctl, CTL_UNREACHABLE, "%s Start it with 'hermesd'.", err);
     if (rc == -ENOMEM || rc == -ENOBUFS || rc == -EINVAL)
         return ctl_fail(ctl, CTL_FAILED, "%s", err);
     return ctl_fail(ctl, CTL_UNREACHABLE, "%s", err);
