@@ -53,7 +53,7 @@ def sum_of(w):
     if r < 0.28:
         return f"{A} {w.pick(['times', 'multiplied by', 'x', '*'])} {B}", f"{a} * {b}", fa * fb
     if r < 0.36:
-        return f"{A} {w.pick(['plus', '+', 'and', 'added to']) if False else w.pick(['plus', '+'])} {B}", f"{a} + {b}", fa + fb
+        return f"{A} {w.pick(['plus', '+'])} {B}", f"{a} + {b}", fa + fb
     if r < 0.44:
         return f"{A} {w.pick(['minus', '-', 'less'])} {B}", f"{a} - {b}", fa - fb
     if r < 0.52:

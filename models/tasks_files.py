@@ -3,7 +3,6 @@ from fractions import Fraction
 
 from render import Task
 from tasks_compute import show, weekday_of
-from words import spoken_number
 
 
 def content_of(w):
@@ -55,7 +54,7 @@ def two_reads(w):
 def list_files(w):
     here = w.chance(0.45)
     folder = "." if here else w.folder()
-    entries = sorted({(w.path() if False else w.stem() + "." + w.pick(["txt", "md", "csv", "log"])) if w.chance(0.8) else w.word() + "/"
+    entries = sorted({w.stem() + "." + w.pick(["txt", "md", "csv", "log"]) if w.chance(0.8) else w.word() + "/"
                       for _ in range(w.rng.randint(0 if not here else 1, 5))})
     if here:
         text = w.pick(["List the files", "Which files are there", "What files do I have", "Show me the files", "list all files", "What is in the workspace",
@@ -181,7 +180,7 @@ def calculate_then_write(w):
     path = w.path()
     text, expression, value = sum_of(w)
     text = w.pick([f"Calculate {text} and write the result to {path}", f"Compute {text} and save it in {path}", f"Write the result of {text} to {path}", f"Work out {text} and put the result into {path}",
-                   f"Save {text} to {path}" if False else f"Calculate {text} and save the result to {path}", f"What is {text}? Write it to {path}"])
+                   f"Calculate {text} and save the result to {path}", f"What is {text}? Write it to {path}"])
     result = show(value)
     t = Task("chain").user(text + w.pick(["", "."]))
     t.call("calculator", {"expression": expression}, {"result": result}, ["calculator", "write_file"])

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 from render import Task
 from tasks_compute import show
-from tasks_files import content_of, number_file, operation, question, read_request  # noqa: F401
+from tasks_files import content_of, operation, question
 
 
 def remember(w):

@@ -34,11 +34,6 @@ class Pages:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-def calls_of(task):
-    """[(name, arguments, result)] in the order of the dialogue."""
-    return task.wanted
-
-
 def fill_table(db, d):
     """A table for which the task's query gives the task's rows."""
     table, column, key, rows = d["table"], d["column"], d["key"], d["rows"]
@@ -105,7 +100,7 @@ def world(task, workspace, documents, pages, api):
         put(workspace, path, "".join(numbered.get(i, "-") + "\n" for i in range(1, max(numbered) + 1)))
     for path in task.effects.get("files", {}):
         os.makedirs(os.path.dirname(os.path.join(workspace, path)) or ".", exist_ok=True)
-    for name, arguments, _ in calls_of(task):
+    for name, arguments, _ in task.wanted:
         if name == "search_files" and "path" in arguments:
             os.makedirs(os.path.join(workspace, arguments["path"]), exist_ok=True)
     for key, value in task.world.get("notes", {}).items():
@@ -115,7 +110,7 @@ def world(task, workspace, documents, pages, api):
     d = task.world.get("database")
     missing = task.world.get("missing", "")
     if d or "no such table" in missing:
-        query = next(a for n, a, _ in calls_of(task) if n == "sql_query")
+        query = next(a for n, a, _ in task.wanted if n == "sql_query")
         db = sqlite3.connect(os.path.join(workspace, query["database"]))
         if d:
             fill_table(db, d)
@@ -123,14 +118,14 @@ def world(task, workspace, documents, pages, api):
             db.execute("CREATE TABLE zzz_other(id INTEGER)")
             db.commit()
         db.close()
-    for name, arguments, result in calls_of(task):
+    for name, arguments, result in task.wanted:
         if name == "http_fetch" and isinstance(result, dict):
             pages.pages["/" + arguments["url"].split("/", 3)[3] if arguments["url"].count("/") > 2 else "/"] = (result["status"], result["body"])
 
 
 def on_loopback(task, address):
     """The web tasks' addresses become pages of our own server; an unreachable one stays unreachable."""
-    for name, arguments, result in calls_of(task):
+    for name, arguments, result in task.wanted:
         if name != "http_fetch":
             continue
         old = arguments["url"]

@@ -1,5 +1,4 @@
 """Jobs from submission to end: answers, errors, lists, keys, traces, quotas."""
-import json
 import threading
 import time
 
