@@ -218,7 +218,7 @@ static bool is_poisoned(const struct job *job, const struct journal_result *trac
     for (size_t i = 0; i < trace->n_calls; i++) {
         progress += trace->calls[i].finished_ns != 0;
     }
-    return job->was_working && job->row.starts - progress > STARTS_MAX;
+    return job->was_working && job->row.starts - job->row.clean_stops - progress > STARTS_MAX;
 }
 
 void job_replay(struct job *job, const struct journal_result *trace) {

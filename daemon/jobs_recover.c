@@ -24,6 +24,7 @@ static int recover_row(struct job *job, const struct journal_job *row) {
     job->row.created_ns = row->created_ns;
     job->row.started_ns = row->started_ns;
     job->row.starts = row->starts;
+    job->row.clean_stops = row->clean_stops;
     job->row.deadline_ns = row->deadline_ns;
     job->deadline_ns = row->deadline_ns;
     return 0;

@@ -76,6 +76,7 @@ struct journal_job {
     int turns, tool_calls;
     /* on reading only */
     int starts;                 /* how often journal_add_job_started() was committed */
+    int clean_stops;            /* of those, how many went from working back to queued */
     bool cancel_requested;      /* journal_add_cancel() was committed */
     int64_t last_seq;           /* of its events; 0 = none */
     const char *citations_json; /* of its answer, an array as the API shows it; NULL = none */

@@ -173,6 +173,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->turns = (int)next_int(&c);
     job->tool_calls = (int)next_int(&c);
     job->starts = (int)next_int(&c);
+    job->clean_stops = (int)next_int(&c);
     job->cancel_requested = next_int(&c) != 0;
     job->last_seq = next_int(&c);
     job->citations_json = next_text(&c);

@@ -31,7 +31,8 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
     "id, kind, status, title, model, result_text, error_code, error_message, client_name, idempotency_key, " \
     "metadata_json,"                                                                                         \
     " trace_id, client_uid, priority, created_at, started_at, finished_at, deadline_at, input_tokens,"       \
-    " output_tokens, cached_tokens, reasoning_tokens, turns, tool_calls, starts, cancel_requested,"          \
+    " output_tokens, cached_tokens, reasoning_tokens, turns, tool_calls, starts, clean_stops,"               \
+    " cancel_requested,"                                                                                     \
     " coalesce((SELECT max(seq) FROM events WHERE job_id = jobs.id), 0),"                                    \
     " (SELECT nullif(json_group_array(json_object('id', passage, 'start', start_byte, 'end', end_byte,"      \
     " 'resolved', json(iif(resolved, 'true', 'false')), 'tool_call_id', 'call_' || call)), '[]')"            \

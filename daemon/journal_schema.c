@@ -140,10 +140,14 @@ static const char schema_reasoning[] =
     "    FROM parts p WHERE p.type = 'rehearsed';";
 
 /* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
+/* Of `starts`, how many ended with the daemon being stopped in order: no fault of the job. */
+static const char schema_clean_stops[] = "ALTER TABLE jobs ADD COLUMN clean_stops INTEGER NOT NULL DEFAULT 0";
+
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
 static const char *const step_2[] = {schema_reasoning, NULL};
-static const char *const *const steps[] = {step_1, step_2};
+static const char *const step_3[] = {schema_clean_stops, NULL};
+static const char *const *const steps[] = {step_1, step_2, step_3};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

@@ -20,7 +20,9 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
     [JOURNAL_SQL_JOB_STARTED] = {"UPDATE jobs SET status = 'working', starts = starts + 1,"
                                  " started_at = coalesce(started_at, ?2) WHERE id = ?1" JOB_IS_LIVE,
                                  "There is no unfinished job '%.*s' to start."},
-    [JOURNAL_SQL_JOB_STATUS] = {"UPDATE jobs SET status = ?2 WHERE id = ?1" JOB_IS_LIVE,
+    [JOURNAL_SQL_JOB_STATUS] = {"UPDATE jobs SET status = ?2,"
+                                " clean_stops = clean_stops + (status = 'working' AND ?2 = 'queued')"
+                                " WHERE id = ?1" JOB_IS_LIVE,
                                 "There is no unfinished job '%.*s' whose status could change."},
     [JOURNAL_SQL_CANCEL] = {"UPDATE jobs SET cancel_requested = 1 WHERE id = ?1",
                             "There is no job '%.*s' to cancel."},

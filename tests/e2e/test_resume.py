@@ -108,7 +108,19 @@ class Resume(unittest.TestCase):
                         break
             self.assertEqual(self.room.stop(), 0)
             self.api = self.room.start("--shutdown-grace-ms", "0")
-        self.assertIn(self.api.job(id)["status"], ("queued", "working"))
+        with self.api.stream("GET", f"/v1/jobs/{id}/events") as stream:
+            for _, name, _ in stream:
+                if name == "message.delta":
+                    break
+        self.room.kill()  # the first crash after five clean stops
+        self.api = self.room.start("--shutdown-grace-ms", "0")
+        with self.api.stream("GET", f"/v1/jobs/{id}/events") as stream:
+            names = []
+            for _, name, _ in stream:
+                names.append(name)
+                if name in ("message.delta", "job.failed"):
+                    break
+        self.assertEqual(names[-1], "message.delta", self.api.job(id))
         self.assertEqual(self.api.cancel(id)["status"], "cancelled")
 
 
