@@ -129,6 +129,7 @@ def main():
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--start", help="a GGUF file of export.py whose weights the first checkpoint begins with")
+    p.add_argument("--plain-start", action="store_true", help="random weights only, to see what start.py is for")
     p.add_argument("--until", help="HH:MM of today")
     p.add_argument("--minutes", type=float)
     p.add_argument("--lr", type=float, default=7e-4)
@@ -156,7 +157,7 @@ def main():
     elif args.start:
         from resume import read_gguf
         model.load_state_dict(read_gguf(args.start)[1])
-    else:
+    elif not args.plain_start:
         start.prepare(model)
     flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
     parameters_in(model, flat)
