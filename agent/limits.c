@@ -7,10 +7,10 @@
 const struct agent_limits agent_limits_default = {
     .max_turns = 16,
     .max_calls = 64,
-    .max_calls_per_turn = 16,
-    .max_output_tokens = 32768,
+    .max_calls_per_turn = 8,
+    .max_output_tokens = 16384,
     .max_turn_tokens = 4096,
-    .max_identical_calls = 4,
+    .max_identical_calls = 3,
     .max_result_bytes = 32 * 1024,
 };
 

@@ -82,14 +82,7 @@ static int read_float(const cJSON *json, const char *name, double min, double ma
 static int read_numbers(struct job_request *r, struct job_problem *problem) {
     int64_t top_k = 0;
     int64_t seed = 0;
-    r->limits = (struct agent_limits){
-        .max_turns = 16,
-        .max_calls = 64,
-        .max_calls_per_turn = 8,
-        .max_identical_calls = 3,
-        .max_output_tokens = 16384,
-        .max_turn_tokens = 4096,
-    };
+    r->limits = agent_limits_default;
     r->sampling = (struct engine_sampling){.top_p = 1.0f, .repeat_penalty = 1.0f};
     int rc = read_limit(r->json, "max_turns", 1000, &r->limits.max_turns, problem);
     rc = rc == 0 ? read_limit(r->json, "max_tool_calls", 10000, &r->limits.max_calls, problem) : rc;
