@@ -37,7 +37,7 @@ def read_file(w):
     text, content = content_of(w)
     t = Task("read_file").user(read_request(w, path)).file(path, content)
     t.call("read_file", {"path": path}, {"content": content})
-    return t.answer(f"{path} says: {text}", [text])
+    return t.answer(f"The file says: {text}", [text])
 
 
 def two_reads(w):
@@ -48,7 +48,7 @@ def two_reads(w):
                    "Please compare {} and {}", "How do {} and {} differ", "Put {} and {} side by side"])
     t = Task("parallel").user(text.format(a, b) + w.pick(["", "?", "."])).file(a, ca).file(b, cb)
     t.calls([("read_file", {"path": a}), ("read_file", {"path": b})], [{"content": ca}, {"content": cb}], ["read_file and read_file"])
-    return t.answer(f"{a} says: {ta}\n{b} says: {tb}", [ta, tb])
+    return t.answer(f"The first says: {ta}\nThe second says: {tb}", [ta, tb])
 
 
 def list_files(w):
@@ -73,8 +73,7 @@ def list_files(w):
 
 def write_file(w):
     path, text = w.path(), w.user_value()
-    quote = w.pick(["", "", '"', "'"])
-    said = quote + text + quote
+    said = w.quoted(text)
     form = w.pick(["Write {t} to {p}", "Write {t} into {p}", "Save {t} to {p}", "Put {t} into {p}", "Create the file {p} with the content {t}", "Create {p} with the text {t}",
                    "Save the text {t} as {p}", "Write to {p}: {t}", "Make a file {p} that says {t}", "Store {t} in the file {p}", "Write the text {t} to the file {p}",
                    "write {t} to {p}", "Save to {p} the text {t}", "Into {p} write: {t}", "Please write {t} into {p}"])
@@ -103,7 +102,7 @@ def search_files(w):
     t = Task("search_files").user(text + w.pick(["", "?", "."]))
     t.world["search"] = matches
     t.call("search_files", arguments, {"matches": matches})
-    answer = "\n".join(f"{m['path']}, line {m['line']}: {m['text']}" for m in matches) or "Nothing was found."
+    answer = "\n".join(f"Found in {m['path']}, line {m['line']}: {m['text']}" for m in matches) or "Nothing was found."
     return t.answer(answer, [m["path"] for m in matches] or ["Nothing"])
 
 
@@ -214,7 +213,7 @@ def list_then_read(w):
     t.world["folder"] = {"path": folder, "entries": entries}
     t.call("list_files", {"path": folder}, {"entries": entries}, ["list_files", "read_file"])
     t.call("read_file", {"path": f"{folder}/{name}"}, {"content": content}, note=f"The file is {name}.")
-    return t.answer(f"{folder}/{name} says: {text}", [text])
+    return t.answer(f"The file says: {text}", [text])
 
 
 def search_then_read(w):
@@ -225,7 +224,7 @@ def search_then_read(w):
     t = Task("chain").user(said.format(needle) + w.pick(["", "."])).file(path, content)
     t.call("search_files", {"text": needle}, {"matches": [{"path": path, "line": 1, "text": text}]}, ["search_files", "read_file"])
     t.call("read_file", {"path": path}, {"content": content}, note=f"The file is {path}.")
-    return t.answer(f"{path} says: {text}", [text])
+    return t.answer(f"The file says: {text}", [text])
 
 
 def read_then_weekday(w):
@@ -261,7 +260,7 @@ def missing_then_list(w):
     t.call("read_file", {"path": wrong}, ("error", f"no such file: {wrong}"))
     t.call("list_files", {}, {"entries": entries}, note=f"There is no {wrong}.")
     t.call("read_file", {"path": right}, {"content": content}, note=f"The file is {right}.")
-    return t.answer(f"{right} says: {text}", [text])
+    return t.answer(f"The file says: {text}", [text])
 
 
 def missing_after_list(w):

@@ -8,8 +8,7 @@ from tasks_files import content_of, operation, question
 
 def remember(w):
     key, value = w.key(), w.user_value()
-    quote = w.pick(["", "", "", '"', "'"])
-    v = quote + value + quote
+    v = w.quoted(value)
     said = w.pick(["Remember {v} under {k}", "Remember under {k}: {v}", "Store {v} under the key {k}", "Note {v} under {k}", "Remember that {k} is {v}", "Keep {v} under {k}", "Save {v} under the key {k}",
                    "Please remember {k} = {v}", "remember {k}: {v}", "Remember my {k}: {v}", "Store the note {v} under {k}", "Under the key {k} remember {v}", "My {k} is {v}. Remember it",
                    "Please remember that my {k} is {v}"])
@@ -44,7 +43,7 @@ def two_recalls(w):
     t = Task("parallel").user(w.pick(["Recall {} and {}", "What is stored under {} and {}", "What did I store under {} and {}", "Tell me the notes {} and {}"]).format(a, b) + w.pick(["", "?"]))
     t.world["notes"] = {a: va, b: vb}
     t.calls([("recall", {"key": a}), ("recall", {"key": b})], [{"value": va}, {"value": vb}], ["recall and recall"])
-    return t.answer(f"{a}: {va}\n{b}: {vb}", [va, vb])
+    return t.answer(f"The first note says: {va}\nThe second note says: {vb}", [va, vb])
 
 
 def recall_then_calculate(w):
@@ -81,7 +80,7 @@ def recall_then_read(w):
     t.world["notes"] = {key: path}
     t.call("recall", {"key": key}, {"value": path}, ["recall", "read_file"])
     t.call("read_file", {"path": path}, {"content": content}, note=f"The file is {path}.")
-    return t.answer(f"{path} says: {text}", [text])
+    return t.answer(f"The file says: {text}", [text])
 
 
 KINDS = "bridge tower church castle museum library school station harbour theatre palace tunnel garden hotel mill temple hospital market factory road dam canal lighthouse".split()
@@ -120,10 +119,13 @@ def retrieve(w):
             return text
         other = w.sentence() if w.chance(0.5) else fact(w, thing_of(w))[0]
         return text + " " + other if r < 0.75 else other + " " + text
-    passages = [{"id": f"{wanted}#{w.rng.randint(1, 30)}", "text": with_others(sentence)}]
+    def id_of(document):
+        return f"{document}{w.pick(['', '', f'-{w.rng.randint(1, 30)}'])}#{w.rng.randint(1, 30) if w.chance(0.5) else 1}"
+
+    passages = [{"id": id_of(wanted), "text": with_others(sentence)}]
     for _ in range(w.pick([0, 0, 1, 1, 2])):
         other = fact(w, thing_of(w))[0]
-        passages.append({"id": f"{wanted if w.chance(0.5) else w.word()}#{w.rng.randint(1, 30)}", "text": with_others(other) if w.chance(0.5) else other})
+        passages.append({"id": id_of(wanted if w.chance(0.5) else w.word()), "text": with_others(other) if w.chance(0.5) else other})
     if w.chance(0.35):
         w.rng.shuffle(passages)
     if len({p["id"] for p in passages}) < len(passages):

@@ -16,9 +16,11 @@ def typed(schema, text):
     return text
 
 
-def spoken_argument(w, name, schema, forms, text):
+def spoken_argument(w, name, schema, forms, maker, text):
     form = w.pick(forms)
     spoken = name.replace("_", " ")
+    if " " in text and schema["type"] == "string" and "enum" not in schema and maker not in (w.name, w.city):
+        text = w.quoted(text, 1)
     if w.chance(0.18) and form != "@":
         form = "#"
     if form == "@":
@@ -26,7 +28,7 @@ def spoken_argument(w, name, schema, forms, text):
     if form == "?":
         return w.pick([f"with {spoken} {text}", f"with {spoken} set to {text}", f"{spoken} = {text}", f"{spoken} {text}"])
     if form == "#":
-        quote = '"' if schema["type"] == "string" and "enum" not in schema and w.chance(0.2) else ""
+        quote = '"' if schema["type"] == "string" and "enum" not in schema and " " not in text and w.chance(0.2) else ""
         v = quote + text + quote
         return w.pick([f"with {spoken} {v}", f"with {spoken} {v}", f"with {spoken} = {v}", f"{spoken} {v}", f"where {spoken} is {v}", f"{spoken}: {v}", f"with the {spoken} {v}", f"for {spoken} {v}", f"{name}={v}"])
     return form.replace("{}", text)
@@ -40,7 +42,7 @@ def spoken_request(w, s):
             continue
         text = maker()
         arguments[name] = typed(schema, text)
-        said.append(spoken_argument(w, name, schema, forms, text))
+        said.append(spoken_argument(w, name, schema, forms, maker, text))
     verb = w.pick(s["asked"])
     if s["verb"] == "greet":
         head = verb
@@ -73,11 +75,11 @@ def result_of(w):
         return w.pick([{"ok": True}, {"done": True}, {"success": True}]), "Done.", []
     if r < 0.25:
         text = w.sentence() if w.chance(0.6) else w.user_value()
-        return text, text, [text]
+        return text, f"The answer is: {text}", [text]
     n = 1 if r < 0.7 else 2
     keys = []
     while len(keys) < n:
-        key = w.pick(RESULT_KEYS) if w.chance(0.6) else w.word()
+        key = w.pick(RESULT_KEYS) if w.chance(0.75) else w.word()
         if w.chance(0.1):
             key += "_" + w.word()
         if key not in keys:
@@ -133,4 +135,4 @@ def call_two(w, s, other):
     na, nb = s["tool"]["name"], other["tool"]["name"]
     t.calls([(na, args_a), (nb, args_b)], [ra, rb], [f"{na} and {nb}"])
     t.world["result"] = [ra, rb]
-    return t.answer(aa + "\n" + ab, ea + eb)
+    return t.answer(f"First: {aa}\nSecond: {ab}", ea + eb)

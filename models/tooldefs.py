@@ -1,5 +1,5 @@
 """The shipped tools word for word, and tools nobody has ever seen."""
-from words import ADJECTIVES, NOUNS
+from words import ADJECTIVES, NOUNS, held_out
 
 S = {"type": "string"}
 I = {"type": "integer"}
@@ -131,7 +131,7 @@ FLAGS = ["urgent", "express", "silent", "dry_run", "verbose", "notify", "vegetar
 
 
 def made_up_argument(w):
-    name = w.pick(NOUNS) if w.chance(0.45) else w.made_up(1, 3)
+    name = w.pick(NOUNS) if w.chance(0.75) else w.made_up(1, 3)
     if w.chance(0.15):
         name += "_" + w.pick(NOUNS)
     kind = w.rng.random()
@@ -158,13 +158,21 @@ def flag_argument(w):
 
 
 def synthetic_tool(w):
-    """A tool with what is needed to talk about it: {tool, user_verbs, thing, arguments: [(name, schema, forms, maker, required)]}."""
-    thing = w.pick(THINGS) if w.chance(0.5) else (w.pick(NOUNS) if w.chance(0.5) else w.made_up(1, 3))
+    """A tool with what is needed to talk about it: {tool, asked, thing, verb, arguments: [(name, schema, forms, maker, required)]}. One in
+    ten is held out of training by its name."""
+    while True:
+        made = any_tool(w)
+        if held_out(made["tool"]["name"]) == w.evaluation:
+            return made
+
+
+def any_tool(w):
+    thing = w.pick(THINGS) if w.chance(0.55) else (w.pick(NOUNS) if w.chance(0.75) else w.made_up(1, 3))
     spoken = thing.replace("_", " ")
     if w.chance(0.12):
         adjective = w.pick(ADJECTIVES)
         thing, spoken = adjective + "_" + thing, adjective + " " + spoken
-    if w.chance(0.88):
+    if w.chance(0.95):
         verb = w.pick(list(VERBS))
         said, asked = VERBS[verb]
     else:

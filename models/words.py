@@ -1,6 +1,6 @@
 """Words, names, paths, numbers and other strings a dialogue is filled with.
 
-Every word belongs by its hash to one of two halves: one word in ten is held out and appears only in evaluation."""
+Every made-up word belongs by its hash to one of two halves: one word in ten is held out and appears only in evaluation."""
 import datetime
 import random
 import zlib
@@ -70,12 +70,12 @@ class Words:
 
     def word(self):
         r = self.rng.random()
-        if r < 0.45:
+        if r < 0.3:
             return self.made_up()
-        return self.pick(NOUNS) if r < 0.85 else self.pick(ADJECTIVES)
+        return self.pick(NOUNS) if r < 0.8 else self.pick(ADJECTIVES)
 
     def noun(self):
-        return self.pick(NOUNS) if self.chance(0.6) else self.made_up(2, 3)
+        return self.pick(NOUNS) if self.chance(0.75) else self.made_up(2, 3)
 
     def name(self):
         if self.chance(0.4):
@@ -99,8 +99,8 @@ class Words:
         return self.made_up(1, 2).upper() + self.pick(["", "-"]) + str(rng.randint(0, 999))
 
     def phrase(self, least=2, most=5):
-        words = [self.word() if self.chance(0.75) else self.pick(["the", "a", "and", "of", "in", "with", "for"])
-                 for _ in range(self.rng.randint(least, most))]
+        n = self.rng.randint(least, most)
+        words = [self.word() if i in (0, n - 1) or self.chance(0.75) else self.pick(["the", "a", "and", "of", "in", "with", "for"]) for i in range(n)]
         if self.chance(0.15):
             words.insert(self.rng.randint(0, len(words)), str(self.rng.randint(1, 500)))
         if self.chance(0.08):
@@ -108,6 +108,11 @@ class Words:
         if self.chance(0.3):
             words[0] = words[0].capitalize()
         return " ".join(words)
+
+    def quoted(self, text, several=0.8):
+        """A text within a request. Several words mostly (`several`) stand in quotes: only then is it certain where they end."""
+        quote = self.pick('""\'') if self.chance(several if " " in text else 0.25) else ""
+        return text if quote and quote in text else quote + text + quote
 
     def sentence(self):
         """A short statement, with its full stop."""
