@@ -22,6 +22,14 @@
 struct constrain_tool {
     const char *name;
     const struct schema *schema; /* borrowed during the call */
+    /* Arguments that must not be written again, JSON objects: no spelling of them passes, all other arguments
+     * do, as far as the schema lets them; where two spellings of a string are the same up to there, only
+     * without a needless \u escape. Ones that cannot be said (more than 10 members in one object, a number of
+     * more than 40 digits), and all that begin like them for 6,000 bytes, cost more: the whole tool, or all
+     * with that beginning. */
+    const char *const *forbidden;
+    size_t n_forbidden;
+    bool *left_out; /* NULL, or set when the whole tool is left out */
 };
 
 struct constrain_report {
@@ -33,7 +41,8 @@ struct constrain_report {
  * none declared at all), numbers of at most 15 digits before and 15 behind the point, at most 60 levels. */
 
 /* A turn: any text; after each <tool_call> one call of one of the tools, then </tool_call>. -EINVAL for no
- * tools; -E2BIG, -ENOMEM. *out is the caller's (grammar_unref). */
+ * tools; -E2BIG, -ENOMEM. Where nothing is left of all tools, any text without <tool_call>. *out is the
+ * caller's (grammar_unref). */
 HX_MUST_CHECK int constrain_turn(const struct constrain_tool *tools, size_t n, struct grammar **out,
                                  struct constrain_report *report, char *err, size_t errlen);
 /* The call alone, from the line break behind <tool_call> to </tool_call>. */

@@ -65,6 +65,9 @@ uint32_t constrain_pattern(struct constrain *c, const struct regex *regex, size_
 /* One character of these ranges as JSON strings have it, sorted. */
 uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n);
 
+/* The arguments less those that the tool must not be called with; nothing when they cannot be said. */
+uint32_t constrain_except(struct constrain *c, uint32_t arguments, const struct constrain_tool *tool);
+
 /* A rule of its own for the expression: a call of it. */
 uint32_t constrain_once(struct constrain *c, uint32_t expression);
 

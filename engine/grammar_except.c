@@ -26,6 +26,11 @@ struct pair {
     bool ends;
 };
 
+/* A rule that many pairs lead to. */
+struct wide {
+    uint32_t list, call;
+};
+
 struct except {
     struct grammar_places item, without;
     struct grammar_table sets;  /* a place and the rest of the set; 0: the empty one */
@@ -37,6 +42,11 @@ struct except {
     struct grammar_moves x, y; /* out of the pair being looked at */
     uint32_t *list;            /* room for places */
     size_t list_cap;
+    /* while it is put */
+    uint32_t *rules;            /* by pair */
+    struct grammar_table lists; /* a way, and the rest of the list */
+    struct wide *wide;
+    size_t n_wide, wide_cap;
     int status;
 };
 
@@ -182,42 +192,83 @@ static int compare_ways(const void *a, const void *b) {
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : (x->low > y->low) - (x->low < y->low);
 }
 
+/* Those from ways[*at] on that have the same aim, and it. */
+static uint32_t put_group(struct except *e, const struct way *ways, uint32_t n, uint32_t *at) {
+    struct grammar_builder *b = e->item.b;
+    const struct way *way = &ways[*at];
+    uint32_t bytes[129], n_bytes = 0; /* ranges that do not touch: 128 at most */
+    while (*at < n && ways[*at].pair == way->pair && ways[*at].to == way->to) {
+        unsigned low = ways[*at].low, high = ways[*at].high;
+        for (++*at;
+             *at < n && ways[*at].pair == way->pair && ways[*at].to == way->to && ways[*at].low <= high + 1;
+             ++*at)
+            high = ways[*at].high > high ? ways[*at].high : high;
+        bytes[n_bytes++] = grammar_byte(b, (unsigned char)low, (unsigned char)high);
+    }
+    uint32_t rest = way->pair ? grammar_call(b, e->rules[way->to]) : grammar_places_rest(&e->item, way->to);
+    return grammar_sequence(b, (uint32_t[]){grammar_choice(b, bytes, n_bytes), rest}, 2);
+}
+
+/* A rule for these alternatives: bytes beyond ASCII lead on alike from most pairs. */
+static uint32_t put_wide(struct except *e, uint32_t list, const uint32_t *items, uint32_t n) {
+    struct grammar_builder *b = e->item.b;
+    uint32_t known = (uint32_t)e->n_wide;
+    for (uint32_t i = 0; i < known; i++)
+        if (e->wide[i].list == list)
+            return e->wide[i].call;
+    struct wide *grown = grammar_grow(e->wide, sizeof *e->wide, e->n_wide, &e->wide_cap, 1);
+    if (grown == NULL) {
+        e->status = -ENOMEM;
+        return GRAMMAR_NONE;
+    }
+    e->wide = grown;
+    uint32_t rule = grammar_rule(b, false);
+    grammar_define(b, rule, grammar_choice(b, items, n));
+    e->wide[e->n_wide++] = (struct wide){list, grammar_call(b, rule)};
+    return e->wide[known].call;
+}
+
 /* The ways out of a pair: bytes with the same aim stand together. */
-static uint32_t put_pair(struct except *e, struct grammar_builder *b, const struct pair *pair,
-                         const uint32_t *rules, uint32_t *items, uint32_t *bytes) {
+static uint32_t put_pair(struct except *e, const struct pair *pair, uint32_t *items, uint32_t *wide) {
     struct way *ways = e->ways + pair->first;
-    size_t n = 0;
+    uint32_t n = 0, n_wide = 0, list = 0;
     if (pair->n > 1)
         qsort(ways, pair->n, sizeof *ways, compare_ways);
     if (pair->ends)
-        items[n++] = grammar_literal(b, "", 0);
-    for (uint32_t i = 0; i < pair->n;) {
-        size_t n_bytes = 0;
-        const struct way *way = &ways[i];
-        for (; i < pair->n && ways[i].pair == way->pair && ways[i].to == way->to; i++)
-            bytes[n_bytes++] = grammar_byte(b, ways[i].low, ways[i].high);
-        uint32_t rest = way->pair ? grammar_call(b, rules[way->to]) : grammar_places_rest(&e->item, way->to);
-        items[n++] = grammar_sequence(b, (uint32_t[]){grammar_choice(b, bytes, n_bytes), rest}, 2);
+        items[n++] = grammar_literal(e->item.b, "", 0);
+    for (uint32_t i = 0; i < pair->n && e->status == 0;) {
+        uint32_t from = i;
+        bool is_wide = !ways[i].pair && ways[i].low >= 0x80;
+        uint32_t group = put_group(e, ways, pair->n, &i);
+        for (uint32_t k = from; k < i && is_wide; k++) {
+            const uint32_t key[4] = {ways[k].to, ways[k].low, ways[k].high, list};
+            list = grammar_table_find(&e->lists, key, &e->status) + 1;
+        }
+        if (is_wide)
+            wide[n_wide++] = group;
+        else
+            items[n++] = group;
     }
-    return grammar_choice(b, items, n);
+    if (n_wide > 0 && e->status == 0)
+        items[n++] = put_wide(e, list, wide, n_wide);
+    return e->status == 0 ? grammar_choice(e->item.b, items, n) : GRAMMAR_NONE;
 }
 
 static int put_all(struct except *e, struct grammar_builder *b, uint32_t *out) {
     uint32_t n = e->pairs.n, most = 0;
     for (uint32_t i = 0; i < n; i++)
         most = e->found[i].n > most ? e->found[i].n : most;
-    uint32_t *rules = calloc(n, sizeof *rules), *room = calloc(2 * ((size_t)most + 1), sizeof *room);
-    if (rules != NULL && room != NULL) {
-        for (uint32_t i = 0; i < n; i++)
-            rules[i] = grammar_rule(b, false);
-        for (uint32_t i = 0; i < n; i++)
-            grammar_define(b, rules[i], put_pair(e, b, &e->found[i], rules, room, room + most + 1));
-        *out = grammar_call(b, rules[0]);
-        e->status = e->item.status;
-    } else {
+    uint32_t *room = calloc(2 * ((size_t)most + 2), sizeof *room);
+    e->rules = calloc(n, sizeof *e->rules);
+    if (e->rules == NULL || room == NULL)
         e->status = -ENOMEM;
-    }
-    free(rules);
+    for (uint32_t i = 0; i < n && e->status == 0; i++)
+        e->rules[i] = grammar_rule(b, false);
+    for (uint32_t i = 0; i < n && e->status == 0; i++)
+        grammar_define(b, e->rules[i], put_pair(e, &e->found[i], room, room + most + 2));
+    e->status = e->status != 0 ? e->status : e->item.status;
+    if (e->status == 0)
+        *out = grammar_call(b, e->rules[0]);
     free(room);
     return e->status;
 }
@@ -260,6 +311,9 @@ int grammar_except(struct grammar_builder *b, uint32_t item, struct grammar_buil
     grammar_places_finish(&e.without);
     grammar_table_finish(&e.sets);
     grammar_table_finish(&e.pairs);
+    grammar_table_finish(&e.lists);
+    free(e.rules);
+    free(e.wide);
     free(e.found);
     free(e.ways);
     free(e.x.all);
