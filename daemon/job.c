@@ -40,6 +40,7 @@ void job_destroy(struct job *job) {
     engine_session_destroy(job->session);
     agent_destroy(job->agent);
     grammar_unref(job->grammar);
+    free(job->left_out);
     journal_batch_destroy(job->batch);
     buf_finish(&job->text);
     buf_finish(&job->tokens);
