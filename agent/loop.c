@@ -12,6 +12,7 @@
 struct loop_call {
     uint64_t signature;
     char *name, *arguments; /* owned */
+    int same;               /* times it came with the result that it had most often */
     bool forbidden;
 };
 
@@ -91,20 +92,6 @@ static int find_call(struct loop *l, const char *name, const char *arguments, si
     return 0;
 }
 
-/* How often the call came with the result that it had most often. */
-static int most_often(const struct loop *l, size_t call) {
-    int most = 0;
-    for (size_t i = 0; i < l->n_steps; i++) {
-        int n = 0;
-        if (l->steps[i].call != call)
-            continue;
-        for (size_t k = i; k < l->n_steps; k++)
-            n += l->steps[k].call == call && l->steps[k].result == l->steps[i].result;
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
 const char *loop_ask(struct loop *l, const char *name, const char *arguments, bool *refused, int *status,
                      char *text, size_t size) {
     size_t call, now = 0;
@@ -121,8 +108,8 @@ const char *loop_ask(struct loop *l, const char *name, const char *arguments, bo
             "Not run: this call gave the same result %d times already and will not be run again. Use what "
             "is known, or do something else.",
             l->max.max_identical_calls);
-    } else if (now > 0 && now + (size_t)most_often(l, call) >= (size_t)l->max.max_identical_calls) {
-        snprintf(text, size, "Not run: the same call was made %d times already.", l->max.max_identical_calls);
+    } else if (now > 0 && now + (size_t)l->calls[call].same >= (size_t)l->max.max_identical_calls) {
+        snprintf(text, size, "Not run: the same call came before in this turn.");
     } else {
         return NULL;
     }
@@ -177,9 +164,10 @@ static int add_step(struct loop *l, size_t call, int turn, const struct loop_res
         l->idle_since = turn;
     else if (!idle)
         l->n_idle = 0;
-    return l->max.max_identical_calls > 0 && same >= l->max.max_identical_calls && !l->calls[call].forbidden
-               ? forbid(l, call, turn)
-               : 0;
+    struct loop_call *c = &l->calls[call];
+    c->same = same > c->same ? same : c->same;
+    bool enough = l->max.max_identical_calls > 0 && c->same >= l->max.max_identical_calls;
+    return enough && !c->forbidden ? forbid(l, call, turn) : 0;
 }
 
 int loop_answer(struct loop *l, int turn, const struct loop_result *results, size_t n) {

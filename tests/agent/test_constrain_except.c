@@ -54,8 +54,10 @@ static bool passes_text(struct grammar *g, const char *text) {
 }
 
 static bool passes(struct grammar *g, const char *arguments) {
-    char *text = malloc(strlen(arguments) + 100);
-    (void)sprintf(text, "\n{\"name\": \"t\", \"arguments\": %s}\n</tool_call>", arguments);
+    size_t size = strlen(arguments) + 100;
+    char *text = malloc(size);
+    assert_non_null(text);
+    (void)snprintf(text, size, "\n{\"name\": \"t\", \"arguments\": %s}\n</tool_call>", arguments);
     bool whole = passes_text(g, text);
     free(text);
     return whole;
@@ -204,7 +206,7 @@ static void test_ceilings(void **state) {
     assert_null(make(any, &no_json, 1, false, &left_out));
     assert_true(left_out);
     char *text = malloc(20100);
-    (void)sprintf(text, "{\"x\": \"%020000d\"}", 0);
+    (void)snprintf(text, 20100, "{\"x\": \"%020000d\"}", 0);
     const char *const one[] = {text};
     struct schema *s = compile(OBJECT("\"x\": {\"type\": \"string\"}"));
     struct grammar *g = make(s, one, 1, false, &left_out);
@@ -409,7 +411,8 @@ static void test_time(void **state) {
     char *all[3];
     for (int i = 0; i < 3; i++) {
         all[i] = malloc(4000);
-        (void)sprintf(all[i], "{\"path\": \"src/main.c\", \"text\": \"%d%01000d\", \"line\": %d}", i, 0, i);
+        (void)snprintf(all[i], 4000, "{\"path\": \"src/main.c\", \"text\": \"%d%01000d\", \"line\": %d}", i,
+                       0, i);
     }
     struct timespec from, to;
     (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);

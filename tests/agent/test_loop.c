@@ -26,6 +26,9 @@ static int draw(unsigned n) {
 #define TOOLS   3
 #define RECORDS 600
 
+#define NAME_SIZE      20
+#define ARGUMENTS_SIZE 80
+
 struct record {
     int call, result, turn;
     bool failed, left_out;
@@ -119,16 +122,16 @@ static const char *judge_verdict(const struct judge *j) {
 /* The same arguments in different spellings. */
 static void write_call(int call, char *name, char *arguments) {
     int value = call / TOOLS;
-    (void)sprintf(name, "tool_%d", tool_of(call));
+    (void)snprintf(name, NAME_SIZE, "tool_%d", tool_of(call));
     switch (draw(3)) {
     case 0:
-        (void)sprintf(arguments, "{\"a\": %d, \"b\": [\"x\", {}]}", value);
+        (void)snprintf(arguments, ARGUMENTS_SIZE, "{\"a\": %d, \"b\": [\"x\", {}]}", value);
         break;
     case 1:
-        (void)sprintf(arguments, "{\"b\":[\"\\u0078\",{}],\"a\":%d.0}", value);
+        (void)snprintf(arguments, ARGUMENTS_SIZE, "{\"b\":[\"\\u0078\",{}],\"a\":%d.0}", value);
         break;
     default:
-        (void)sprintf(arguments, "{ \"a\": %de-1, \"b\": [\"x\", { }] }", value * 10);
+        (void)snprintf(arguments, ARGUMENTS_SIZE, "{ \"a\": %de-1, \"b\": [\"x\", { }] }", value * 10);
     }
 }
 
@@ -168,7 +171,7 @@ static bool play_turn(struct loop *l, struct judge *j, int turn, int variety, st
     for (int i = 0; i < n; i++) {
         struct record r = {
             .call = draw((unsigned)(1 + draw((unsigned)variety))), .turn = turn, .left_out = draw(12) == 0};
-        char name[20], arguments[80], text[300] = "";
+        char name[NAME_SIZE], arguments[ARGUMENTS_SIZE], text[300] = "";
         bool refused = false;
         int status = 0;
         const char *reason = NULL;
@@ -191,7 +194,7 @@ static bool play_turn(struct loop *l, struct judge *j, int turn, int variety, st
         r.result = refused ? 39 : draw((unsigned)(1 + draw((unsigned)variety)));
         r.failed = refused || r.result == 4;
         j->now[j->n_now++] = r;
-        (void)sprintf(bodies[i], "result %d", r.result);
+        (void)snprintf(bodies[i], sizeof bodies[i], "result %d", r.result);
         results[i] = (struct loop_result){bodies[i], strlen(bodies[i]), r.failed, is_read_only(r.call)};
     }
     for (int i = 0; i < n; i++)
@@ -339,8 +342,9 @@ static void test_the_same_call(void **state) {
 static void test_the_order_of_results_changes_nothing(void **state) {
     (void)state;
     const struct agent_limits two = {.max_identical_calls = 2};
-    const char *told = "<tool_response>\n{\"name\": \"add\", \"error\": \"Not run: the same call was made 2 "
-                       "times already.\"}";
+    const char *told =
+        "<tool_response>\n{\"name\": \"add\", \"error\": \"Not run: the same call came before in "
+        "this turn.\"}";
     play(&two,
          (struct script_op[]){SAY(ADD("1")),
                               RESULT(0, OK, "1"),

@@ -1,4 +1,6 @@
 """Calls that lead nowhere: forbidden, refused, and the end of a job by name; also over a kill."""
+import os
+import subprocess
 import unittest
 
 import harness
@@ -47,6 +49,17 @@ class Loop(harness.Case, Base):
         turns = self.api.trace(job["id"])["turns"]
         self.assertEqual([t["sampling"]["forbidden"] for t in turns], [[], [], [], [{"name": "passages", "arguments": {}}]])
         self.assertEqual(turns[0]["sampling"]["temperature"], 0)
+
+    def test_people_see_it(self):
+        def ctl(*words):
+            done = subprocess.run([os.path.join(harness.BIN, "hermesctl"), "--socket", self.room.socket, *words],
+                                  capture_output=True, text=True, timeout=30)
+            return done.stdout + done.stderr
+        shown = ctl("run", "Thrice.")
+        self.assertIn("no more passages {}  (the same result 3 times)", shown)
+        job = self.api.ask("GET", "/v1/jobs?limit=1")["data"][0]["id"]
+        self.assertIn("no more passages {}", ctl("trace", job))
+        self.assertIn("asking again is no loop", ctl("tools", "is_done"))
 
     def test_it_is_refused_twice_and_then_ends_the_job(self):
         job = self.api.run("Again and again.")
