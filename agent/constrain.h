@@ -25,7 +25,7 @@ struct constrain_tool {
     /* Arguments that must not be written again, JSON objects: no spelling of them passes, all other arguments
      * do, as far as the schema lets them; where two spellings of a string are the same up to there, only
      * without a needless \u escape. Ones that cannot be said (more than 10 members in one object, a number of
-     * more than 40 digits), and all that begin like them for 6,000 bytes, cost more: the whole tool, or all
+     * more than 40 digits), and all that begin like them for 4,000 bytes, cost more: the whole tool, or all
      * with that beginning. */
     const char *const *forbidden;
     size_t n_forbidden;

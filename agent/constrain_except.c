@@ -1,9 +1,10 @@
 /* Arguments that must not come again: the grammar of a tool's arguments less every spelling of certain ones.
  *
- * What is left out is written as an expression of its own, whatever the schema: members in any order and
- * more than once, each number in all spellings of its value, strings with any escapes. So that strings cost
- * little, one thing more than asked is left out: up to where a string differs from the one left out, a \u
- * escape that is not needed. No value is lost by that, it can be written without. */
+ * What is left out is written as an expression of its own, members in the
+ * grammar's order, where it leaves that free in any and more than once, numbers by value, strings by
+ * characters. So that it costs little, two things more than asked are left out where the arguments are the
+ * same up to there: in a string a \u escape that is not needed, and instead of a number any with an exponent.
+ * No string is lost by the first, and by the second only numbers that cannot be written without. */
 #include "agent/constrain_inner.h"
 
 #include "engine/grammar_except.h"
@@ -14,13 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MEMBERS_MAX 10 /* of one object: any order of more is too much */
-#define DIGITS_MAX  40
-#define POINT_MAX   17 /* places a number's point may be moved by an exponent: more than is ever written */
-#define ONCE        128
+#define ANY_ORDER_MAX 10 /* members of one object whose order is free */
+#define DIGITS_MAX    40
+#define POINT_MAX     40 /* digits before a number's point, or zeros behind it: more than is ever written */
+#define ONCE          128
 
 struct same {
     struct grammar_builder *b;
+    uint32_t powered;     /* a number with an exponent, and all behind it */
     uint32_t needless;    /* a \u escape that is not needed, and all behind it */
     uint32_t ascii[ONCE]; /* characters; GRAMMAR_NONE: not made yet */
     int status;           /* -ENOTSUP: cannot be said */
@@ -143,54 +145,52 @@ static uint32_t plain(struct same *s, const struct decimal *d, long point) {
     return sequence(s, text(s, whole), perhaps(s, nothing));
 }
 
-static uint32_t exponent(struct same *s, long value) {
-    char digits[24];
-    (void)snprintf(digits, sizeof digits, "%ld", value < 0 ? -value : value);
-    uint32_t plus = text(s, "+"), minus = text(s, "-");
-    uint32_t sign = value < 0 ? minus : perhaps(s, value > 0 ? plus : either(s, plus, minus));
-    return grammar_sequence(s->b,
-                            (uint32_t[]){either(s, text(s, "e"), text(s, "E")), sign,
-                                         any_number_of(s, text(s, "0")), text(s, digits)},
-                            4);
-}
-
-static uint32_t zero(struct same *s) {
-    uint32_t zeros = any_number_of(s, text(s, "0")), sign = either(s, text(s, "+"), text(s, "-"));
-    uint32_t behind = grammar_sequence(s->b, (uint32_t[]){text(s, "."), text(s, "0"), zeros}, 3);
-    uint32_t digits = grammar_repeat(s->b, grammar_byte(s->b, '0', '9'), 1, GRAMMAR_FOREVER);
-    uint32_t power = grammar_sequence(
-        s->b, (uint32_t[]){either(s, text(s, "e"), text(s, "E")), perhaps(s, sign), digits}, 3);
+/* Any number with an exponent, and all behind it. */
+static uint32_t powered(struct same *s) {
+    uint32_t any = grammar_byte(s->b, '0', '9'), digits = grammar_repeat(s->b, any, 1, GRAMMAR_FOREVER);
+    uint32_t behind = sequence(s, text(s, "."), digits), e = either(s, text(s, "e"), text(s, "E"));
     return grammar_sequence(
-        s->b, (uint32_t[]){perhaps(s, text(s, "-")), text(s, "0"), perhaps(s, behind), perhaps(s, power)}, 4);
+        s->b, (uint32_t[]){perhaps(s, text(s, "-")), digits, perhaps(s, behind), e, grammar_anything(s->b)},
+        5);
 }
 
 static uint32_t number(struct same *s, const struct value *v) {
     const struct decimal *d = &v->number;
-    uint32_t ways[2 * POINT_MAX + 4];
-    size_t n = 0;
+    uint32_t ways[3], n = 0;
     long point = (long)d->n_digits + d->exponent; /* digits before the point */
-    if (d->n_digits == 0)
-        return zero(s);
     if (d->n_digits > DIGITS_MAX) {
         s->status = -ENOTSUP;
         return GRAMMAR_NONE;
     }
-    if (point >= -POINT_MAX && point <= POINT_MAX)
-        ways[n++] = plain(s, d, point);
-    for (long at = -POINT_MAX; at <= POINT_MAX; at++)
-        ways[n++] = sequence(s, plain(s, d, at), exponent(s, point - at));
-    uint32_t e = grammar_choice(s->b, ways, n);
-    e = d->negative ? sequence(s, text(s, "-"), e) : e;
-    return either(s, e, grammar_literal(s->b, v->text, v->text_len)); /* also as it was written then */
+    if (d->n_digits == 0)
+        ways[n++] = sequence(s, perhaps(s, text(s, "-")), plain(s, d, 1));
+    else if (point >= -POINT_MAX && point <= POINT_MAX)
+        ways[n++] = sequence(s, text(s, d->negative ? "-" : ""), plain(s, d, point));
+    ways[n++] = s->powered;
+    ways[n++] = grammar_literal(s->b, v->text, v->text_len); /* also as it was written then */
+    return grammar_choice(s->b, ways, n);
 }
 
 /* ---- values ---- */
 
-static uint32_t same(struct same *s, const struct value *v);
+static uint32_t same(struct same *s, const struct constrain_nodes *nodes, const struct value *v);
 
-static uint32_t array(struct same *s, const struct value *v) {
+static uint32_t same_child(struct same *s, const struct constrain_nodes *parent, const struct value *v,
+                           size_t index) {
+    struct constrain_nodes *nodes = malloc(sizeof *nodes);
+    if (nodes == NULL) {
+        s->status = -ENOMEM;
+        return GRAMMAR_NONE;
+    }
+    constrain_nodes_child(nodes, parent, v, v->name, index);
+    uint32_t e = same(s, nodes, v);
+    free(nodes);
+    return e;
+}
+
+static uint32_t array(struct same *s, const struct constrain_nodes *nodes, const struct value *v) {
     uint32_t *items = calloc(2 * v->count + 2, sizeof *items);
-    size_t n = 0;
+    size_t n = 0, index = 0;
     if (items == NULL) {
         s->status = -ENOMEM;
         return GRAMMAR_NONE;
@@ -199,49 +199,76 @@ static uint32_t array(struct same *s, const struct value *v) {
     for (const struct value *i = v->child; i != NULL && s->status == 0; i = i->next) {
         if (i != v->child)
             items[n++] = text(s, ", ");
-        items[n++] = same(s, i);
+        items[n++] = same_child(s, nodes, i, index++);
     }
     items[n++] = text(s, "]");
-    uint32_t e = grammar_sequence(s->b, items, n);
+    uint32_t e = s->status == 0 ? grammar_sequence(s->b, items, n) : GRAMMAR_NONE;
     free(items);
     return e;
 }
 
-/* Members in any order, and any of them again: one rule for each set of those that stand there already. */
-static uint32_t object(struct same *s, const struct value *v) {
-    uint32_t entries[MEMBERS_MAX], rules[1 << MEMBERS_MAX], ways[MEMBERS_MAX + 1], n = 0;
-    uint32_t comma = text(s, ", "), open = text(s, "{"), first = GRAMMAR_NONE;
-    if (v->count > MEMBERS_MAX) {
+/* These entries in any order, and any of them again, then the end: one rule for each set of those that stand
+ * there already. `first`: nothing stands before. */
+static uint32_t any_order(struct same *s, const uint32_t *entries, size_t n, bool first) {
+    uint32_t rules[1 << ANY_ORDER_MAX], ways[ANY_ORDER_MAX + 1], begin = GRAMMAR_NONE;
+    uint32_t comma = text(s, ", "), none = text(s, ""), all = (1u << n) - 1;
+    if (n > ANY_ORDER_MAX) {
         s->status = -ENOTSUP;
         return GRAMMAR_NONE;
     }
-    for (const struct value *m = v->child; m != NULL && s->status == 0; m = m->next) {
-        uint32_t name = string(s, m->name, strlen(m->name));
-        entries[n++] = grammar_sequence(s->b, (uint32_t[]){name, text(s, ": "), same(s, m)}, 3);
-    }
-    if (n == 0 || s->status != 0)
-        return text(s, "{}");
-    uint32_t all = (1u << n) - 1;
     for (uint32_t there = 1; there <= all; there++)
         rules[there] = grammar_rule(s->b, false);
     for (uint32_t there = 0; there <= all; there++) {
         size_t count = 0;
         for (uint32_t i = 0; i < n; i++)
             ways[count++] = grammar_sequence(s->b,
-                                             (uint32_t[]){there == 0 ? open : comma, entries[i],
+                                             (uint32_t[]){there == 0 && first ? none : comma, entries[i],
                                                           grammar_call(s->b, rules[there | 1u << i])},
                                              3);
         if (there == all)
             ways[count++] = text(s, "}");
         if (there == 0)
-            first = grammar_choice(s->b, ways, count);
+            begin = grammar_choice(s->b, ways, count);
         else
             grammar_define(s->b, rules[there], grammar_choice(s->b, ways, count));
     }
-    return first;
+    return begin;
 }
 
-static uint32_t same(struct same *s, const struct value *v) {
+/* Declared members in their order, then the others in any. */
+static uint32_t object(struct same *s, const struct constrain_nodes *nodes, const struct value *v) {
+    const struct value **members = calloc(v->count + 1, sizeof *members);
+    uint32_t *entries = calloc(2 * v->count + 3, sizeof *entries), *items = entries, e = GRAMMAR_NONE;
+    if (members == NULL || entries == NULL) {
+        s->status = -ENOMEM;
+    } else {
+        size_t declared = constrain_nodes_order(nodes, v, members), n = 0;
+        declared = nodes->several ? 0 : declared;
+        entries = calloc(v->count + 1, sizeof *entries);
+        s->status = entries == NULL ? -ENOMEM : s->status;
+        for (size_t i = 0; i < v->count && s->status == 0; i++) {
+            uint32_t name = string(s, members[i]->name, strlen(members[i]->name));
+            uint32_t value = same_child(s, nodes, members[i], 0);
+            entries[i] = grammar_sequence(s->b, (uint32_t[]){name, text(s, ": "), value}, 3);
+        }
+        items[n++] = text(s, "{");
+        for (size_t i = 0; i < declared && s->status == 0; i++) {
+            if (i > 0)
+                items[n++] = text(s, ", ");
+            items[n++] = entries[i];
+        }
+        if (s->status == 0)
+            items[n++] = any_order(s, entries + declared, v->count - declared, declared == 0);
+        if (s->status == 0)
+            e = grammar_sequence(s->b, items, n);
+        free(entries);
+    }
+    free(items);
+    free(members);
+    return e;
+}
+
+static uint32_t same(struct same *s, const struct constrain_nodes *nodes, const struct value *v) {
     switch (v->kind) {
     case VALUE_NULL:
         return text(s, "null");
@@ -254,11 +281,23 @@ static uint32_t same(struct same *s, const struct value *v) {
     case VALUE_STRING:
         return string(s, v->text, v->text_len);
     case VALUE_ARRAY:
-        return array(s, v);
+        return array(s, nodes, v);
     case VALUE_OBJECT:
-        return object(s, v);
+        return object(s, nodes, v);
     }
     return GRAMMAR_NONE;
+}
+
+static uint32_t same_root(struct same *s, const struct schema *schema, const struct value *v) {
+    struct constrain_nodes *nodes = malloc(sizeof *nodes);
+    if (nodes == NULL) {
+        s->status = -ENOMEM;
+        return GRAMMAR_NONE;
+    }
+    constrain_nodes_root(nodes, schema, v);
+    uint32_t e = same(s, nodes, v);
+    free(nodes);
+    return e;
 }
 
 /* All spellings of one of the tool's forbidden arguments. */
@@ -273,7 +312,7 @@ static uint32_t same_as_one(struct same *s, const struct constrain_tool *tool) {
         int rc = value_parse(tool->forbidden[i], strlen(tool->forbidden[i]), &json_limits_default, &document,
                              NULL, 0);
         if (rc == 0)
-            ways[i] = same(s, value_root(document));
+            ways[i] = same_root(s, tool->schema, value_root(document));
         else
             s->status = rc == -ENOMEM ? rc : -ENOTSUP;
         value_destroy(document);
@@ -294,6 +333,7 @@ uint32_t constrain_except(struct constrain *c, uint32_t arguments, const struct 
     for (size_t i = 0; i < ONCE; i++)
         s.ascii[i] = GRAMMAR_NONE;
     s.needless = needless_escape(&s);
+    s.powered = powered(&s);
     uint32_t forbidden = same_as_one(&s, tool);
     int rc = s.status != 0 ? s.status : grammar_except(c->b, arguments, s.b, forbidden, &left);
     grammar_builder_destroy(s.b);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAYS_ENOUGH (1u << 16) /* out of all pairs: no further pairs then */
+#define WAYS_ENOUGH (1u << 15) /* out of all pairs: no further pairs then */
 #define WAYS_MAX    (1u << 20)
 
 /* ---- pairs: a set of places of either grammar ---- */

@@ -6,7 +6,7 @@
 #include "engine/grammar.h"
 
 /* Places of both grammars that are looked at together, at most; less where many ways lead on from each. */
-#define GRAMMAR_EXCEPT_PLACES_MAX 6000u
+#define GRAMMAR_EXCEPT_PLACES_MAX 4000u
 
 /* Any bytes at all. As the end of what is left out it means "and everything that begins so". */
 uint32_t grammar_anything(struct grammar_builder *b);
