@@ -23,10 +23,11 @@ struct constrain_tool {
     const char *name;
     const struct schema *schema; /* borrowed during the call */
     /* Arguments that must not be written again, JSON objects: no spelling of them passes, all other arguments
-     * do, as far as the schema lets them; where two spellings of a string are the same up to there, only
-     * without a needless \u escape. Ones that cannot be said (more than 10 members in one object, a number of
-     * more than 40 digits), and all that begin like them for 4,000 bytes, cost more: the whole tool, or all
-     * with that beginning. */
+     * do, as far as the schema lets them. Where arguments are the same as forbidden ones up to there, a
+     * string is written without needless \u escapes, and in place of a number none with an exponent. Ones
+     * that cannot be said (more than 10 members of an object in free order, a number of more than 40 digits)
+     * cost the whole tool; long ones (about 4,000 bytes; less where the order of many members is free) all
+     * that begin like them. */
     const char *const *forbidden;
     size_t n_forbidden;
     bool *left_out; /* NULL, or set when the whole tool is left out */
