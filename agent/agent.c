@@ -464,6 +464,19 @@ static int judge_answer(struct agent *a) {
     return fail_for(a, status);
 }
 
+/* JSON mode: the tokens ran out behind the closing bracket, as they do where the grammar had to hurry: the
+ * answer is whole, only the turn's end is missing. -ENOMEM. */
+static int take_cut_answer(struct agent *a) {
+    const struct buf *text = &a->turn.answer;
+    bool closes = text->len > 0 && strchr("{[", text->data[0]) != NULL;
+    int rc = closes && a->calls.n == 0 ? answer_read(&a->answer, text->data, text->len) : -EINVAL;
+    if (rc == 0 && a->answer.repaired[0] == '\0') {
+        a->reason = NULL;
+        a->stop_wanted = false;
+    }
+    return rc == -EINVAL ? 0 : fail_for(a, rc);
+}
+
 int agent_feed_end(struct agent *a, enum agent_finish finish) {
     if (a->phase != PHASE_GENERATING)
         return -EINVAL;
@@ -474,7 +487,9 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
     a->limits.tokens += a->turn_tokens;
     int rc = fail_for(a, turn_end(&a->turn));
     a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
-    if (a->phase == PHASE_DONE && a->reason == NULL && a->answer.on)
+    if (reason != NULL && finish != AGENT_FINISH_CANCELLED && a->answer.on)
+        rc = rc ? rc : take_cut_answer(a);
+    else if (a->phase == PHASE_DONE && a->reason == NULL && a->answer.on)
         rc = rc ? rc : judge_answer(a);
     else if (a->phase == PHASE_DONE && a->reason == NULL)
         nudge(a);
