@@ -62,12 +62,9 @@ static int check(struct answer *a, const struct buf *json) {
 /* The answer as strict JSON, however it is spaced. */
 static int make_strict(struct answer *a, const char *text, size_t len, struct buf *json) {
     struct shapes_set repaired = {{0}};
-    char why[300] = "";
-    int rc = repair_answer_json(text, len, json, &repaired, why, sizeof why);
+    int rc = repair_answer_json(text, len, json, &repaired, a->why, sizeof a->why);
     shapes_names(&repaired, a->repaired, sizeof a->repaired);
-    if (rc == -ENOBUFS)
-        rc = err_set(why, sizeof why, -EINVAL, "It is too long.");
-    return rc != -EINVAL ? rc : err_set(a->why, sizeof a->why, rc, "The answer is not JSON. %s", why);
+    return rc != -ENOBUFS ? rc : err_set(a->why, sizeof a->why, -EINVAL, "The answer is too long.");
 }
 
 int answer_read(struct answer *a, const char *text, size_t len) {
