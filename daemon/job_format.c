@@ -126,11 +126,14 @@ int job_format_check(const struct job_format *format, bool constrained, struct j
     if (!format->json)
         return 0;
     int rc = job_format_compile(format, &schema, why, sizeof why);
-    if (rc == 0 && constrained)
+    const char *what = "used";
+    if (rc == 0 && constrained) {
+        what = "made a grammar of";
         rc = constrain_value(schema, false, &grammar, &report, why, sizeof why);
+    }
     if (rc != 0 && rc != -ENOMEM)
-        rc = refuse(problem, "schema_unsupported", format->param, "'%s' cannot be used: %s", format->param,
-                    why);
+        rc = refuse(problem, "schema_unsupported", format->param, "'%s' cannot be %s: %s", format->param,
+                    what, why);
     else if (rc == 0 && format->strict && !report.exact)
         rc = refuse(problem, "schema_unsupported", format->param,
                     "'%s' says what an answer cannot be held to while it is written: %s; without 'strict' it "
