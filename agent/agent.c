@@ -452,6 +452,9 @@ static int judge_answer(struct agent *a) {
     int rc = answer_read(&a->answer, a->turn.answer.data, a->turn.answer.len);
     if (rc != -EINVAL)
         return fail_for(a, rc);
+    nudge(a); /* a call that was announced is no failed answer */
+    if (a->phase == PHASE_PROMPT)
+        return 0;
     buf_init(&text, sizeof a->answer.why + 100);
     if (answer_again(&a->answer, &text, &status) && status == 0) {
         render_clear(&a->render);

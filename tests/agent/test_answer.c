@@ -218,6 +218,27 @@ static void calls_come_first(void **state) {
         NULL);
 }
 
+/* One that was announced and not made is asked for once, beside the tries. */
+static void an_announced_call_is_no_answer(void **state) {
+    (void)state;
+    static const struct script_op ops[] = {SAY("I will use `add` now."),
+                                           END(STOP),
+                                           SAY("I will use `add` now."),
+                                           END(STOP),
+                                           SAY("{\"a\": 10}"),
+                                           END(STOP),
+                                           SAY("{\"a\": 1}"),
+                                           END(STOP),
+                                           {0}};
+    expect(NULL, ops,
+           START
+           "GENERATE 1 4096\n<|im_end|>\n<|im_start|>user\nYou wrote about a call but made none. Make the "
+           "call now, or write the final answer.<|im_end|>\n<|im_start|>assistant\n\n" NUDGE(
+               "2", "4096", "The answer is not valid JSON (a value was expected at byte 0).")
+               NUDGE("3", "4096", NO_FIT "10.") "DONE {\"a\": 1}\n",
+           NULL);
+}
+
 static void a_misfit_is_asked_for_again(void **state) {
     (void)state;
     expect(
@@ -320,6 +341,7 @@ int main(void) {
         cmocka_unit_test(an_answer_that_does_not_fit_is_explained),
         cmocka_unit_test(json_is_the_answer),
         cmocka_unit_test(calls_come_first),
+        cmocka_unit_test(an_announced_call_is_no_answer),
         cmocka_unit_test(a_misfit_is_asked_for_again),
         cmocka_unit_test(a_whole_answer_needs_no_end),
         cmocka_unit_test(what_was_repaired_is_said),
