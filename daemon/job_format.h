@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define JOB_FORMAT_SCHEMA_MAX ((size_t)32 << 10) /* it stands in the prompt, and is compiled between two events */
+#define JOB_FORMAT_SCHEMA_MAX ((size_t)32 << 10) /* it stands in the prompt, and is compiled at once */
 
 struct job_problem;
 

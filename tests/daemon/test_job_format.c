@@ -123,21 +123,22 @@ static void unconstrained_jobs_are_checked_afterwards(void **state) {
 
 static void large_ones_are_refused(void **state) {
     (void)state;
+    static const char head[] = "{\"type\": \"json_object\", \"schema\": {\"title\": \"";
     for (size_t n = JOB_FORMAT_SCHEMA_MAX - 1; n <= JOB_FORMAT_SCHEMA_MAX + 1; n++) {
         struct job_request r;
         struct job_problem problem;
-        char *format = malloc(n + 200), *at = format;
-        at += sprintf(at, "{\"type\": \"json_object\", \"schema\": {\"title\": \"");
-        size_t fixed = strlen("{\"title\": \"\"}");
-        memset(at, 'x', n - fixed);
-        at += n - fixed;
-        strcpy(at, "\"}}");
-        assert_int_equal(judge(format, "", &r, &problem), n <= JOB_FORMAT_SCHEMA_MAX ? 0 : -EINVAL);
+        struct buf format;
+        buf_init(&format, 1u << 20);
+        assert_int_equal(buf_puts(&format, head), 0);
+        for (size_t left = n - strlen("{\"title\": \"\"}"); left > 0; left--)
+            assert_int_equal(buf_putc(&format, 'x'), 0);
+        assert_int_equal(buf_puts(&format, "\"}}"), 0);
+        assert_int_equal(judge(format.data, "", &r, &problem), n <= JOB_FORMAT_SCHEMA_MAX ? 0 : -EINVAL);
         if (n <= JOB_FORMAT_SCHEMA_MAX)
             job_request_finish(&r);
         else
             assert_string_equal(problem.code, "schema_unsupported");
-        free(format);
+        buf_finish(&format);
     }
 }
 
