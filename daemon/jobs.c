@@ -486,6 +486,6 @@ void jobs_destroy(struct jobs *jobs) {
         job_destroy(job);
     }
     grammar_unref(jobs->grammar);
-    free(jobs->grammar_key);
+    free(jobs->grammar_tools);
     uv_close((uv_handle_t *)&jobs->reap, on_timer_closed);
 }

@@ -35,7 +35,7 @@ static struct grammar *make(size_t n_tools, const char *answer, const char *sect
     struct schema *args = compile("{\"type\": \"object\", \"properties\": {\"n\": {\"type\": \"integer\"}}, "
                                   "\"required\": [\"n\"], \"additionalProperties\": false}");
     struct schema *schema = compile(answer);
-    const struct constrain_tool tools[] = {{"add", args}, {"sub", args}};
+    const struct constrain_tool tools[] = {{.name = "add", .schema = args}, {.name = "sub", .schema = args}};
     struct constrain_report report;
     struct grammar *g = NULL;
     char err[300] = "";
@@ -123,6 +123,21 @@ static void a_section_that_the_prompt_opened(void **state) {
            LIST(VALUE), LIST("so</think>x"));
 }
 
+/* Nothing is left of the tools: then nothing may begin like a call. */
+static void tools_that_cannot_be_called(void **state) {
+    (void)state;
+    struct schema *none =
+        compile("{\"type\": \"object\", \"properties\": {\"n\": false}, \"required\": [\"n\"]}");
+    struct schema *answer = compile(ANSWER);
+    const struct constrain_tool tool = {.name = "add", .schema = none};
+    struct constrain_report report;
+    struct grammar *g = NULL;
+    assert_int_equal(constrain_answer(&tool, 1, answer, NULL, &g, &report, NULL, 0), 0);
+    expect(g, LIST(VALUE, "<PLAN>x</PLAN>" VALUE), LIST("<PLAN>x</PLAN>", "<"), LIST("<t", "<tool_call>"));
+    schema_destroy(answer);
+    schema_destroy(none);
+}
+
 static void what_is_not_exact_is_said(void **state) {
     (void)state;
     grammar_unref(make(0, "{\"type\": \"array\", \"uniqueItems\": true}", NULL, false));
@@ -141,6 +156,7 @@ int main(void) {
         cmocka_unit_test(with_tools_sections_then_calls_or_the_value),
         cmocka_unit_test(all_sections_may_come),
         cmocka_unit_test(a_section_that_the_prompt_opened),
+        cmocka_unit_test(tools_that_cannot_be_called),
         cmocka_unit_test(what_is_not_exact_is_said),
     };
     return cmocka_run_group_tests_name("constrain_answer", tests, NULL, NULL);
