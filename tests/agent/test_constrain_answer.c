@@ -133,7 +133,7 @@ static void tools_that_cannot_be_called(void **state) {
     struct constrain_report report;
     struct grammar *g = NULL;
     assert_int_equal(constrain_answer(&tool, 1, answer, NULL, &g, &report, NULL, 0), 0);
-    expect(g, LIST(VALUE, "<PLAN>x</PLAN>" VALUE), LIST("<PLAN>x</PLAN>", "<"), LIST("<t", "<tool_call>"));
+    expect(g, LIST(VALUE, "<PLAN>x</PLAN>" VALUE), LIST("<PLAN>x</PLAN>", "<"), LIST("<to", "<tool_call>"));
     schema_destroy(answer);
     schema_destroy(none);
 }
