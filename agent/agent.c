@@ -467,12 +467,12 @@ static int judge_answer(struct agent *a) {
     return fail_for(a, status);
 }
 
-/* JSON mode: the tokens ran out behind the closing bracket, as they do where the grammar had to hurry: the
- * answer is whole, only the turn's end is missing. -ENOMEM. */
+/* JSON mode: the tokens ran out behind the answer, as they do where the grammar had to hurry: it is whole,
+ * only the turn's end is missing. Of a number that cannot be known. -ENOMEM. */
 static int take_cut_answer(struct agent *a) {
     const struct buf *text = &a->turn.answer;
-    bool closes = text->len > 0 && strchr("{[", text->data[0]) != NULL;
-    int rc = closes && a->calls.n == 0 ? answer_read(&a->answer, text->data, text->len) : -EINVAL;
+    bool ends = text->len > 0 && strchr("-0123456789", text->data[0]) == NULL;
+    int rc = ends && a->calls.n == 0 ? answer_read(&a->answer, text->data, text->len) : -EINVAL;
     if (rc == 0 && a->answer.repaired[0] == '\0') {
         a->reason = NULL;
         a->stop_wanted = false;

@@ -298,6 +298,32 @@ static void a_whole_answer_needs_no_end(void **state) {
            NULL);
 }
 
+static void only_a_number_may_go_on(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool whole;
+    } all[] = {{"\"a\"", true}, {"true", true}, {"[]", true},   {"12", false},
+               {"-1.5", false}, {"\"a", false}, {"True", false}};
+    struct schema *any = compile("true");
+    const struct agent_answer answer = {.schema = any};
+    const struct agent_config config = {.answer = &answer};
+    const struct agent_message hi = {AGENT_ROLE_USER, "Hi"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct agent *a = NULL;
+        struct agent_step step;
+        assert_int_equal(agent_create(&config, &a, NULL, 0), 0);
+        assert_int_equal(agent_start(a, &hi, 1, NULL, 0), 0);
+        agent_next(a, &step);
+        assert_int_equal(agent_feed_text(a, all[i].text, strlen(all[i].text), 1), 0);
+        assert_int_equal(agent_feed_end(a, AGENT_FINISH_LENGTH), 0);
+        agent_next(a, &step);
+        assert_int_equal(step.type, all[i].whole ? AGENT_STEP_DONE : AGENT_STEP_FAILED);
+        agent_destroy(a);
+    }
+    schema_destroy(any);
+}
+
 static void what_was_repaired_is_said(void **state) {
     (void)state;
     struct schema *s = compile(SCHEMA);
@@ -344,6 +370,7 @@ int main(void) {
         cmocka_unit_test(an_announced_call_is_no_answer),
         cmocka_unit_test(a_misfit_is_asked_for_again),
         cmocka_unit_test(a_whole_answer_needs_no_end),
+        cmocka_unit_test(only_a_number_may_go_on),
         cmocka_unit_test(what_was_repaired_is_said),
         cmocka_unit_test(a_schema_that_is_no_json_is_refused),
     };
