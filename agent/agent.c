@@ -5,9 +5,9 @@
 #include "agent/citations.h"
 #include "agent/events.h"
 #include "agent/limits.h"
+#include "agent/loop.h"
 #include "agent/nudge.h"
 #include "agent/render.h"
-#include "agent/toolcall.h"
 #include "agent/turn.h"
 #include "base/json.h"
 
@@ -39,6 +39,7 @@ struct agent {
     struct turn turn;
     struct calls calls; /* of the turn */
     struct limits limits;
+    struct loop loop;
     struct events events;
     struct citations citations;
     struct answer answer; /* JSON mode */
@@ -71,7 +72,7 @@ void agent_destroy(struct agent *a) {
     render_finish(&a->render);
     turn_finish(&a->turn);
     calls_finish(&a->calls);
-    limits_finish(&a->limits);
+    loop_finish(&a->loop);
     agent_events_finish(&a->events);
     citations_finish(&a->citations);
     answer_finish(&a->answer);
@@ -111,6 +112,7 @@ static int copy_tools(struct agent *a, const struct agent_config *config, char *
                                   .description = strdup(from->description != NULL ? from->description : ""),
                                   .schema = strdup(from->schema),
                                   .poller = from->poller,
+                                  .read_only = from->read_only,
                                   .strict = from->strict};
         if (to->name == NULL || to->description == NULL || to->schema == NULL)
             return err_set(err, errlen, -ENOMEM, "Not enough memory for tool '%s'.", from->name);
@@ -157,6 +159,7 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     render_init(&a->render, config->profile, PROMPT_BYTES_MAX);
     calls_init(&a->calls, config->profile, config->limits.max_result_bytes);
     limits_init(&a->limits, &config->limits);
+    loop_init(&a->loop, &config->limits);
     agent_events_init(&a->events);
     citations_init(&a->citations);
     buf_init(&a->documents, PROMPT_BYTES_MAX);
@@ -251,19 +254,24 @@ static void explain_unknown(const struct agent *a, const char *name, char *text,
     }
 }
 
-/* Limits of the job; a crossed one ends it. -ENOMEM. */
-static int count_call(struct agent *a, const struct turn_call *call, const struct agent_tool *tool) {
+/* Limits of the job; a crossed one ends it. *refused: the call must not run, for the reason in `text`.
+ * -ENOMEM.
+ */
+static int count_call(struct agent *a, const struct turn_call *call, bool counts, bool *refused, char *text,
+                      size_t size) {
     const char *reason = limits_call(&a->limits, a->why, sizeof a->why);
     int rc = 0;
-    if (reason == NULL && (tool == NULL || !tool->poller)) {
-        const char *said = call->arguments != NULL ? call->arguments : call->raw;
-        uint64_t signature;
-        rc = toolcall_signature(call->name, said, strlen(said), &signature);
-        if (rc == 0)
-            reason = limits_same_call(&a->limits, call->name, signature, &rc, a->why, sizeof a->why);
-    }
-    if (reason != NULL)
+    *refused = false;
+    if (reason != NULL) {
         fail(a, reason, a->why);
+    } else if (!counts) {
+        rc = loop_leave_out(&a->loop);
+    } else {
+        const char *said = call->arguments != NULL ? call->arguments : call->raw;
+        reason = loop_ask(&a->loop, call->name, said, refused, &rc, text, size);
+        if (reason != NULL)
+            fail(a, reason, text);
+    }
     return rc;
 }
 
@@ -277,8 +285,9 @@ static void explain_strict(const char *name, const char *repaired, char *text, s
 
 static int on_call(void *arg, const struct turn_call *call) {
     struct agent *a = arg;
-    char text[CATALOGUE_BYTES_MAX + SHAPES_NAMES_SIZE], repaired[SHAPES_NAMES_SIZE];
+    char text[CATALOGUE_BYTES_MAX + SHAPES_NAMES_SIZE], told[300], repaired[SHAPES_NAMES_SIZE];
     const char *error = call->error;
+    bool too_many = false, refused = false;
     shapes_names(call->repaired, repaired, sizeof repaired);
     const struct agent_tool *tool = find_tool(a, call->name);
     if (error == NULL && tool == NULL) {
@@ -293,8 +302,12 @@ static int on_call(void *arg, const struct turn_call *call) {
         snprintf(text, sizeof text, "Not run: at most %d calls are allowed in one turn. Call again.",
                  a->max_calls_per_turn);
         error = text;
+        too_many = true;
     }
-    int rc = a->reason == NULL ? count_call(a, call, tool) : 0;
+    bool counts = !too_many && (tool == NULL || !tool->poller);
+    int rc = a->reason == NULL ? count_call(a, call, counts, &refused, told, sizeof told) : 0;
+    if (refused && error == NULL)
+        error = told;
     if (a->reason != NULL && error == NULL)
         error = a->why; /* the job is at its end */
     int number = a->n_calls++;
@@ -314,6 +327,25 @@ static int on_call(void *arg, const struct turn_call *call) {
 }
 
 /* ---- the next step ---- */
+
+/* Whether the turn's calls led anywhere: ends the job, or forbids calls from now on. */
+static void judge_calls(struct agent *a) {
+    struct loop_result *results = calloc(a->calls.n + 1, sizeof *results);
+    int rc = results != NULL ? 0 : -ENOMEM;
+    for (size_t i = 0; i < a->calls.n && rc == 0; i++) {
+        const struct calls_one *one = &a->calls.all[i];
+        const struct agent_tool *tool = find_tool(a, one->name);
+        results[i] = (struct loop_result){.text = one->body.data,
+                                          .len = one->body.len,
+                                          .failed = one->failed,
+                                          .read_only = tool != NULL && tool->read_only};
+    }
+    rc = rc ? rc : loop_answer(&a->loop, a->n_turns - 1, results, a->calls.n);
+    free(results);
+    const char *reason = rc == 0 ? loop_verdict(&a->loop, a->why, sizeof a->why) : NULL;
+    if (fail_for(a, rc) == 0 && reason != NULL)
+        fail(a, reason, a->why);
+}
 
 /* The tool turn behind the model's: one response per call, in call order. */
 static void render_results(struct agent *a) {
@@ -355,6 +387,8 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
     a->phase = PHASE_GENERATING;
     step->type = AGENT_STEP_GENERATE;
     step->max_tokens = a->max_tokens;
+    step->forbidden = a->loop.forbidden;
+    step->n_forbidden = a->loop.n_forbidden;
     step->turn = a->n_turns++;
 }
 
@@ -384,8 +418,10 @@ void agent_next(struct agent *a, struct agent_step *step) {
         step->type = AGENT_STEP_STOP;
         return;
     }
-    if (a->reason == NULL && a->phase == PHASE_RESULTS && a->calls.n_open == 0)
+    if (a->reason == NULL && a->phase == PHASE_RESULTS && a->calls.n_open == 0) {
+        judge_calls(a);
         render_results(a);
+    }
     if (a->reason == NULL && a->phase == PHASE_PROMPT)
         begin_turn(a, step);
     if (a->reason != NULL && a->phase != PHASE_GENERATING) {
@@ -520,6 +556,7 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
     render_clear(&a->render);
     render_user(&a->render, text, len);
     limits_reset(&a->limits);
+    loop_reset(&a->loop);
     a->nudged = false;
     a->answer.failures = 0;
     a->phase = PHASE_PROMPT;

@@ -9,9 +9,9 @@
  *   agent_create → agent_start → loop { agent_next → do it → agent_feed_… } → agent_destroy
  *
  * Reasons a job fails with: "max_turns", "max_tool_calls", "max_output_tokens", "turn_too_long",
- * "identical_calls" (limits), "context_full", "empty_answer" (a turn without a call and without visible
- * text), "invalid_answer" (it was to be JSON), "cancelled" (the generation was, and not for AGENT_STEP_STOP),
- * "too_large" and "out_of_memory".
+ * "identical_calls", "loop_detected", "no_progress" (limits, agent/loop.h), "context_full", "empty_answer" (a
+ * turn without a call and without visible text), "invalid_answer" (it was to be JSON), "cancelled" (the
+ * generation was, and not for AGENT_STEP_STOP), "too_large" and "out_of_memory".
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -29,9 +29,9 @@ struct agent_tool {
     const char *name;
     const char *description;
     const char *schema; /* JSON Schema of the arguments object, JSON text */
-    bool poller; /* repeating it with the same arguments is its purpose: exempt from the identical-call limit
-                  */
-    bool strict; /* takes only calls that are written exactly: what was repaired is refused */
+    bool poller;        /* repeating it with the same arguments is its purpose: left out of agent/loop.h */
+    bool read_only;     /* changes nothing: a result that it gave before is nothing new */
+    bool strict;        /* takes only calls that are written exactly: what was repaired is refused */
 };
 
 enum agent_profile {
@@ -47,7 +47,10 @@ struct agent_limits {
     int max_calls_per_turn;  /* further calls of the turn are answered with an error, not run */
     int max_output_tokens;   /* generated over all turns: "max_output_tokens" */
     int max_turn_tokens;     /* generated in one turn: "turn_too_long" */
-    int max_identical_calls; /* same name and same arguments: "identical_calls" */
+    int max_identical_calls; /* same name, arguments and result: then the call is forbidden, and
+                                "identical_calls" when it comes all the same */
+    int max_cycle_repeats;   /* of two to four calls with their results, 2 or more: "loop_detected" */
+    int max_idle_calls;      /* one after the other that failed or gave nothing new: "no_progress" */
     size_t max_result_bytes; /* a longer result is cut and marked "truncated" before the model sees it; 0 = 32
                                 KiB */
 };
@@ -116,11 +119,19 @@ struct agent_span {
     size_t len;
 };
 
+/* A call that must not be made again, and from which turn on. */
+struct agent_forbidden {
+    const char *name, *arguments; /* the latter are no JSON when the call had none */
+    int since;
+};
+
 struct agent_step {
     enum agent_step_type type;
     const struct agent_span *spans; /* GENERATE */
     size_t n_spans;
     int max_tokens;
+    const struct agent_forbidden *forbidden; /* GENERATE: what must not be written, oldest first */
+    size_t n_forbidden;
     int turn;              /* GENERATE, CALL: 0, 1, … */
     int call;              /* CALL: 0, 1, … over the whole job; the number agent_feed_result() wants */
     const char *name;      /* CALL */

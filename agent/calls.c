@@ -51,6 +51,7 @@ static size_t cut(const char *text, size_t len, size_t max) {
 static int answer_error(struct calls *c, struct calls_one *one, const char *text, size_t len) {
     int rc = render_body_error(&one->body, c->profile, one->name, text, cut(text, len, ERROR_BYTES_MAX));
     one->state = CALLS_ANSWERED;
+    one->failed = true;
     c->n_open--;
     return rc;
 }

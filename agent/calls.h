@@ -14,6 +14,7 @@ struct calls_one {
     enum calls_state state;
     char *name, *arguments;
     struct buf body; /* of its <tool_response>, once answered */
+    bool failed;     /* it is answered with an error */
 };
 
 struct calls {

@@ -125,7 +125,10 @@ uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools
     for (size_t i = 0; i < n && c->status == 0; i++) {
         c->tool = tools[i].name;
         uint32_t name = constrain_quoted(c, tools[i].name), infix = constrain_text(c, ", \"arguments\": ");
-        each[i] = constrain_three(c, name, infix, constrain_root(c, tools[i].schema));
+        uint32_t arguments = constrain_root(c, tools[i].schema);
+        if (tools[i].n_forbidden > 0)
+            arguments = constrain_except(c, arguments, &tools[i]);
+        each[i] = constrain_three(c, name, infix, arguments);
         forget_units(c);
     }
     uint32_t any = c->status == 0 ? grammar_choice(c->b, each, n) : GRAMMAR_NONE;

@@ -22,6 +22,15 @@
 struct constrain_tool {
     const char *name;
     const struct schema *schema; /* borrowed during the call */
+    /* Arguments that must not be written again, JSON objects: no spelling of them passes, all other arguments
+     * do, as far as the schema lets them. Where arguments are the same as forbidden ones up to there, a
+     * string is written without needless \u escapes, and in place of a number none with an exponent. Ones
+     * that cannot be said (more than 10 members of an object in free order, a number of more than 40 digits)
+     * cost the whole tool; long ones (about 4,000 bytes; less where the order of many members is free) all
+     * that begin like them. */
+    const char *const *forbidden;
+    size_t n_forbidden;
+    bool *left_out; /* NULL, or set when the whole tool is left out */
 };
 
 struct constrain_report {
@@ -33,7 +42,8 @@ struct constrain_report {
  * none declared at all), numbers of at most 15 digits before and 15 behind the point, at most 60 levels. */
 
 /* A turn: any text; after each <tool_call> one call of one of the tools, then </tool_call>. -EINVAL for no
- * tools; -E2BIG, -ENOMEM. *out is the caller's (grammar_unref). */
+ * tools; -E2BIG, -ENOMEM. Where nothing is left of all tools, any text without <tool_call>. *out is the
+ * caller's (grammar_unref). */
 HX_MUST_CHECK int constrain_turn(const struct constrain_tool *tools, size_t n, struct grammar **out,
                                  struct constrain_report *report, char *err, size_t errlen);
 /* A turn in JSON mode, whose answer is a value of the schema: with tools, reasoning sections, then either

@@ -77,6 +77,27 @@ uint32_t constrain_root(struct constrain *c, const struct schema *schema);
 /* A call of one of the tools, from the line break behind <tool_call> to </tool_call>. */
 uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools, size_t n);
 
+/* The arguments less those that the tool must not be called with; nothing when they cannot be said. */
+uint32_t constrain_except(struct constrain *c, uint32_t arguments, const struct constrain_tool *tool);
+
+/* constrain_spell.c: the nodes that apply to a value, by id, which is the order in which members are looked
+ * for. Of forms the first that the value passes. */
+#define CONSTRAIN_NODES_MAX 512
+struct constrain_nodes {
+    const struct schema_node *at[CONSTRAIN_NODES_MAX];
+    size_t n;
+    bool several; /* here or above the value passes more than one form: other orders may be allowed, too */
+};
+void constrain_nodes_root(struct constrain_nodes *nodes, const struct schema *schema,
+                          const struct value *value);
+/* Of a member (name) or an item (index). */
+void constrain_nodes_child(struct constrain_nodes *nodes, const struct constrain_nodes *parent,
+                           const struct value *child, const char *name, size_t index);
+/* The members as grammars have them: those that are declared, whose number it returns, in their order; then
+ * the others. */
+size_t constrain_nodes_order(const struct constrain_nodes *nodes, const struct value *value,
+                             const struct value **members);
+
 /* A rule of its own for the expression: a call of it. */
 uint32_t constrain_once(struct constrain *c, uint32_t expression);
 

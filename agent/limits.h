@@ -4,21 +4,15 @@
 
 #include "agent/agent.h"
 
-#include <stdint.h>
-
 #define LIMITS_TURN_TOKENS_MAX (1 << 20) /* a generation where no limit was set */
 #define LIMITS_CALLS_MAX       100000    /* of one job, whatever was set */
 
-struct limits_repeat;
 struct limits {
     struct agent_limits max;
     int turns, calls, tokens;
-    struct limits_repeat *repeats; /* signatures of calls and how often each came */
-    size_t n_repeats, cap_repeats;
 };
 
 void limits_init(struct limits *l, const struct agent_limits *max);
-void limits_finish(struct limits *l);
 /* A new user message: everything is counted anew. */
 void limits_reset(struct limits *l);
 
@@ -26,9 +20,6 @@ void limits_reset(struct limits *l);
  */
 const char *limits_turn(struct limits *l, char *text, size_t size);
 const char *limits_call(struct limits *l, char *text, size_t size);
-/* *status is -ENOMEM when memory is out, else 0. */
-const char *limits_same_call(struct limits *l, const char *name, uint64_t signature, int *status, char *text,
-                             size_t size);
 /* Tokens the next generation may have; 0 or less: none are left. */
 int limits_tokens(const struct limits *l);
 /* The reason for a generation that used up `limits_tokens()`, asked before its tokens were counted. */

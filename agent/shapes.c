@@ -81,7 +81,7 @@ const struct shape shapes_table[SHAPES_COUNT] = {
     {67, "end_in_one_token", S, "by position, not by token"},
     {68, "own_response", S, "reading stops"},
     {69, "spelled_turn_end", S, "reading stops"},
-    {70, "same_call_again", L, "ends the job: identical_calls"},
+    {70, "same_call_again", L, "same result: forbidden, then ends the job"},
     {71, "narrated_call", L, "one nudge, then the answer stands"},
     {72, "empty_answer", L, "one nudge behind a result"},
     {73, "echoed_syntax", E, "results are never read for calls"},

@@ -2,6 +2,7 @@
 
 #include "agent/rawjson.h"
 #include "base/json.h"
+#include "tools/value.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -77,42 +78,17 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
 
 #define SEED 14695981039346656037u
 
-/* Members are added up, so their order does not matter; elements are chained, so theirs does. As deep as
- * json_check() lets text be. */
-static uint64_t value_hash(const cJSON *value) {
-    int type = value->type & 0xFF;
-    uint64_t hash = mix(SEED, &type, sizeof type);
-    if (cJSON_IsNumber(value)) {
-        double number = value->valuedouble == 0 ? 0 : value->valuedouble; /* -0 is 0 */
-        return mix(hash, &number, sizeof number);
-    }
-    if (cJSON_IsString(value))
-        return mix(hash, value->valuestring, strlen(value->valuestring));
-    const cJSON *item;
-    uint64_t sum = 0;
-    cJSON_ArrayForEach(item, value) {
-        uint64_t one = value_hash(item);
-        if (cJSON_IsObject(value)) {
-            sum += mix(mix(SEED, item->string, strlen(item->string) + 1), &one, sizeof one);
-        } else {
-            hash = mix(hash, &one, sizeof one);
-        }
-    }
-    return mix(hash, &sum, sizeof sum);
-}
-
 int toolcall_signature(const char *name, const char *arguments, size_t len, uint64_t *signature) {
     uint64_t hash = mix(SEED, name, strlen(name) + 1);
-    cJSON *value;
-    int rc = json_parse(arguments, len, NULL, &value, NULL, 0);
+    struct value_document *document;
+    int rc = value_parse(arguments, len, &json_limits_default, &document, NULL, 0);
     if (rc == -ENOMEM)
         return rc;
     if (rc < 0) {
         *signature = mix(hash, arguments, len);
         return 0;
     }
-    uint64_t own = value_hash(value);
-    cJSON_Delete(value);
-    *signature = mix(hash, &own, sizeof own);
+    *signature = mix(hash, &value_root(document)->hash, sizeof(uint64_t));
+    value_destroy(document);
     return 0;
 }

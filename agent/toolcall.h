@@ -18,8 +18,8 @@ struct toolcall {
 HX_MUST_CHECK int toolcall_read(const char *json, size_t len, struct toolcall *out, char *err, size_t errlen);
 void toolcall_finish(struct toolcall *call);
 
-/* *signature is equal for equal names and equal arguments, whatever the spacing and the order of keys.
- * `arguments` may be text that is not JSON. -ENOMEM. */
+/* *signature is equal for equal names and equal arguments, whatever the spacing, the order of keys and
+ * the spelling of numbers. `arguments` may be text that is not JSON. -ENOMEM. */
 HX_MUST_CHECK int toolcall_signature(const char *name, const char *arguments, size_t len,
                                      uint64_t *signature);
 

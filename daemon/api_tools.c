@@ -25,6 +25,8 @@ static void write_tool(struct json_writer *w, const struct tool_info *tool) {
     json_bool(w, (tool->flags & HERMES_T_READ_ONLY) != 0);
     json_key(w, "idempotent");
     json_bool(w, (tool->flags & (HERMES_T_READ_ONLY | HERMES_T_IDEMPOTENT)) != 0);
+    json_key(w, "poller");
+    json_bool(w, (tool->flags & HERMES_T_POLL) != 0);
     json_key(w, "timeout_ms");
     json_int(w, tool->timeout_ms);
     json_key(w, "confinement");

@@ -66,6 +66,8 @@ static void print_tool(struct ctl *ctl, const cJSON *tool) {
             is_true(tool, "read_only")    ? "yes: it changes nothing"
             : is_true(tool, "idempotent") ? "yes: once is as good as twice"
                                           : "no: after a crash its outcome is reported as unknown");
+    if (is_true(tool, "poller"))
+        fprintf(ctl->out.file, "poller       yes: asking again is no loop\n");
     fprintf(ctl->out.file, "time limit   %.0f ms\n", number(tool, "timeout_ms"));
     fprintf(ctl->out.file, "confinement  %s\n\narguments\n", text_or(tool, "confinement", "unknown"));
     const cJSON *schema = cJSON_GetObjectItemCaseSensitive(tool, "parameters");

@@ -147,6 +147,20 @@ static void put_turn_line(const struct branch *b, const cJSON *turn) {
     ctl_term_printf(b->t, CTL_PLAIN, "\n");
 }
 
+/* Calls that were not to be made any more from this turn on. */
+static void put_forbidden(const struct branch *b, const cJSON *turn) {
+    const cJSON *call;
+    cJSON_ArrayForEach(call, member(member(turn, "sampling"), "forbidden")) {
+        const char *name = text_or(call, "name", "?");
+        begin_under(b);
+        ctl_term_printf(b->t, CTL_YELLOW, "no more ");
+        ctl_term_line(b->t, CTL_BOLD, name, strlen(name), 80);
+        ctl_term_printf(b->t, CTL_PLAIN, " ");
+        put_arguments(b, call);
+        ctl_term_printf(b->t, CTL_PLAIN, "\n");
+    }
+}
+
 static int count_parts(const cJSON *parts, bool no_reasoning) {
     const cJSON *part;
     int n = 0;
@@ -160,6 +174,7 @@ static void put_turn(struct ctl *ctl, const cJSON *turn, bool last) {
     const cJSON *parts = member(turn, "parts"), *part;
     struct branch b = {.t = &ctl->out, .above = "", .last = last};
     put_turn_line(&b, turn);
+    put_forbidden(&b, turn);
     int left = count_parts(parts, ctl->options->no_reasoning);
     cJSON_ArrayForEach(part, parts) {
         if (ctl->options->no_reasoning && is_reasoning(part))

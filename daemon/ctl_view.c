@@ -189,6 +189,22 @@ static void on_call_started(struct ctl_view *v, const cJSON *event) {
     ctl_term_fresh_line(t);
 }
 
+static void on_call_forbidden(struct ctl_view *v, const cJSON *event) {
+    const char *name = text_of(event, "name");
+    close_part(v);
+    release_held(v);
+    if (v->ctl->options->quiet)
+        return;
+    struct ctl_term *t = turn_to(v, &v->ctl->err);
+    ctl_term_fresh_line(t);
+    ctl_term_printf(t, CTL_YELLOW, "no more ");
+    ctl_term_line(t, CTL_BOLD, name, strlen(name), 80);
+    ctl_term_printf(t, CTL_PLAIN, " ");
+    put_arguments(t, event);
+    ctl_term_printf(t, CTL_DIM, "  (the same result %d times)", int_of(event, "same_results"));
+    ctl_term_fresh_line(t);
+}
+
 static void on_call_completed(struct ctl_view *v, const cJSON *event) {
     bool is_error = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "is_error"));
     const cJSON *ms = cJSON_GetObjectItemCaseSensitive(event, "duration_ms");
@@ -240,6 +256,8 @@ void ctl_view_event(struct ctl_view *v, const char *type, const cJSON *event) {
         on_call_started(v, event);
     else if (strcmp(type, "tool_call.completed") == 0)
         on_call_completed(v, event);
+    else if (strcmp(type, "tool_call.forbidden") == 0)
+        on_call_forbidden(v, event);
     else if (strcmp(type, "job.queued") == 0)
         on_note(v, "%.128s", text_of(event, "job_id"));
     else if (strcmp(type, "job.resumed") == 0)

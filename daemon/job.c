@@ -41,6 +41,7 @@ void job_destroy(struct job *job) {
     agent_destroy(job->agent);
     schema_destroy(job->answer_schema);
     grammar_unref(job->grammar);
+    free(job->left_out);
     journal_batch_destroy(job->batch);
     buf_finish(&job->text);
     buf_finish(&job->tokens);

@@ -85,6 +85,8 @@ struct job {
     struct engine_session *session;
     struct schema *answer_schema; /* owned; JSON mode; NULL: the answer is text */
     struct grammar *grammar;      /* a reference; NULL: the model may write anything */
+    size_t n_forbidden;           /* calls that are taken out of it */
+    bool *left_out;               /* owned, by tool: all of its calls are; NULL: none was yet */
     uint64_t seed;
 
     /* how it ends; NULL: it goes on */
@@ -152,6 +154,16 @@ bool job_is_busy(const struct job *job);
  * calls are checked in any case.
  */
 void job_constrain(struct job *job);
+/* Before a turn: takes out of it what the step forbids. */
+void job_constrain_turn(struct job *job, const struct agent_step *step);
+
+/* ---- job_loop.c: calls that lead nowhere ---- */
+
+/* How the turn is generated, as JSON for the journal, with what is forbidden from it on. -ENOMEM, -ENOBUFS.
+ */
+HX_MUST_CHECK int job_loop_sampling(const struct job *job, const struct agent_step *step, struct buf *out);
+/* Tells clients what is forbidden from this turn on; under a grammar or not. */
+void job_loop_tell(struct job *job, const struct agent_step *step, bool constrained);
 
 /* ---- job_turn.c: the engine's side ---- */
 

@@ -241,6 +241,12 @@ static void write_turn(struct json_writer *w, const struct journal_turn *turn,
     write_known(w, "first_token_ms", turn->first_token_ms);
     write_known(w, "decode_ms", turn->decode_ms);
     json_object_end(w);
+    json_key(w, "sampling");
+    if (turn->sampling_json != NULL) {
+        json_raw(w, turn->sampling_json, strlen(turn->sampling_json));
+    } else {
+        json_null(w);
+    }
     json_key(w, "parts");
     json_array_begin(w);
     for (size_t i = 0; i < trace->n_parts; i++) {

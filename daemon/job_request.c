@@ -3,6 +3,7 @@
 #include "agent/tags.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "plugins/hermes_plugin.h"
 
 #include <errno.h>
 #include <math.h>
@@ -79,6 +80,16 @@ static int read_float(const cJSON *json, const char *name, double min, double ma
     return 0;
 }
 
+/* When calls lead nowhere. */
+static int read_loop_limits(struct job_request *r, struct job_problem *problem) {
+    int64_t repeats = r->limits.max_cycle_repeats;
+    int rc = read_limit(r->json, "max_identical_calls", 1000, &r->limits.max_identical_calls, problem);
+    rc = rc == 0 ? read_int(r->json, "max_cycle_repeats", 2, 1000, &repeats, problem) : rc;
+    rc = rc == 0 ? read_limit(r->json, "max_idle_calls", 10000, &r->limits.max_idle_calls, problem) : rc;
+    r->limits.max_cycle_repeats = (int)repeats;
+    return rc;
+}
+
 static int read_numbers(struct job_request *r, struct job_problem *problem) {
     int64_t top_k = 0;
     int64_t seed = 0;
@@ -88,8 +99,7 @@ static int read_numbers(struct job_request *r, struct job_problem *problem) {
     rc = rc == 0 ? read_limit(r->json, "max_tool_calls", 10000, &r->limits.max_calls, problem) : rc;
     rc =
         rc == 0 ? read_limit(r->json, "max_calls_per_turn", 100, &r->limits.max_calls_per_turn, problem) : rc;
-    rc = rc == 0 ? read_limit(r->json, "max_identical_calls", 1000, &r->limits.max_identical_calls, problem)
-                 : rc;
+    rc = rc == 0 ? read_loop_limits(r, problem) : rc;
     rc = rc == 0 ? read_limit(r->json, "max_output_tokens", 1000000, &r->limits.max_output_tokens, problem)
                  : rc;
     rc = rc == 0 ? read_limit(r->json, "max_turn_tokens", 131072, &r->limits.max_turn_tokens, problem) : rc;
@@ -371,6 +381,14 @@ static void write_tool(struct json_writer *w, const struct tool_info *tool, bool
         json_key(w, "strict");
         json_bool(w, true);
     }
+    if ((tool->flags & HERMES_T_POLL) != 0) {
+        json_key(w, "poller");
+        json_bool(w, true);
+    }
+    if ((tool->flags & HERMES_T_READ_ONLY) != 0) {
+        json_key(w, "read_only");
+        json_bool(w, true);
+    }
     json_object_end(w);
 }
 
@@ -460,6 +478,8 @@ int job_tools_read(const char *text, struct job_tools *out) {
         one->description = json_get_string(item, "description");
         one->schema = json_get_string(item, "schema");
         one->strict = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "strict"));
+        one->poller = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "poller"));
+        one->read_only = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "read_only"));
         if (one->name == NULL || one->description == NULL || one->schema == NULL) {
             rc = -EINVAL;
         }

@@ -12,6 +12,9 @@
 /* The model answers its own call: ends the turn as if it had stopped there. */
 static const char *const stop_tokens[] = {"<tool_response>", NULL};
 
+/* Of a turn's settings: arguments of forbidden calls can be as long as a turn. */
+#define SAMPLING_MAX ((size_t)64 << 20)
+
 /* ---- a turn begins ---- */
 
 static int append_spans(struct job *job, const struct agent_step *step, char *err, size_t errlen) {
@@ -35,8 +38,11 @@ static int append_spans(struct job *job, const struct agent_step *step, char *er
 static int record_turn(struct job *job, const struct agent_step *step, uint64_t seed) {
     struct journal_batch *batch = job_batch(job);
     struct journal_span *prompt = calloc(step->n_spans + 1, sizeof *prompt);
-    if (batch == NULL || prompt == NULL) {
+    struct buf sampling;
+    buf_init(&sampling, SAMPLING_MAX);
+    if (batch == NULL || prompt == NULL || job_loop_sampling(job, step, &sampling) != 0) {
         free(prompt);
+        buf_finish(&sampling);
         return -ENOMEM;
     }
     for (size_t i = 0; i < step->n_spans; i++) {
@@ -44,21 +50,16 @@ static int record_turn(struct job *job, const struct agent_step *step, uint64_t 
                                           .text = step->spans[i].text,
                                           .len = step->spans[i].len};
     }
-    char sampling[256];
-    const struct engine_sampling *how = &job->request.sampling;
-    snprintf(sampling, sizeof sampling,
-             "{\"temperature\": %g, \"top_k\": %d, \"top_p\": %g, \"min_p\": %g, \"repeat_penalty\": %g}",
-             (double)how->temperature, how->top_k, (double)how->top_p, (double)how->min_p,
-             (double)how->repeat_penalty);
     journal_add_turn(batch,
                      &(struct journal_turn){.job_id = job->id,
                                             .turn = step->turn,
                                             .prompt = prompt,
                                             .n_prompt = step->n_spans,
                                             .seed = seed,
-                                            .sampling_json = sampling},
+                                            .sampling_json = sampling.data},
                      false);
     free(prompt);
+    buf_finish(&sampling);
     struct job_event e;
     job_event_begin(&e, job, "turn.started", true);
     json_key(&e.w, "turn");
@@ -77,6 +78,7 @@ static void end_with_error(struct job *job, int rc, const char *err) {
 
 void job_turn_begin(struct job *job, const struct agent_step *step) {
     char err[512] = "";
+    job_constrain_turn(job, step);
     struct engine_generate how = {
         .sampling = job->request.sampling,
         .max_tokens = step->max_tokens > 0 ? step->max_tokens : 1,
@@ -106,6 +108,7 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
         return;
     }
     job->generating = true;
+    job_loop_tell(job, step, how.grammar != NULL);
 }
 
 /* ---- what the agent made of the text ---- */

@@ -60,6 +60,9 @@ typedef struct hermes_call hermes_call;
     0x0002u /* the same arguments again have no further effect: may be repeated after a crash */
 #define HERMES_T_ADDITIVE     0x0004u /* never destroys or overwrites */
 #define HERMES_T_CLOSED_WORLD 0x0008u /* the result holds no text of third parties */
+#define HERMES_T_POLL                                                                                        \
+    0x0010u /* called again and again until something has happened: the same call with the same result is no \
+               loop. Turns, calls and time of the job still bound it */
 /* Grants: what the worker's confinement must leave open. Absent means denied. */
 #define HERMES_T_NET          0x0100u
 #define HERMES_T_FS_READ      0x0200u

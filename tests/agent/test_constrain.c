@@ -252,7 +252,8 @@ static void test_turn(void **state) {
                 "\"required\": [\"path\"]}");
     struct schema *none =
         compile("{\"type\": \"object\", \"properties\": {}, \"additionalProperties\": false}");
-    const struct constrain_tool tools[] = {{"read", read}, {"read_all", none}};
+    const struct constrain_tool tools[] = {{.name = "read", .schema = read},
+                                           {.name = "read_all", .schema = none}};
     struct constrain_report report;
     struct grammar *g = NULL;
     char err[200];

@@ -111,8 +111,12 @@ static void identical_calls(void **state) {
     (void)state;
     const struct agent_limits two = {.max_identical_calls = 2};
     const char *spaced = "<tool_call>{\"arguments\":{ \"a\":1.0},\"name\":\"add\"}</tool_call>";
-    expect_end(&two, (struct script_op[]){SAY(ADD("1")), SAY(ADD("1")), SAY(spaced), END(CANCELLED), {0}},
-               "FAILED identical_calls\n", "CALL 0.1 ");
+    /* refused twice, then the end */
+    expect_end(
+        &two,
+        (struct script_op[]){
+            SAY(ADD("1")), SAY(ADD("1")), SAY(spaced), SAY(ADD("1")), SAY(spaced), END(CANCELLED), {0}},
+        "FAILED identical_calls\n", "CALL 0.1 add {\"a\": 1}\nSTOP\n");
     expect_end(&two, (struct script_op[]){SAY(ADD("1") ADD("2") ADD("1") ADD("2")), END(STOP), {0}},
                "CALL 0.3 add {\"a\": 2}\n", NULL);
     expect_end(&two, (struct script_op[]){SAY(POLL POLL POLL POLL), END(STOP), {0}}, "CALL 0.3 poll {}\n",
@@ -120,8 +124,10 @@ static void identical_calls(void **state) {
     /* calls that cannot run count as well */
     expect_end(
         &two,
-        (struct script_op[]){
-            SAY("<tool_call>x</tool_call><tool_call>x</tool_call><tool_call>x</tool_call>"), END(STOP), {0}},
+        (struct script_op[]){SAY("<tool_call>x</tool_call><tool_call>x</tool_call><tool_call>x</tool_call>"),
+                             SAY("<tool_call>x</tool_call><tool_call>x</tool_call>"),
+                             END(STOP),
+                             {0}},
         "FAILED identical_calls\n", NULL);
 }
 

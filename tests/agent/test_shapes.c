@@ -221,8 +221,18 @@ static void rows_about_the_conversation(void **state) {
 #define SAY_ADD SAY("<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>")
     limits.max_identical_calls = 1;
     struct agent *a = script_agent(&limits);
-    script_play(a, (struct script_op[]){SAY_ADD, END(STOP), RESULT(0, OK, "1"), SAY_ADD, END(STOP), {0}}, 0,
-                &steps, &events);
+    script_play(a,
+                (struct script_op[]){SAY_ADD,
+                                     END(STOP),
+                                     RESULT(0, OK, "1"),
+                                     SAY_ADD,
+                                     END(STOP),
+                                     SAY_ADD,
+                                     END(STOP),
+                                     SAY_ADD,
+                                     END(STOP),
+                                     {0}},
+                0, &steps, &events);
     assert_non_null(strstr(steps.data, "FAILED identical_calls"));
     covered[70] = true;
     buf_finish(&steps);

@@ -29,6 +29,8 @@ static void a_plain_request_gets_the_defaults(void **state) {
     assert_int_equal(r.limits.max_calls, 64);
     assert_int_equal(r.limits.max_calls_per_turn, 8);
     assert_int_equal(r.limits.max_identical_calls, 3);
+    assert_int_equal(r.limits.max_cycle_repeats, 3);
+    assert_int_equal(r.limits.max_idle_calls, 8);
     assert_int_equal(r.limits.max_output_tokens, 16384);
     assert_int_equal(r.limits.max_turn_tokens, 4096);
     assert_true(r.sampling.temperature <= 0);
@@ -47,6 +49,8 @@ static void every_number_has_its_range(void **state) {
         {"max_tool_calls", "1", "0", "10000", "10001"},
         {"max_calls_per_turn", "1", "0", "100", "101"},
         {"max_identical_calls", "1", "0", "1000", "1001"},
+        {"max_cycle_repeats", "2", "1", "1000", "1001"},
+        {"max_idle_calls", "1", "0", "10000", "10001"},
         {"max_output_tokens", "1", "0", "1000000", "1000001"},
         {"max_turn_tokens", "1", "0", "131072", "131073"},
         {"deadline_ms", "1", "0", "86400000", "86400001"},

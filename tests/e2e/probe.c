@@ -93,6 +93,11 @@ static int passages(void *state, hermes_call *call, hermes_str args_json) {
                         "\"Two.\"}]}");
 }
 
+static int not_yet(void *state, hermes_call *call, hermes_str args_json) {
+    (void)args_json;
+    return hermes_reply(((struct probe *)state)->host, call, "{\"done\": false}");
+}
+
 #define LABEL_SCHEMA                                                                                         \
     HERMES_SCHEMA({"type" : "object", "properties" : {"label" : {"type" : "string"}}, "required" : ["label"]})
 
@@ -158,8 +163,26 @@ static const hermes_tool tool_passages = {
     .invoke = passages,
 };
 
-static const hermes_tool *const tools[] = {&tool_count, &tool_count_again, &tool_count_slowly, &tool_nap,
-                                           &tool_crash, &tool_long_text,   &tool_passages,     NULL};
+static const hermes_tool tool_is_done = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY | HERMES_T_POLL,
+    .name = "is_done",
+    .description = "Look whether it is done.",
+    .args_schema = HERMES_SCHEMA({"type" : "object"}),
+    .invoke = not_yet,
+};
+static const hermes_tool tool_look_up = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY,
+    .name = "look_up",
+    .description = "Look it up; it is never there.",
+    .args_schema = LABEL_SCHEMA,
+    .invoke = not_yet,
+};
+
+static const hermes_tool *const tools[] = {
+    &tool_count,     &tool_count_again, &tool_count_slowly, &tool_nap,     &tool_crash,
+    &tool_long_text, &tool_passages,    &tool_is_done,      &tool_look_up, NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

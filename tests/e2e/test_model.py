@@ -18,6 +18,13 @@ class Model(harness.Case):
         self.assertIn("108", job["result"]["text"])
         self.assertEqual(job["tool_calls"], 1)
 
+    def test_a_call_is_taken_out_of_the_grammar(self):
+        job = self.api.run("How much is 12 times 9?", wait=120, tools=["calculator"], max_identical_calls=1)
+        self.assertEqual(job["status"], "completed", job)
+        told = [d for _, name, d in self.api.events(job["id"]) if name == "tool_call.forbidden"]
+        self.assertEqual([(d["turn"], d["name"], d["arguments"], d["removed"]) for d in told],
+                         [(1, "calculator", {"expression": "12 * 9"}, "arguments")])
+
     def test_a_chain(self):
         before = datetime.datetime.now(datetime.timezone.utc).date()
         job = self.api.run("What date is it in 45 days?", wait=120)

@@ -12,7 +12,7 @@ MAY = {
     "engine": ["base/", "kernels/", "engine/"],
     "tools": ["base/", "tools/", "plugins/hermes_plugin.h"],
     # what it makes grammars from
-    "agent": ["base/", "agent/", "engine/grammar.h", "tools/schema.h", "tools/schema_graph.h", "tools/value.h", "tools/regex.h",
+    "agent": ["base/", "agent/", "engine/grammar.h", "engine/grammar_except.h", "tools/schema.h", "tools/schema_graph.h", "tools/value.h", "tools/regex.h",
               "tools/format.h", "tools/decimal.h"],
     "daemon": ["base/", "engine/", "tools/", "agent/", "daemon/", "plugins/hermes_plugin.h"],
     "plugins": ["plugins/", "hermes_plugin.h"],
