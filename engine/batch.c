@@ -354,6 +354,7 @@ void batch_run(struct local_engine *e) {
         e->row_ns = e->row_ns > 0 ? 0.7 * e->row_ns + 0.3 * row_ns : row_ns;
     }
     pthread_mutex_lock(&e->lock);
+    e->n_steps++;
     if (rc < 0) {
         fail_step(e, sentence);
         pthread_mutex_unlock(&e->lock);

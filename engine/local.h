@@ -98,6 +98,7 @@ struct local_engine {
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
+    uint64_t n_steps; /* that were run */
 };
 
 HX_MUST_CHECK int local_open(const struct engine_config *config, struct engine **out, char *err,
