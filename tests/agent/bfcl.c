@@ -52,6 +52,17 @@ static void to_json_schema(cJSON *schema) {
 
 /* ---- functions ---- */
 
+static const char *text_of(const cJSON *object, const char *key) {
+    const cJSON *text = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(text) ? text->valuestring : "";
+}
+
+/* The first message of the first turn. */
+static char *question_of(const cJSON *json) {
+    const cJSON *turn = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(json, "question"), 0);
+    return strdup(text_of(cJSON_GetArrayItem(turn, 0), "content"));
+}
+
 static void add_function(struct bfcl *b, struct bfcl_entry *e, const cJSON *function) {
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(function, "name");
     cJSON *parameters = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(function, "parameters"), true);
@@ -66,6 +77,8 @@ static void add_function(struct bfcl *b, struct bfcl_entry *e, const cJSON *func
         (void)printf("%s: %s\n", name->valuestring, err);
     } else {
         e->names[e->n] = strdup(name->valuestring);
+        e->descriptions[e->n] = strdup(text_of(function, "description"));
+        e->parameters[e->n] = strdup(text);
         e->schemas[e->n] = schema;
         e->tools[e->n] = (struct constrain_tool){.name = e->names[e->n], .schema = schema};
         e->n++;
@@ -82,6 +95,10 @@ static struct bfcl_entry *add_entry(struct bfcl *b, const char *line) {
     struct bfcl_entry *e = &b->entries[b->n];
     cJSON_ArrayForEach(function, cJSON_GetObjectItemCaseSensitive(json, "function"))
         add_function(b, e, function);
+    if (e->n > 0) {
+        e->question = question_of(json);
+        e->system = strdup(text_of(json, "system"));
+    }
     cJSON_Delete(json);
     if (e->n == 0)
         return NULL;
@@ -212,6 +229,18 @@ void bfcl_read(struct bfcl *b, bool calls) {
                  b->n_functions, b->n_refused, b->n_inexact);
 }
 
+void bfcl_read_file(struct bfcl *b, const char *path) {
+    FILE *f = fopen(path, "rb");
+    char *line = malloc(LINE_BYTES);
+    *b = (struct bfcl){.entries = calloc(ENTRIES_MAX, sizeof *b->entries)};
+    must(f != NULL, "cannot read the file");
+    must(line != NULL && b->entries != NULL, "no memory");
+    while (fgets(line, LINE_BYTES, f) != NULL && b->n < ENTRIES_MAX)
+        (void)add_entry(b, line);
+    (void)fclose(f);
+    free(line);
+}
+
 void bfcl_free(struct bfcl *b) {
     for (size_t i = 0; i < b->n; i++) {
         struct bfcl_entry *e = &b->entries[i];
@@ -219,10 +248,14 @@ void bfcl_free(struct bfcl *b) {
         for (size_t k = 0; k < e->n; k++) {
             schema_destroy(e->schemas[k]);
             free(e->names[k]);
+            free(e->descriptions[k]);
+            free(e->parameters[k]);
         }
         for (size_t k = 0; k < e->n_calls; k++)
             free(e->calls[k]);
         free(e->calls);
+        free(e->question);
+        free(e->system);
     }
     free(b->entries);
 }

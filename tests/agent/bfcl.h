@@ -8,7 +8,8 @@
 
 /* One line of the data: its functions. */
 struct bfcl_entry {
-    char *names[BFCL_TOOLS_MAX];
+    char *system, *question; /* system: NULL for none */
+    char *names[BFCL_TOOLS_MAX], *descriptions[BFCL_TOOLS_MAX], *parameters[BFCL_TOOLS_MAX];
     struct schema *schemas[BFCL_TOOLS_MAX];
     struct constrain_tool tools[BFCL_TOOLS_MAX];
     size_t n;
@@ -25,6 +26,8 @@ struct bfcl {
 
 /* Ends the program with 77 (skipped) without the data. `calls`: with the right answers. bfcl_free() frees. */
 void bfcl_read(struct bfcl *b, bool calls);
+/* The same from a file of such lines, without answers; a line may have a "system" text. */
+void bfcl_read_file(struct bfcl *b, const char *path);
 void bfcl_free(struct bfcl *b);
 
 #endif
