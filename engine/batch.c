@@ -260,8 +260,9 @@ static void roll_back(struct local_engine *e, struct local_session *s, int n) {
     s->n_computed = s->n_computed < n ? s->n_computed : n;
 }
 
-/* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. [lock held] */
-static void keep_forced(struct local_engine *e, struct local_session *s) {
+/* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. True when a
+ * token among them ends the turn; it is not kept. [lock held] */
+static bool keep_forced(struct local_engine *e, struct local_session *s) {
     struct generation *g = &s->gen;
     const struct token_list *ids = &g->forced.ids;
     int32_t *tail = s->tokens + g->sure;
@@ -270,10 +271,12 @@ static void keep_forced(struct local_engine *e, struct local_session *s) {
         same++;
     if (same < n_tail)
         roll_back(e, s, g->sure + (int)same);
-    if (ids->n > same)
-        memcpy(tail + same, ids->v + same, (ids->n - same) * sizeof *tail);
-    s->n_tokens = g->sure + (int)ids->n;
-    g->sure += (int)g->forced.n_sure;
+    size_t n = same;
+    for (; n < ids->n && !is_stop(e, s, ids->v[n]); n++)
+        tail[n] = ids->v[n];
+    s->n_tokens = g->sure + (int)n;
+    g->sure += (int)(g->forced.n_sure < n ? g->forced.n_sure : n);
+    return n < ids->n;
 }
 
 /* What one step of a generation gave: a token, and perhaps more that follow. [lock held] */
@@ -291,12 +294,12 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         return;
     }
     if (!g->no_forced) {
-        keep_forced(e, s);
+        stop = keep_forced(e, s) || stop;
     } else if (!stop) {
         s->tokens[s->n_tokens++] = token;
         g->sure = s->n_tokens;
     }
-    g->steps += !stop && token != CONSTRAINED_FORCED;
+    g->steps += token != CONSTRAINED_FORCED && !is_stop(e, s, token);
     if (stop || g->forced.over)
         finish_generation(e, s, ENGINE_FINISH_STOP);
     else if (!finish_send_text(e, s))

@@ -101,7 +101,8 @@ struct engine_generate {
     /* What may be written, from its beginning on; NULL: anything. The engine keeps a reference while it
      * generates, and its thread is the one that matches. Where max_tokens or the context leaves room for no
      * more than the rest of it, only what still ends in time is let through. The scripted engine takes no
-     * notice of it. Text that the grammar leaves no choice about costs no step of the model. */
+     * notice of it. Text that the grammar leaves no choice about costs no step of the model; so that its
+     * tokens can be the tokenizer's, text is not sent before its word is over. */
     struct grammar *grammar;
     bool no_forced; /* every token is the model's choice; to measure what that costs */
 };

@@ -63,6 +63,8 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
 }
 
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence) {
+    s->gen.sure = s->n_tokens;
+    (void)finish_send_text(e, s); /* as far as it is there */
     s->gen.running = false;
     constrained_release(&s->gen);
     events_fail(&e->base.events, &s->base, sentence);

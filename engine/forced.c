@@ -165,16 +165,13 @@ static int sure_end(const struct tokenizer *t, const struct buf *text, size_t *e
 }
 
 /* Whether the bytes from `at` on are a word that none of the characters that the grammar lets follow can
- * change. Asked only of ASCII: where others may follow there is text, and anything may follow. */
-static int ends_before_any(const struct grammar_matcher *m, const struct grammar_vocab *v,
-                           const struct tokenizer *t, struct buf *text, size_t at) {
+ * change (an added token would be a boundary). Asked only of ASCII: where others may follow there is text,
+ * and anything may follow. */
+static int ends_before_any(const struct grammar_matcher *m, const struct tokenizer *t, struct buf *text,
+                           size_t at) {
     size_t end = 0, len = text->len;
-    int32_t token;
     int rc = tokenizer_word(t, text->data, len, at, &end);
-    if (rc < 0 || end != len || grammar_matcher_is_complete(m))
-        return rc < 0 ? rc : 0;
-    rc = count_added(m, v, &token);
-    if (rc != 0)
+    if (rc < 0 || end != len)
         return rc < 0 ? rc : 0;
     for (int b = 255; b >= 0; b--) {
         rc = allows_byte(m, (unsigned char)b);
@@ -328,7 +325,7 @@ static int find_end(const struct work *w, const struct grammar_matcher *after, c
         return 0;
     int rc = sure_end(w->t, text, end);
     if (rc == 0 && *end < text->len && text->len > chosen) {
-        rc = ends_before_any(after, w->v, w->t, text, *end);
+        rc = ends_before_any(after, w->t, text, *end);
         *end = rc == 1 ? text->len : *end;
     }
     return rc < 0 ? rc : 0;
@@ -364,7 +361,7 @@ static int write_ahead(struct work *w, const struct grammar_matcher *after, cons
     }
     f->owed = !c.hard && c.end < text->len;
     f->over = ahead->over;
-    rc = move(w, text->data + chosen, n_bytes, ahead->tag);
+    rc = move(w, n_bytes > 0 ? text->data + chosen : "", n_bytes, ahead->tag);
     return rc < 0 ? rc : ahead->tag >= 0;
 }
 

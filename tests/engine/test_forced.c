@@ -174,6 +174,26 @@ static void test_tags_are_added_tokens(void **state) {
     grammar_unref(g);
 }
 
+/* A forced token may end the turn as well. */
+static void test_stop_token(void **state) {
+    (void)state;
+    static const char *const stops[] = {"<tool_call>", NULL};
+    struct harness h;
+    struct engine_session *s;
+    start(&h, 0);
+    struct grammar_builder *b = grammar_builder_create();
+    uint32_t parts[] = {grammar_literal(b, "hell", 4), grammar_tag(b, "<tool_call>"),
+                        grammar_literal(b, "hello", 5)};
+    struct grammar *g = compile(b, grammar_sequence(b, parts, 3));
+    struct engine_generate how = {.max_tokens = 100, .grammar = g, .stop_tokens = stops};
+    struct outcome *o = run(&h, &s, &how);
+    assert_string_equal(o->text, "hell");
+    assert_int_equal(o->last.finish, ENGINE_FINISH_STOP);
+    expect_whole(o, s, engine_session_length(s) - 1);
+    harness_finish(&h);
+    grammar_unref(g);
+}
+
 /* Whatever tokens the model takes for the bytes that it may choose, in the end they are the tokenizer's, and
  * the keys and values are theirs: another engine that computes the same timeline at once goes on alike. */
 static void test_healing(void **state) {
@@ -405,6 +425,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_text_costs_no_step),
         cmocka_unit_test(test_tags_are_added_tokens),
+        cmocka_unit_test(test_stop_token),
         cmocka_unit_test(test_healing),
         cmocka_unit_test(test_turn_ends_in_a_word),
         cmocka_unit_test(test_max_tokens),
