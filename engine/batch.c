@@ -152,6 +152,18 @@ static int ensure_table(struct local_engine *e, struct local_session *s) {
     return 0;
 }
 
+/* What was computed from token n on does not count any more. */
+static void roll_back(struct local_engine *e, struct local_session *s, int n) {
+    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page */
+        int keep = n / KERNELS_PAGE_TOKENS;
+        while (s->n_pages > keep)
+            pages_drop(e->pages, s->pages[--s->n_pages]);
+        s->n_published = keep;
+        n = keep * KERNELS_PAGE_TOKENS;
+    }
+    s->n_computed = s->n_computed < n ? s->n_computed : n;
+}
+
 static bool decodes(const struct local_session *s) {
     return s->gen.running && s->n_tokens - s->n_computed == 1 && s->n_tokens > s->gen.first;
 }
@@ -219,6 +231,8 @@ bool batch_plan(struct local_engine *e) {
         s->n_rows = 0;
         if (s->gen.running && s->gen.cancel)
             finish_generation(e, s, ENGINE_FINISH_CANCELLED);
+        if (s->gen.running && s->n_computed == s->n_tokens)
+            roll_back(e, s, s->n_tokens - 1); /* its logits went to a token that was not kept */
     }
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)
         if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
@@ -246,18 +260,6 @@ static const char *why_no_token(int32_t status) {
     /* -EPROTO: the mask let it through, or there was no number among the logits */
     return "The engine chose a token that the grammar of the text does not allow; the model's weights may be "
            "broken.";
-}
-
-/* The timeline is another one from token n on. */
-static void roll_back(struct local_engine *e, struct local_session *s, int n) {
-    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page */
-        int keep = n / KERNELS_PAGE_TOKENS;
-        while (s->n_pages > keep)
-            pages_drop(e->pages, s->pages[--s->n_pages]);
-        s->n_published = keep;
-        n = keep * KERNELS_PAGE_TOKENS;
-    }
-    s->n_computed = s->n_computed < n ? s->n_computed : n;
 }
 
 /* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. True when a
