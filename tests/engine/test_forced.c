@@ -194,6 +194,20 @@ static void test_stop_token(void **state) {
     grammar_unref(g);
 }
 
+/* A published page is found by the tokens of its session. */
+static void expect_pages(struct harness *h, const struct engine_session *s) {
+    struct local_engine *e = (struct local_engine *)(void *)h->engine;
+    const struct local_session *l = (const struct local_session *)(const void *)s;
+    pthread_mutex_lock(&e->lock);
+    for (int i = 0; i < l->n_published; i++) {
+        uint64_t parent = i > 0 ? pages_serial(e->pages, l->pages[i - 1]) : 0;
+        int32_t page = pages_find(e->pages, parent, l->tokens + i * KERNELS_PAGE_TOKENS);
+        assert_int_equal(page, l->pages[i]);
+        pages_drop(e->pages, page);
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
 /* Whatever tokens the model takes for the bytes that it may choose, in the end they are the tokenizer's, and
  * the keys and values are theirs: another engine that computes the same timeline at once goes on alike. */
 static void test_healing(void **state) {
@@ -214,6 +228,7 @@ static void test_healing(void **state) {
         expect_whole(o, s, prompt);
         if (!is_canonical(o))
             fail_msg("seed %d: %s", (int)seed, o->text);
+        expect_pages(&h, s);
         replaced += o->last.forced_tokens < o->n_tokens;
         harness_append_text(again, "call");
         harness_append_tokens(again, o->tokens, (size_t)o->n_tokens);
