@@ -328,7 +328,7 @@ static int find_end(const struct work *w, const struct grammar_matcher *after, c
         rc = ends_before_any(after, w->t, text, *end);
         *end = rc == 1 ? text->len : *end;
     }
-    return rc < 0 ? rc : 0;
+    return rc < 0 && rc != -E2BIG ? rc : 0;
 }
 
 /* Writes what must come after the tail. The first `chosen` bytes of the text are there, the others come and
@@ -370,12 +370,17 @@ static int go_on(struct work *w) {
     struct forced *f = w->f;
     struct buf text;
     struct grammar_matcher after = {0};
-    struct ahead ahead;
+    struct ahead ahead = {.tag = -1};
     buf_init(&text, TEXT_MAX);
     int rc = grammar_matcher_clone(&after, w->m);
     rc = rc ? rc : append_pieces(w->t, f->ids.v + f->n_sure, f->ids.n - f->n_sure, &text);
     size_t chosen = text.len;
     rc = rc ? rc : look_ahead(&after, w->t, w->v, &text, &ahead);
+    if (rc == -E2BIG) { /* the grammar has no room to look ahead; the model can go on */
+        ahead = (struct ahead){.tag = -1};
+        text.len = chosen;
+        rc = 0;
+    }
     rc = rc ? rc : write_ahead(w, &after, &ahead, chosen, &text);
     grammar_matcher_finish(&after);
     buf_finish(&text);
