@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include "agent/answer.h"
 #include "agent/calls.h"
 #include "agent/citations.h"
 #include "agent/events.h"
@@ -40,6 +41,7 @@ struct agent {
     struct limits limits;
     struct events events;
     struct citations citations;
+    struct answer answer; /* JSON mode */
     struct buf documents; /* as the last message of agent_start() shows them */
     int n_turns, n_calls; /* so far, over the whole job */
     int max_tokens;       /* of the running generation */
@@ -72,6 +74,7 @@ void agent_destroy(struct agent *a) {
     limits_finish(&a->limits);
     agent_events_finish(&a->events);
     citations_finish(&a->citations);
+    answer_finish(&a->answer);
     buf_finish(&a->documents);
     free(a);
 }
@@ -161,6 +164,8 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     int rc = copy_tools(a, config, err, errlen);
     a->rules = (struct turn_rules){.tools = {a->tools, a->n_tools}, .lenient = config->lenient_calls};
     rc = rc ? rc : copy_documents(a, config, err, errlen);
+    rc = rc ? rc : answer_init(&a->answer, config->answer, err, errlen);
+    a->rules.json = a->answer.on;
     if (rc == 0 && config->open_section != NULL &&
         (a->rules.open_section = tags_section(config->open_section)) == NULL)
         rc = err_set(err, errlen, -EINVAL, "There is no reasoning section '%.60s'.", config->open_section);
@@ -179,7 +184,8 @@ int agent_start(struct agent *a, const struct agent_message *messages, size_t n,
         return err_set(err, errlen, -EINVAL, "The conversation has its messages already.");
     if (n == 0 || messages[n - 1].role != AGENT_ROLE_USER)
         return err_set(err, errlen, -EINVAL, "The last message must be the user's.");
-    render_prefix(&a->render, a->tools, a->n_tools, a->system);
+    const struct render_answer answer = {.schema = a->answer.prompt_schema};
+    render_prefix_for(&a->render, a->tools, a->n_tools, a->answer.on ? &answer : NULL, a->system);
     for (size_t i = 0; i < n; i++) {
         const char *text = messages[i].text != NULL ? messages[i].text : "";
         if (i + 1 == n && a->documents.len > 0)
@@ -208,7 +214,7 @@ static void fail(struct agent *a, const char *reason, const char *why) {
         return;
     a->reason = reason;
     if (why != a->why)
-        snprintf(a->why, sizeof a->why, "%s", why);
+        (void)!err_set(a->why, sizeof a->why, 0, "%s", why);
     a->stop_wanted = true;
 }
 
@@ -363,6 +369,10 @@ static void next_call(struct agent *a, struct agent_step *step) {
     step->arguments = call->arguments;
 }
 
+static const struct buf *answer_text(const struct agent *a) {
+    return a->answer.on ? &a->answer.json : &a->turn.answer;
+}
+
 void agent_next(struct agent *a, struct agent_step *step) {
     *step = (struct agent_step){.type = AGENT_STEP_WAIT};
     if (a->reason == NULL)
@@ -382,9 +392,11 @@ void agent_next(struct agent *a, struct agent_step *step) {
         *step = (struct agent_step){.type = AGENT_STEP_FAILED, .reason = a->reason, .text = a->why};
         step->len = strlen(a->why);
     } else if (a->phase == PHASE_DONE) {
+        const struct buf *text = answer_text(a);
         step->type = AGENT_STEP_DONE;
-        step->text = a->turn.answer.data;
-        step->len = a->turn.answer.len;
+        step->text = text->data;
+        step->len = text->len;
+        step->repaired = a->answer.on ? a->answer.repaired : NULL;
     }
 }
 
@@ -433,6 +445,41 @@ static void nudge(struct agent *a) {
     a->phase = PHASE_PROMPT;
 }
 
+/* JSON mode: an answer that does not fit is asked for again, a few times. -ENOMEM. */
+static int judge_answer(struct agent *a) {
+    struct buf text;
+    int status = 0;
+    int rc = answer_read(&a->answer, a->turn.answer.data, a->turn.answer.len);
+    if (rc != -EINVAL)
+        return fail_for(a, rc);
+    nudge(a); /* a call that was announced is no failed answer */
+    if (a->phase == PHASE_PROMPT)
+        return 0;
+    buf_init(&text, sizeof a->answer.why + 100);
+    if (answer_again(&a->answer, &text, &status) && status == 0) {
+        render_clear(&a->render);
+        render_user(&a->render, text.data, text.len);
+        a->phase = PHASE_PROMPT;
+    } else if (status == 0 && a->turn.answer.len > 0) {
+        fail(a, "invalid_answer", a->answer.why);
+    }
+    buf_finish(&text);
+    return fail_for(a, status);
+}
+
+/* JSON mode: the tokens ran out behind the answer, as they do where the grammar had to hurry: it is whole,
+ * only the turn's end is missing. Of a number that cannot be known. -ENOMEM. */
+static int take_cut_answer(struct agent *a) {
+    const struct buf *text = &a->turn.answer;
+    bool ends = text->len > 0 && strchr("-0123456789", text->data[0]) == NULL;
+    int rc = ends && a->calls.n == 0 ? answer_read(&a->answer, text->data, text->len) : -EINVAL;
+    if (rc == 0 && a->answer.repaired[0] == '\0') {
+        a->reason = NULL;
+        a->stop_wanted = false;
+    }
+    return rc == -EINVAL ? 0 : fail_for(a, rc);
+}
+
 int agent_feed_end(struct agent *a, enum agent_finish finish) {
     if (a->phase != PHASE_GENERATING)
         return -EINVAL;
@@ -443,10 +490,14 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
     a->limits.tokens += a->turn_tokens;
     int rc = fail_for(a, turn_end(&a->turn));
     a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
-    if (a->phase == PHASE_DONE && a->reason == NULL)
+    if (reason != NULL && finish != AGENT_FINISH_CANCELLED && a->answer.on)
+        rc = rc ? rc : take_cut_answer(a);
+    else if (a->phase == PHASE_DONE && a->reason == NULL && a->answer.on)
+        rc = rc ? rc : judge_answer(a);
+    else if (a->phase == PHASE_DONE && a->reason == NULL)
         nudge(a);
     if (a->phase == PHASE_DONE)
-        rc = rc ? rc : fail_for(a, citations_find(&a->citations, a->turn.answer.data, a->turn.answer.len));
+        rc = rc ? rc : fail_for(a, citations_find(&a->citations, answer_text(a)->data, answer_text(a)->len));
     if (a->phase == PHASE_DONE && a->turn.answer.len == 0)
         fail(a, "empty_answer", "The model ended its turn without an answer and without a call.");
     return rc;
@@ -470,6 +521,7 @@ int agent_feed_message(struct agent *a, const char *text, size_t len) {
     render_user(&a->render, text, len);
     limits_reset(&a->limits);
     a->nudged = false;
+    a->answer.failures = 0;
     a->phase = PHASE_PROMPT;
     return 0;
 }

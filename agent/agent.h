@@ -10,7 +10,8 @@
  *
  * Reasons a job fails with: "max_turns", "max_tool_calls", "max_output_tokens", "turn_too_long",
  * "identical_calls" (limits), "context_full", "empty_answer" (a turn without a call and without visible
- * text), "cancelled" (the generation was, and not for AGENT_STEP_STOP), "too_large" and "out_of_memory".
+ * text), "invalid_answer" (it was to be JSON), "cancelled" (the generation was, and not for AGENT_STEP_STOP),
+ * "too_large" and "out_of_memory".
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -57,6 +58,13 @@ struct agent_document {
     const char *id, *text;
 };
 
+struct schema;
+/* JSON mode: what the answer must be. */
+struct agent_answer {
+    const char *prompt_schema;   /* a JSON object that the model is shown, copied; NULL: it is told "JSON" */
+    const struct schema *schema; /* what is checked; borrowed as long as the agent lives */
+};
+
 struct agent_config {
     enum agent_profile profile;
     const char *system; /* the job's own system text, verbatim; NULL or "" = none, and stays none */
@@ -71,6 +79,7 @@ struct agent_config {
     const struct agent_document *documents; /* copied; they stand behind the last message of agent_start(), as
                                                {"passages": [{"id": …, "text": …}]} */
     size_t n_documents;
+    const struct agent_answer *answer; /* NULL: the answer is text */
 };
 
 enum agent_role { AGENT_ROLE_USER, AGENT_ROLE_ASSISTANT };
@@ -96,7 +105,7 @@ enum agent_step_type {
     AGENT_STEP_CALL,     /* start this call; may come while the generation still runs */
     AGENT_STEP_STOP,  /* cancel the running generation (a limit, or the model began to write a <tool_response>
                          itself); its end is still fed */
-    AGENT_STEP_DONE,  /* the job is complete: `text` is the answer */
+    AGENT_STEP_DONE,  /* the job is complete: `text` is the answer; in JSON mode its JSON */
     AGENT_STEP_FAILED /* the job ends with `reason` (snake_case code) and `text` (one sentence) */
 };
 
@@ -119,6 +128,8 @@ struct agent_step {
     const char *reason;    /* FAILED */
     const char *text;      /* DONE, FAILED */
     size_t len;
+    const char *repaired; /* DONE: names of the rows of agent/shapes.h that made JSON of the answer, "" for
+                             none; NULL: the answer is text */
 };
 /* Never fails: what goes wrong inside becomes AGENT_STEP_FAILED. Call it until it says WAIT, DONE or FAILED;
  * DONE and FAILED repeat. */

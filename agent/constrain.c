@@ -75,7 +75,7 @@ uint32_t constrain_once(struct constrain *c, uint32_t expression) {
 
 /* ---- the three grammars ---- */
 
-static int begin(struct constrain *c, bool whole, struct constrain_report *report) {
+int constrain_begin(struct constrain *c, bool whole, struct constrain_report *report) {
     *report = (struct constrain_report){.exact = true};
     *c = (struct constrain){.whole = whole, .report = report};
     c->wide = c->escaped = c->name_rest = GRAMMAR_NONE;
@@ -96,7 +96,7 @@ static void forget_units(struct constrain *c) {
     c->n_known = c->known_cap = c->n_slots = c->n_ids = c->ids_cap = 0;
 }
 
-static int end(struct constrain *c, uint32_t root, struct grammar **out, char *err, size_t errlen) {
+int constrain_end(struct constrain *c, uint32_t root, struct grammar **out, char *err, size_t errlen) {
     int rc = c->status;
     if (rc == 0)
         rc = grammar_compile(c->b, root, NESTING_MAX, out, err, errlen);
@@ -109,15 +109,14 @@ static int end(struct constrain *c, uint32_t root, struct grammar **out, char *e
     return rc;
 }
 
-static uint32_t root_value(struct constrain *c, const struct schema *schema) {
+uint32_t constrain_root(struct constrain *c, const struct schema *schema) {
     struct unit unit = {.n = 0};
     c->place = "";
     (void)constrain_add(c, &unit, schema_root(schema));
     return constrain_unit(c, &unit);
 }
 
-/* From the line break behind <tool_call> on. */
-static uint32_t calls(struct constrain *c, const struct constrain_tool *tools, size_t n) {
+uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools, size_t n) {
     uint32_t *each = calloc(n, sizeof *each);
     if (each == NULL) {
         c->status = -ENOMEM;
@@ -126,7 +125,7 @@ static uint32_t calls(struct constrain *c, const struct constrain_tool *tools, s
     for (size_t i = 0; i < n && c->status == 0; i++) {
         c->tool = tools[i].name;
         uint32_t name = constrain_quoted(c, tools[i].name), infix = constrain_text(c, ", \"arguments\": ");
-        each[i] = constrain_three(c, name, infix, root_value(c, tools[i].schema));
+        each[i] = constrain_three(c, name, infix, constrain_root(c, tools[i].schema));
         forget_units(c);
     }
     uint32_t any = c->status == 0 ? grammar_choice(c->b, each, n) : GRAMMAR_NONE;
@@ -140,15 +139,15 @@ static int make_calls(const struct constrain_tool *tools, size_t n, bool turn, s
     struct constrain c;
     if (n == 0)
         return err_set(err, errlen, -EINVAL, "There are no tools to make a grammar of.");
-    if (begin(&c, false, report) < 0)
+    if (constrain_begin(&c, false, report) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar of the tools.");
-    uint32_t root = calls(&c, tools, n);
+    uint32_t root = constrain_calls(&c, tools, n);
     if (turn) {
         uint32_t called = constrain_two(&c, grammar_text_until(c.b, "<tool_call>"), root);
         root = constrain_two(&c, grammar_repeat(c.b, called, 0, GRAMMAR_FOREVER),
                              grammar_text_without(c.b, "<tool_call>"));
     }
-    return end(&c, root, out, err, errlen);
+    return constrain_end(&c, root, out, err, errlen);
 }
 
 int constrain_turn(const struct constrain_tool *tools, size_t n, struct grammar **out,
@@ -164,7 +163,7 @@ int constrain_call(const struct constrain_tool *tools, size_t n, struct grammar 
 int constrain_value(const struct schema *schema, bool whole, struct grammar **out,
                     struct constrain_report *report, char *err, size_t errlen) {
     struct constrain c;
-    if (begin(&c, whole, report) < 0)
+    if (constrain_begin(&c, whole, report) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar of a schema.");
-    return end(&c, root_value(&c, schema), out, err, errlen);
+    return constrain_end(&c, constrain_root(&c, schema), out, err, errlen);
 }

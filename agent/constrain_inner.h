@@ -65,6 +65,18 @@ uint32_t constrain_pattern(struct constrain *c, const struct regex *regex, size_
 /* One character of these ranges as JSON strings have it, sorted. */
 uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n);
 
+/* ---- whole grammars ---- */
+
+/* -ENOMEM. */
+HX_MUST_CHECK int constrain_begin(struct constrain *c, bool whole, struct constrain_report *report);
+/* The grammar of `root`, and the end of the translation; the errors of constrain_value(). */
+HX_MUST_CHECK int constrain_end(struct constrain *c, uint32_t root, struct grammar **out, char *err,
+                                size_t errlen);
+/* A value of the schema. */
+uint32_t constrain_root(struct constrain *c, const struct schema *schema);
+/* A call of one of the tools, from the line break behind <tool_call> to </tool_call>. */
+uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools, size_t n);
+
 /* A rule of its own for the expression: a call of it. */
 uint32_t constrain_once(struct constrain *c, uint32_t expression);
 

@@ -119,41 +119,61 @@ static void put_tool_line(struct render *r, const struct agent_tool *tool) {
     render_note(r, rc);
 }
 
-static void stable_prefix(struct render *r, const struct agent_tool *tools, size_t n_tools,
-                          const char *system) {
-    if (n_tools == 0 && system[0] == '\0')
+static void put_tools(struct render *r, const struct agent_tool *tools, size_t n_tools) {
+    render_trusted(r, tools_before);
+    for (size_t i = 0; i < n_tools; i++) {
+        if (i > 0)
+            render_put(r, AGENT_SPAN_UNTRUSTED, "\n", 1);
+        put_tool_line(r, &tools[i]);
+    }
+    render_trusted(r, tools_after);
+}
+
+static void put_answer(struct render *r, const struct render_answer *answer) {
+    render_trusted(r, "You are a helpful assistant that answers in JSON.");
+    if (answer->schema == NULL)
+        return;
+    render_trusted(r, " Here's the json schema you must adhere to:\n<schema>\n");
+    render_begin(r, AGENT_SPAN_UNTRUSTED);
+    if (r->status == 0)
+        render_note(r, json_respace(&r->text, answer->schema, strlen(answer->schema), true));
+    render_trusted(r, "\n</schema>");
+}
+
+/* One system turn of what there is; nothing for nothing. */
+static void put_system(struct render *r, const struct agent_tool *tools, size_t n_tools,
+                       const struct render_answer *answer, const char *system) {
+    if (n_tools == 0 && answer == NULL && system[0] == '\0')
         return;
     render_trusted(r, "<|im_start|>system\n");
-    if (n_tools > 0) {
-        render_trusted(r, tools_before);
-        for (size_t i = 0; i < n_tools; i++) {
-            if (i > 0)
-                render_put(r, AGENT_SPAN_UNTRUSTED, "\n", 1);
-            put_tool_line(r, &tools[i]);
-        }
-        render_trusted(r, tools_after);
-        if (system[0] != '\0')
-            render_trusted(r, "\n\n");
-    }
+    if (n_tools > 0)
+        put_tools(r, tools, n_tools);
+    if (n_tools > 0 && answer != NULL)
+        render_trusted(r, "\n\n");
+    if (answer != NULL)
+        put_answer(r, answer);
+    if ((n_tools > 0 || answer != NULL) && system[0] != '\0')
+        render_trusted(r, "\n\n");
     render_put(r, AGENT_SPAN_UNTRUSTED, system, strlen(system));
     render_trusted(r, "<|im_end|>\n");
 }
 
-void render_prefix(struct render *r, const struct agent_tool *tools, size_t n_tools, const char *system) {
+void render_prefix_for(struct render *r, const struct agent_tool *tools, size_t n_tools,
+                       const struct render_answer *answer, const char *system) {
     if (system == NULL)
         system = "";
     if (r->profile == AGENT_PROFILE_STABLE) {
-        stable_prefix(r, tools, n_tools, system);
+        put_system(r, tools, n_tools, answer, system);
         return;
     }
     render_trusted(r, "<|begin_of_text|>");
     if (n_tools > 0)
         render_compat_tools(r, tools, n_tools);
-    if (system[0] != '\0') {
-        render_trusted(r, "<|im_start|>system\n");
-        render_put(r, AGENT_SPAN_UNTRUSTED, system, strlen(system));
-        render_trusted(r, "<|im_end|>\n");
-    }
+    put_system(r, NULL, 0, answer, system);
+}
+
+void render_prefix(struct render *r, const struct agent_tool *tools, size_t n_tools, const char *system) {
+    render_prefix_for(r, tools, n_tools, NULL, system);
 }
 
 void render_end(struct render *r) {

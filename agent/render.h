@@ -39,6 +39,15 @@ void render_clear(struct render *r);
 /* What stands before the first message: the tools (schemas must be JSON) and the system text; NULL or "" =
  * none. */
 void render_prefix(struct render *r, const struct agent_tool *tools, size_t n_tools, const char *system);
+/* JSON mode: the sentence that Hermes models are trained on, and the schema in it; NULL = none, and only the
+ * sentence's first half. */
+struct render_answer {
+    const char *schema;
+};
+/* The same, with JSON mode's part between the tools and the system text; `answer` NULL = none. In profile
+ * hf-compat it begins the turn of the system text. */
+void render_prefix_for(struct render *r, const struct agent_tool *tools, size_t n_tools,
+                       const struct render_answer *answer, const char *system);
 /* A user's turn. Ends an open assistant turn, as the other turns do. */
 void render_user(struct render *r, const char *text, size_t len);
 /* A turn the model is said to have written: the tags of agent/tags.h in it are trusted, all else is not. The

@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/shapes.h"
+#include "base/buf.h"
 
 #define REPAIR_CALLS_MAX 64 /* of one block */
 #define REPAIR_SHAPE     "Write {\"name\": <function-name>, \"arguments\": <args-dict>}."
@@ -51,5 +52,10 @@ HX_MUST_CHECK int repair_message(const char *text, size_t len, const struct repa
 /* JSON mode: the JSON value in an answer, without one fence or text around it. 0 with its place, and *taken
  * when something was taken off; -EINVAL when there is not exactly one. */
 HX_MUST_CHECK int repair_answer(const char *text, size_t len, size_t *from, size_t *n, bool *taken);
+/* The same as strict JSON, appended to `out`: in a fence or alone it may also be slightly wrong JSON, where
+ * that loses nothing (agent/repair_json.h). What was done is noted in *repaired. -EINVAL with one sentence in
+ * `why`; -ENOBUFS, -ENOMEM; `out` may hold a part then. */
+HX_MUST_CHECK int repair_answer_json(const char *text, size_t len, struct buf *out,
+                                     struct shapes_set *repaired, char *why, size_t whylen);
 
 #endif

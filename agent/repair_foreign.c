@@ -1,6 +1,7 @@
 /* Calls in the notations of other models, where a whole message is one; and the JSON in an answer. */
 #include "agent/repair_inner.h"
 
+#include "agent/repair_json.h"
 #include "base/json.h"
 
 #include <errno.h>
@@ -145,4 +146,32 @@ int repair_answer(const char *text, size_t len, size_t *from, size_t *n, bool *t
     *n = found_len;
     *taken = true;
     return 0;
+}
+
+int repair_answer_json(const char *text, size_t len, struct buf *out, struct shapes_set *repaired, char *why,
+                       size_t whylen) {
+    size_t from, n;
+    bool taken;
+    if (repair_answer(text, len, &from, &n, &taken) == 0) {
+        if (taken)
+            shapes_add(repaired, SHAPE_FENCED_JSON);
+        return buf_append(out, text + from, n);
+    }
+    struct text t = trim((struct text){text, len});
+    struct repair_json r;
+    if (take_fence(&t))
+        shapes_add(repaired, SHAPE_FENCED_JSON);
+    repair_json_init(&r, t.at, t.len, out, repaired);
+    r.what = "answer";
+    repair_json_skip(&r);
+    int rc = repair_json_value(&r);
+    if (rc == 0) {
+        repair_json_skip(&r);
+        if (r.at < r.len)
+            rc = err_set(r.why, sizeof r.why, -EINVAL, "Something stands behind the JSON of the answer.");
+    }
+    if (rc == -EINVAL)
+        rc = err_set(why, whylen, rc, "%s", r.why);
+    repair_json_finish(&r);
+    return rc;
 }

@@ -14,7 +14,7 @@ struct repair_member {
 
 void repair_json_init(struct repair_json *r, const char *text, size_t len, struct buf *out,
                       struct shapes_set *repaired) {
-    *r = (struct repair_json){.text = text, .len = len, .out = out, .repaired = repaired};
+    *r = (struct repair_json){.text = text, .len = len, .out = out, .repaired = repaired, .what = "call"};
 }
 
 void repair_json_finish(struct repair_json *r) {
@@ -41,9 +41,9 @@ static bool is_word(char c) {
 
 static int bad(struct repair_json *r, const char *what) {
     if (r->at >= r->len)
-        return err_set(r->why, sizeof r->why, -EINVAL, "The JSON of the call is not complete.");
-    return err_set(r->why, sizeof r->why, -EINVAL, "The call is not valid JSON (%s at byte %zu).", what,
-                   r->at);
+        return err_set(r->why, sizeof r->why, -EINVAL, "The JSON of the %s is not complete.", r->what);
+    return err_set(r->why, sizeof r->why, -EINVAL, "The %s is not valid JSON (%s at byte %zu).", r->what,
+                   what, r->at);
 }
 
 /* A comment at `at`: its length, 0 for none. */
@@ -155,7 +155,7 @@ static int add_member(struct repair_json *r, size_t first, struct repair_member 
             continue;
         if (!same(r, o->value, o->value_len, m.value, m.value_len))
             return err_set(r->why, sizeof r->why, -EINVAL,
-                           "The call has the key %.*s twice with different values.",
+                           "The %s has the key %.*s twice with different values.", r->what,
                            (int)(m.key_len < 60 ? m.key_len : 60), r->out->data + m.key);
         shapes_add(r->repaired, SHAPE_DUPLICATE_KEYS);
         r->out->len = mark;
@@ -281,7 +281,7 @@ int repair_json_value(struct repair_json *r) {
     if (c != '{' && c != '[')
         return word(r);
     if (r->depth >= REPAIR_JSON_DEPTH_MAX)
-        return err_set(r->why, sizeof r->why, -EINVAL, "The call is nested deeper than %d.",
+        return err_set(r->why, sizeof r->why, -EINVAL, "The %s is nested deeper than %d.", r->what,
                        REPAIR_JSON_DEPTH_MAX);
     size_t first = r->n_members;
     r->depth++;

@@ -18,7 +18,8 @@ struct repair_json {
     size_t len, at;
     struct buf *out; /* borrowed; values are appended */
     struct shapes_set *repaired;
-    bool may_close; /* the outermost object may lack its last '}' */
+    const char *what; /* "call" or another word for what is read, for `why` */
+    bool may_close;   /* the outermost object may lack its last '}' */
     int depth;
     struct repair_member *members;
     size_t n_members, cap_members;

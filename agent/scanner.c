@@ -23,6 +23,7 @@ static bool is_space(char c) {
 static int put_text(struct scanner *s, const char *text, size_t len) {
     if (len == 0)
         return 0;
+    s->answer.begun = s->answer.begun || (s->section == NULL && *text == '<');
     return s->emit(s->arg, &(struct scanner_event){.type = s->section ? SCANNER_SECTION_TEXT : SCANNER_TEXT,
                                                    .at = s->offset,
                                                    .text = text,
@@ -325,6 +326,16 @@ static bool in_json(const struct scanner *s, char next) {
     return s->state == SCANNER_IN_JSON && s->n_held == 0 && (next != '<' || s->lex.quote != SCANNER_PLAIN);
 }
 
+/* Whether the next byte is visible text, and no tag has begun. */
+static bool is_visible(const struct scanner *s) {
+    return s->state == SCANNER_IN_TEXT && s->section == NULL && s->n_held == 0;
+}
+
+static int visible_bytes(struct scanner *s, const char *text, size_t len) {
+    s->offset += len;
+    return emit_text(s, text, len);
+}
+
 int scanner_feed(struct scanner *s, const char *text, size_t len) {
     int rc = 0;
     while (len > 0 && rc == 0) {
@@ -335,6 +346,8 @@ int scanner_feed(struct scanner *s, const char *text, size_t len) {
             rc = half_bytes(s, *text, &used);
         else if (in_json(s, *text))
             rc = json_bytes(s, text, len, true, &used);
+        else if (is_visible(s) && (used = scanner_answer_bytes(&s->answer, text, len)) > 0)
+            rc = visible_bytes(s, text, used);
         else
             rc = markup_bytes(s, text, len, &used);
         text += used;
@@ -406,4 +419,8 @@ int scanner_end(struct scanner *s) {
 int scanner_begin_in(struct scanner *s, const char *section) {
     const char *known = tags_section(section);
     return known == NULL ? -EINVAL : open_section(s, known, 0);
+}
+
+void scanner_expect_json(struct scanner *s) {
+    s->answer.on = true;
 }

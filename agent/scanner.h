@@ -14,6 +14,7 @@
  * turn is not the model's to write. Inside a call's JSON they are data.
  * - A lone ; or , between two calls is dropped.
  * - <co> and everything unknown is visible text.
+ * - Where the answer is to be JSON (scanner_expect_json()), a tag inside a string of visible JSON is data.
  *
  * Any cut of the same text gives the same events, text pieces joined. Work is linear in the text, memory is
  * one call (SCANNER_CALL_MAX). One thread at a time. */
@@ -78,6 +79,15 @@ struct scanner_lex {
     char last, token; /* the byte before, and the last one that was no space, both outside of strings */
 };
 
+/* The JSON of an answer, followed outside of sections and calls. */
+enum scanner_answer_state { SCANNER_ANSWER_NONE, SCANNER_ANSWER_JSON, SCANNER_ANSWER_STRING };
+struct scanner_answer {
+    bool on;
+    bool begun; /* visible text other than space has come */
+    enum scanner_answer_state state;
+    struct scanner_lex lex;
+};
+
 struct scanner {
     scanner_emit emit;
     void *arg;
@@ -100,6 +110,8 @@ struct scanner {
     bool half_open;
     bool too_long; /* raw reached its ceiling: the rest of the call is only counted */
     int recoveries;
+
+    struct scanner_answer answer;
 };
 
 void scanner_init(struct scanner *s, scanner_emit emit, void *arg);
@@ -107,10 +119,18 @@ void scanner_finish(struct scanner *s);
 /* Before the first text: the prompt has opened this section (a name of agent/tags.h). -EINVAL for another
  * name; -ENOMEM, or what `emit` returned. */
 HX_MUST_CHECK int scanner_begin_in(struct scanner *s, const char *section);
+/* Before the first text: the answer is to be JSON. */
+void scanner_expect_json(struct scanner *s);
 /* More text. -ENOMEM, or what `emit` returned; the scanner is of no use then. */
 HX_MUST_CHECK int scanner_feed(struct scanner *s, const char *text, size_t len);
 /* The turn ended: hands over what is still held back. The same errors. */
 HX_MUST_CHECK int scanner_end(struct scanner *s);
+
+/* ---- scanner_answer.c ---- */
+
+/* How many of the bytes, which stand in visible text, cannot begin a tag: they are JSON of the answer or lie
+ * before it. 0 where a tag may begin, or when no JSON is expected. */
+size_t scanner_answer_bytes(struct scanner_answer *a, const char *text, size_t len);
 
 /* ---- scanner_block.c ---- */
 

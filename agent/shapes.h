@@ -61,7 +61,8 @@ enum shapes_row {
     SHAPE_BARE_CALL = 48,
     SHAPE_UNCLOSED_REASONING = 53,
     SHAPE_NAME_VARIANT = 57,
-    SHAPE_STRING_SCALAR = 61
+    SHAPE_STRING_SCALAR = 61,
+    SHAPE_FENCED_JSON = 74
 };
 
 /* The rows one call was repaired by. {0} is none. */

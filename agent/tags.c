@@ -72,3 +72,10 @@ const char *tags_section(const char *name) {
             return table[i].section;
     return NULL;
 }
+
+const char *tags_section_at(size_t index) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].kind == TAG_SECTION_OPEN && index-- == 0)
+            return table[i].section;
+    return NULL;
+}

@@ -38,5 +38,7 @@ size_t tags_find(const char *text, size_t len, const struct tag **tag);
 
 /* The section of this name as the table has it (static); NULL for an unknown one. */
 const char *tags_section(const char *name);
+/* The names of all sections, in the table's order: NULL behind the last. */
+const char *tags_section_at(size_t index);
 
 #endif

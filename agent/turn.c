@@ -187,7 +187,7 @@ static int answer_message(struct turn *t) {
                           ? NULL
                           : "A call stands between <tool_call> and </tool_call>; nothing else is run.";
     bool told = row == SHAPE_FOREIGN_WRAPPER || row == 50;
-    if (rc == 0 && row != 0 && (t->rules->lenient || told))
+    if (rc == 0 && row != 0 && ((t->rules->lenient && !t->rules->json) || told))
         rc = hand_over(t, &calls, t->answer.data, why, 0);
     repair_finish(&calls);
     return rc;
@@ -234,6 +234,8 @@ int turn_init(struct turn *t, int number, const struct turn_rules *rules, struct
     buf_init(&t->part, TURN_TEXT_MAX);
     buf_init(&t->answer, TURN_TEXT_MAX);
     buf_init(&t->rehearsed, SCANNER_CALL_MAX);
+    if (rules->json)
+        scanner_expect_json(&t->scanner);
     return rules->open_section != NULL ? scanner_begin_in(&t->scanner, rules->open_section) : 0;
 }
 

@@ -27,6 +27,7 @@ struct turn_rules {
     struct repair_tools tools;
     bool lenient;             /* agent_config.lenient_calls */
     const char *open_section; /* the prompt opened it; NULL = none */
+    bool json;                /* the answer is to be JSON: tags inside it are data, and it is no call */
 };
 
 struct turn {

@@ -113,7 +113,8 @@ void api_health(struct http_request *req, void *app) {
 }
 
 void api_version(struct http_request *req, void *app) {
-    static const char *const features[] = {"jobs", "events", "tools", "trace", "idempotency"};
+    static const char *const features[] = {"jobs",  "events",      "tools",
+                                           "trace", "idempotency", "response_format"};
     (void)app;
     struct api_answer a;
     api_answer_begin(&a);

@@ -30,6 +30,8 @@ static const char help_run[] =
     "(date_*). Default: all\n"
     "      --no-tools          offer none\n"
     "      --system TEXT       the system prompt\n"
+    "      --schema FILE       the answer is JSON of the JSON Schema in this file\n"
+    "      --json-object       the answer is a JSON object\n"
     "  -m, --model NAME        the model\n"
     "      --max-turns N       end after N generations\n"
     "      --temperature X     0 (always the most likely token) to 2\n"

@@ -13,6 +13,8 @@ enum {
     O_DETACH,
     O_NO_REASONING,
     O_SYSTEM,
+    O_SCHEMA,
+    O_JSON_OBJECT,
     O_TIMEOUT,
     O_MAX_TURNS,
     O_TEMPERATURE,
@@ -40,6 +42,8 @@ static const struct known known[] = {
     {{"detach", no_argument, NULL, O_DETACH}, 'r'},
     {{"no-reasoning", no_argument, NULL, O_NO_REASONING}, 'v'},
     {{"system", required_argument, NULL, O_SYSTEM}, 'r'},
+    {{"schema", required_argument, NULL, O_SCHEMA}, 'r'},
+    {{"json-object", no_argument, NULL, O_JSON_OBJECT}, 'r'},
     {{"model", required_argument, NULL, 'm'}, 'r'},
     {{"timeout", required_argument, NULL, O_TIMEOUT}, 'r'},
     {{"max-turns", required_argument, NULL, O_MAX_TURNS}, 'r'},
@@ -170,6 +174,12 @@ static int set(struct ctl_options *o, int letter, char *text, char *err, size_t 
     case O_SYSTEM:
         o->system = text;
         return 0;
+    case O_SCHEMA:
+        o->schema_path = text;
+        return 0;
+    case O_JSON_OBJECT:
+        o->json_object = true;
+        return 0;
     case 'm':
         o->model = text;
         return 0;
@@ -267,5 +277,7 @@ int ctl_options_parse(struct ctl_options *o, int argc, char **argv, char *err, s
     int rc = name_command(o, err, errlen);
     if (rc == 0 && o->no_tools && o->n_tools > 0)
         rc = err_set(err, errlen, -EINVAL, "-t and --no-tools contradict each other.");
+    if (rc == 0 && o->json_object && o->schema_path != NULL)
+        rc = err_set(err, errlen, -EINVAL, "--schema and --json-object contradict each other.");
     return rc < 0 ? rc : check_used(o, used, err, errlen);
 }

@@ -32,6 +32,8 @@ struct ctl_options {
     const char *tools[CTL_TOOLS_MAX];
     int n_tools;
     bool no_tools, detach, no_reasoning;
+    bool json_object;        /* the answer is a JSON object */
+    const char *schema_path; /* the answer is JSON of this schema; NULL = it is not */
     const char *system, *model;
     int64_t timeout_ms; /* 0 = none */
     int64_t max_turns;  /* 0 = the daemon's */

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define PROMPT_MAX     ((size_t)7 << 20)
-#define BODY_MAX       ((size_t)48 << 20) /* a prompt whose every byte is escaped */
+#define BODY_MAX       ((size_t)48 << 20)  /* a prompt whose every byte is escaped */
+#define SCHEMA_MAX     ((size_t)256 << 10) /* the daemon takes less, and says so */
 #define SUBMIT_WAIT_MS 60000
 #define RETRY_FIRST_MS 100
 #define RETRY_LAST_MS  2000
@@ -90,6 +91,50 @@ static void write_text(struct json_writer *w, const char *key, const char *text)
     json_string(w, text);
 }
 
+/* The schema's text, which must be JSON: the rest the daemon knows better. */
+static int read_schema(struct ctl *ctl, const char *path, struct buf *text) {
+    char err[200] = "";
+    FILE *in = fopen(path, "rb");
+    int rc = in == NULL ? -errno : buf_read_to_end(text, in);
+    if (in != NULL)
+        fclose(in);
+    if (rc == -ENOBUFS)
+        return ctl_fail(ctl, CTL_USAGE, "The schema %s is larger than %zu KiB.", path, SCHEMA_MAX >> 10);
+    if (rc < 0)
+        return ctl_fail(ctl, CTL_USAGE, "The schema %s cannot be read: %s.", path, strerror(-rc));
+    if (json_check(text->data != NULL ? text->data : "", text->len, NULL, err, sizeof err) < 0)
+        return ctl_fail(ctl, CTL_USAGE, "The schema %s is not JSON: %s", path, err);
+    return CTL_OK;
+}
+
+/* What the answer must be, as `response_format`. */
+static int write_format(struct ctl *ctl, struct json_writer *w) {
+    const struct ctl_options *o = ctl->options;
+    struct buf schema;
+    if (!o->json_object && o->schema_path == NULL)
+        return CTL_OK;
+    buf_init(&schema, SCHEMA_MAX);
+    int code = o->schema_path != NULL ? read_schema(ctl, o->schema_path, &schema) : CTL_OK;
+    if (code == CTL_OK) {
+        json_key(w, "response_format");
+        json_object_begin(w);
+        json_key(w, "type");
+        json_string(w, o->schema_path != NULL ? "json_schema" : "json_object");
+        if (o->schema_path != NULL) {
+            json_key(w, "json_schema");
+            json_object_begin(w);
+            json_key(w, "name");
+            json_string(w, "answer");
+            json_key(w, "schema");
+            json_raw(w, schema.data, schema.len);
+            json_object_end(w);
+        }
+        json_object_end(w);
+    }
+    buf_finish(&schema);
+    return code;
+}
+
 static int make_body(struct run *run) {
     const struct ctl_options *o = run->ctl->options;
     struct buf prompt;
@@ -106,6 +151,7 @@ static int make_body(struct run *run) {
     json_string_n(&w, prompt.data, prompt.len);
     write_text(&w, "system", o->system);
     write_text(&w, "model", o->model);
+    code = write_format(run->ctl, &w);
     if (o->n_tools > 0 || o->no_tools) {
         json_key(&w, "tools");
         json_array_begin(&w);
@@ -128,6 +174,8 @@ static int make_body(struct run *run) {
     json_object_end(&w);
     int rc = json_writer_end(&w);
     buf_finish(&prompt);
+    if (code != CTL_OK)
+        return code;
     return rc == 0 ? CTL_OK
                    : ctl_fail(run->ctl, CTL_FAILED, "The request cannot be written: %s.", strerror(-rc));
 }

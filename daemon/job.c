@@ -39,6 +39,7 @@ void job_destroy(struct job *job) {
     }
     engine_session_destroy(job->session);
     agent_destroy(job->agent);
+    schema_destroy(job->answer_schema);
     grammar_unref(job->grammar);
     journal_batch_destroy(job->batch);
     buf_finish(&job->text);
@@ -54,6 +55,7 @@ void job_destroy(struct job *job) {
     free(job->end_code);
     free(job->end_text);
     free(job->citations_json);
+    free(job->end_repaired);
     free(job);
 }
 
@@ -69,6 +71,7 @@ bool job_is_busy(const struct job *job) {
 /* ---- beginning ---- */
 
 int job_start_agent(struct job *job, char *err, size_t errlen) {
+    struct agent_answer answer = {.prompt_schema = job->request.format.schema};
     struct agent_config config = {
         .profile = job->request.profile,
         .system = job->request.system,
@@ -83,6 +86,14 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
     int rc = job_tools_read(job->tools_json, &job->tools);
     if (rc != 0) {
         return err_set(err, errlen, rc, "the job's tools cannot be read back");
+    }
+    if (job->request.format.json) {
+        rc = job_format_compile(&job->request.format, &job->answer_schema, err, errlen);
+        answer.schema = job->answer_schema;
+        config.answer = &answer;
+    }
+    if (rc != 0) {
+        return rc;
     }
     config.tools = job->tools.items;
     config.n_tools = job->tools.n;
@@ -204,6 +215,7 @@ static void commit_end(struct job *job) {
     struct journal_job row = job->row;
     row.status = job->end_status;
     row.result_text = completed ? job->end_text : NULL;
+    row.result_repaired = completed ? job->end_repaired : NULL;
     row.error_code = failed ? job->end_code : NULL;
     row.error_message = failed ? job->end_text : NULL;
     row.finished_ns = clock_wall_ns();
@@ -285,6 +297,11 @@ static void take_step(struct job *job, const struct agent_step *step) {
         }
         break;
     case AGENT_STEP_DONE:
+        if (step->repaired != NULL && job->end_repaired == NULL &&
+            (job->end_repaired = strdup(step->repaired)) == NULL) {
+            job_abandon(job, "memory is out");
+            break;
+        }
         job_end(job, "completed", NULL, step->text != NULL ? step->text : "", step->len);
         break;
     case AGENT_STEP_FAILED:

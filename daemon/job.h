@@ -83,13 +83,15 @@ struct job {
 
     struct agent *agent;
     struct engine_session *session;
-    struct grammar *grammar; /* a reference; NULL: the model may write anything */
+    struct schema *answer_schema; /* owned; JSON mode; NULL: the answer is text */
+    struct grammar *grammar;      /* a reference; NULL: the model may write anything */
     uint64_t seed;
 
     /* how it ends; NULL: it goes on */
     const char *end_status;
     char *end_code, *end_text; /* owned */
     char *citations_json;      /* owned; of the answer, NULL: none */
+    char *end_repaired;        /* owned; journal_job.result_repaired */
 
     /* the turn being generated */
     bool generating;
@@ -146,7 +148,8 @@ bool job_is_busy(const struct job *job);
 
 /* ---- job_constrain.c ---- */
 
-/* Makes job->grammar from its tools. What stands in the way is only logged: calls are checked in any case.
+/* Makes job->grammar from its tools and the format of its answer. What stands in the way is only logged:
+ * calls are checked in any case.
  */
 void job_constrain(struct job *job);
 

@@ -50,6 +50,18 @@ static void write_usage(struct json_writer *w, const struct journal_job *row) {
     json_object_end(w);
 }
 
+/* JSON mode: the answer's value. */
+static void write_answer(struct json_writer *w, const struct journal_job *row) {
+    const char *json = row->result_text != NULL ? row->result_text : "null";
+    if (row->result_repaired == NULL) {
+        return;
+    }
+    json_key(w, "json");
+    json_raw(w, json, strlen(json));
+    json_key(w, "repaired");
+    json_string(w, row->result_repaired[0] != '\0' ? row->result_repaired : NULL);
+}
+
 static void write_end(struct json_writer *w, const struct journal_job *row) {
     json_key(w, "result");
     if (strcmp(row->status, "completed") == 0) {
@@ -59,6 +71,7 @@ static void write_end(struct json_writer *w, const struct journal_job *row) {
         json_key(w, "citations");
         const char *citations = row->citations_json != NULL ? row->citations_json : "[]";
         json_raw(w, citations, strlen(citations));
+        write_answer(w, row);
         json_object_end(w);
     } else {
         json_null(w);

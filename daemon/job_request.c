@@ -298,6 +298,7 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
     rc = rc == 0 ? read_choices(&r, problem) : rc;
     rc = rc == 0 ? read_documents(&r, problem) : rc;
     rc = rc == 0 ? read_reading(&r, problem) : rc;
+    rc = rc == 0 ? job_format_read(text, len, &r.format, problem) : rc;
     if (rc == -ENOMEM) {
         (void)refuse(problem, "internal_error", "", "memory is out");
     }
@@ -313,6 +314,7 @@ void job_request_finish(struct job_request *request) {
     cJSON_Delete(request->json);
     free(request->messages);
     free(request->documents);
+    job_format_finish(&request->format);
     memset(request, 0, sizeof *request);
 }
 
@@ -324,6 +326,14 @@ int job_request_check_model(const struct job_request *request, const char *model
     }
     return refuse(problem, "model_not_found", "model", "the model '%s' is not loaded; '%s' is",
                   cJSON_IsString(item) ? item->valuestring : "?", model);
+}
+
+int job_request_check_format(const struct job_request *request, struct job_problem *problem) {
+    int rc = job_format_check(&request->format, request->constrained, problem);
+    if (rc == -ENOMEM) {
+        (void)refuse(problem, "internal_error", "", "memory is out");
+    }
+    return rc;
 }
 
 void job_request_title(const struct job_request *request, char title[201]) {

@@ -5,6 +5,7 @@
 
 #include "agent/agent.h"
 #include "base/buf.h"
+#include "daemon/job_format.h"
 #include "engine/engine.h"
 #include "tools/tools.h"
 
@@ -36,6 +37,7 @@ struct job_request {
     const char *open_section;         /* NULL: none */
     struct agent_document *documents; /* owned array */
     size_t n_documents;
+    struct job_format format;
 };
 
 /* Reads `text`. 0; -EINVAL with *problem filled, or -ENOMEM (problem: internal_error). */
@@ -47,6 +49,9 @@ HX_MUST_CHECK int job_request_check_model(const struct job_request *request, con
                                           struct job_problem *problem);
 /* At most 200 bytes, never inside a character: the request's title, or its last message's first line. */
 void job_request_title(const struct job_request *request, char title[201]);
+
+/* Whether its answers can be what `response_format` asks for. -EINVAL. */
+HX_MUST_CHECK int job_request_check_format(const struct job_request *request, struct job_problem *problem);
 
 /* The tools the request names, as JSON for the journal: what the model is offered, so that a restart offers
  * the same. -EINVAL for a name that is not there. */

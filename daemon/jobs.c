@@ -335,6 +335,7 @@ static int prepare(struct job *job, const char *body, size_t len, int64_t owner,
     size_t tools_len = 0;
     buf_init(&tools, 16u << 20);
     int rc = job_request_check_model(&job->request, job->jobs->engine.model_name, problem);
+    rc = rc == 0 ? job_request_check_format(&job->request, problem) : rc;
     rc = rc == 0 ? job_tools_choose(&job->request, job->jobs->config.tools, &tools, problem) : rc;
     if (rc == 0 && (job->tools_json = buf_take(&tools, &tools_len)) == NULL) {
         rc = -ENOMEM;

@@ -12,7 +12,8 @@ struct jobs {
     struct job_watch *watches; /* those that still read from the journal */
     uv_timer_t reap;
     uv_timer_t clock; /* fires at the earliest deadline of a job or a waiting answer */
-    /* The grammar of the last job that had one, and the tools it is made of. */
+    /* The grammar of the last job that had one, and what it is made of: the tools, and in JSON mode the
+     * format of the answer. */
     struct grammar *grammar;
     char *grammar_tools;
     bool draining;

@@ -68,6 +68,8 @@ struct journal_job {
     const char *metadata_json; /* what the client wants back with the job; opaque here; may be NULL */
     const char *tools_json;    /* the tools as they were offered, for replay; opaque here; may be NULL */
     const char *result_text, *error_code, *error_message;
+    const char *result_repaired; /* NULL: the result is text; else it is JSON, and this is the names of the
+                                    rules that made it of the answer, "" for none */
     const char *client_name, *idempotency_key, *trace_id; /* each may be NULL */
     int64_t client_uid;                                   /* -1 = none (TCP) */
     int priority;
@@ -196,7 +198,7 @@ void journal_add_job_started(struct journal_batch *b, const char *job_id);
 void journal_add_job_status(struct journal_batch *b, const char *job_id, const char *status);
 /* Cancelling survives a restart. */
 void journal_add_cancel(struct journal_batch *b, const char *job_id);
-/* Its end: id, status, result_text, error_…, tokens, turns and tool_calls of `job` are stored. */
+/* Its end: id, status, result_…, error_…, tokens, turns and tool_calls of `job` are stored. */
 void journal_add_job_finished(struct journal_batch *b, const struct journal_job *job);
 /* Removes it with all that belongs to it. */
 void journal_add_job_deleted(struct journal_batch *b, const char *job_id);

@@ -153,7 +153,8 @@ void journal_add_job_finished(struct journal_batch *b, const struct journal_job 
     PUT(b, JOURNAL_SQL_JOB_FINISHED, v_text(job->id), v_text(job->status), v_text(job->result_text),
         v_text(job->error_code), v_text(job->error_message), v_time(job->finished_ns, finished),
         v_int(job->input_tokens), v_int(job->output_tokens), v_int(job->cached_tokens),
-        v_int(job->reasoning_tokens), v_int(job->turns), v_int(job->tool_calls));
+        v_int(job->reasoning_tokens), v_int(job->turns), v_int(job->tool_calls),
+        v_text(job->result_repaired));
 }
 
 void journal_add_job_deleted(struct journal_batch *b, const char *job_id) {

@@ -154,6 +154,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->title = next_text(&c);
     job->model = next_text(&c);
     job->result_text = next_text(&c);
+    job->result_repaired = next_text(&c);
     job->error_code = next_text(&c);
     job->error_message = next_text(&c);
     job->client_name = next_text(&c);

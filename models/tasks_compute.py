@@ -39,8 +39,18 @@ def close(w, question=True):
     return w.pick(["?", "?", "", "."] if question else [".", "", "!", "."])
 
 
+SHOWN_MAX = 14  # characters of a result: a long row of equal digits is not copied reliably by a small model
+
+
 def sum_of(w):
     """(what the user says, expression, value)."""
+    while True:
+        text, expression, value = any_sum(w)
+        if len(show(value)) <= SHOWN_MAX:
+            return text, expression, value
+
+
+def any_sum(w):
     a, b, c = w.number(), w.number(), w.number()
     A, B, C = (spoken_number(w, x) for x in (a, b, c))
     fa, fb, fc = Fraction(a), Fraction(b), Fraction(c)

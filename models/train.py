@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Trains the default model: AdamW, warm-up then cosine, loss on assistant tokens only, fp32 (or --bf16 products).
+"""Trains the default model: AdamW (and Muon with --muon), warm-up then cosine, loss on assistant tokens only, fp32 (or --bf16 products).
 
   train.py --shards FOLDER --tokenizer FOLDER --out FOLDER --until 18:30      resumes from OUT/checkpoint.pt when it is there
 
-A step is one group. The learning rate follows the clock: it is 0 at --until (or after --minutes). --helpers N adds processes that compute
+A step is --groups groups. The learning rate follows the clock: it is 0 at --until (or after --minutes). --helpers N adds processes that compute
 gradients of further groups while the main one works; theirs are a step or two old. Checkpoints are whole or not there."""
 import argparse
 import datetime
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 import start
 from llama import CONFIG, Llama
+from muon import Muon
 
 
 def flat_group(group):
@@ -123,7 +124,7 @@ def deadline(args):
     return datetime.datetime.now().replace(hour=int(h), minute=int(m), second=0).timestamp()
 
 
-def main():
+def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--shards", required=True)
     p.add_argument("--tokenizer", required=True)
@@ -133,6 +134,8 @@ def main():
     p.add_argument("--until", help="HH:MM of today")
     p.add_argument("--minutes", type=float)
     p.add_argument("--lr", type=float, default=7e-4)
+    p.add_argument("--groups", type=int, default=1, help="groups of a step")
+    p.add_argument("--muon", type=float, default=0.0, help="pace of Muon for the layers' matrices, relative to --lr; 0: AdamW for all")
     p.add_argument("--helpers", type=int, default=1)
     p.add_argument("--level1-from", type=float, default=0.04, help="part of the time after which prompts with a few tools come")
     p.add_argument("--level2-from", type=float, default=0.2, help="part of the time after which full prompts come")
@@ -141,78 +144,139 @@ def main():
     args = p.parse_args()
     if not args.until and not args.minutes:
         p.error("say how long: --until HH:MM or --minutes N")
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    torch.manual_seed(args.seed)
-    os.makedirs(args.out, exist_ok=True)
+    return args
+
+
+def begin(args, path):
+    """(model, what the checkpoint holds or None, configuration)."""
     from encode import Encoder
     config = dict(CONFIG, vocab_size=Encoder(args.tokenizer).template.get_vocab_size())
     model = Llama(config)
-    path = os.path.join(args.out, "checkpoint.pt")
-    state = {"step": 0, "tokens": 0, "learned": 0, "seconds": 0.0}
     loaded = torch.load(path, weights_only=False) if os.path.exists(path) else None
     if loaded:
         model.load_state_dict(loaded["model"])
-        state = loaded["state"]
     elif args.start:
         from resume import read_gguf
         model.load_state_dict(read_gguf(args.start)[1])
     elif not args.plain_start:
         start.prepare(model)
-    flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
-    parameters_in(model, flat)
-    optimizer = torch.optim.AdamW([{"params": [q], "weight_decay": 0.01 if q.dim() > 1 else 0.0, "pace": pace(name)} for name, q in model.named_parameters()],
-                                  lr=args.lr, betas=(0.95, 0.99), eps=1e-9)
-    if loaded and len(loaded["optimizer"]["param_groups"]) == len(optimizer.param_groups):
-        optimizer.load_state_dict(loaded["optimizer"])
-    shares = mp.Array("d", [1.0, 0.0, 0.0], lock=False)
-    stream = Stream(args.shards, shares, args.seed * 1000 + state["step"])
+    return model, loaded, config
+
+
+def optimizers_of(model, args, loaded):
+    """AdamW, and Muon for the layers' matrices where it is asked for; each as the checkpoint left it when it has one of the same kind."""
+    matrices = {name: q for name, q in model.named_parameters() if q.dim() > 1 and "embed" not in name} if args.muon else {}
+    groups = [{"params": [q], "weight_decay": 0.01 if q.dim() > 1 else 0.0, "pace": pace(name)} for name, q in model.named_parameters() if name not in matrices]
+    made = {"optimizer": torch.optim.AdamW(groups, lr=args.lr, betas=(0.95, 0.99), eps=1e-9)}
+    if matrices:
+        made["second"] = Muon([{"params": list(matrices.values()), "pace": args.muon}], lr=args.lr)
+    for name, optimizer in made.items():
+        kept = (loaded or {}).get(name)
+        if kept and len(kept["param_groups"]) == len(optimizer.param_groups):
+            optimizer.load_state_dict(kept)
+    return made
+
+
+def start_helpers(args, config, flat, shares, step):
     helpers = []
     for i in range(args.helpers):
         grad, stats, ready = torch.zeros_like(flat).share_memory_(), mp.Array("d", 3, lock=False), mp.Value("i", 0, lock=False)
-        mp.Process(target=helper, args=(config, flat, grad, stats, ready, shares, args.shards, args.seed * 1000 + 1 + i + state["step"], args.bf16), daemon=True).start()
+        mp.Process(target=helper, args=(config, flat, grad, stats, ready, shares, args.shards, args.seed * 1000 + 1 + i + step, args.bf16), daemon=True).start()
         helpers.append((grad, stats, ready))
-    begun, end, before = time.time(), deadline(args), state["seconds"]
-    log = open(os.path.join(args.out, "log.jsonl"), "a")
-    print(f"{flat.numel()} parameters, {end - begun:.0f} s to go, step {state['step']}", flush=True)
-    saved, first = time.time(), state["step"]
-    window = [0.0, 0, 0, time.time()]
-    while time.time() < end:
-        state["seconds"] = before + time.time() - begun
-        part = state["seconds"] / (before + end - begun)
-        warm = min(1.0, (state["step"] - first + 1) / 100)
-        lr = args.lr * warm * (0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
-        for g in optimizer.param_groups:
-            g["lr"] = lr * g["pace"]
-        shares[:] = (1.0, 0.0, 0.0) if part < args.level1_from else (0.1, 0.9, 0.0) if part < args.level2_from else (0.05, 0.4, 0.55)
-        optimizer.zero_grad(set_to_none=True)
+    return helpers
+
+
+def gradients(model, args, stream, helpers):
+    """Leaves the mean gradient of a step's groups in the model; [summed loss, learned tokens, all tokens]."""
+    sums, totals = None, [0.0, 0, 0]
+    for _ in range(args.groups):
+        model.zero_grad(set_to_none=True)
         done = next((h for h in helpers if h[2].value), None)
         if done:
-            total, learned, tokens = take(done, model)
+            numbers = take(done, model)
         else:
             loss, learned, tokens = loss_of(model, stream.next(), args.bf16)
             loss.backward()
-            total = loss.item()
-        for q in model.parameters():
-            q.grad /= learned
-        for i, n in enumerate((total, learned, tokens)):
-            window[i] += n
+            numbers = loss.item(), learned, tokens
+        mine = [q.grad for q in model.parameters()]
+        sums = mine if sums is None else [x.add_(y) for x, y in zip(sums, mine)]
+        totals = [x + y for x, y in zip(totals, numbers)]
+    for q, g in zip(model.parameters(), sums):
+        q.grad = g / totals[1]
+    return totals
+
+
+class Log:
+    """A line for every 40 groups."""
+
+    def __init__(self, folder, every, state):
+        self.file, self.every, self.state = open(os.path.join(folder, "log.jsonl"), "a"), every, state
+        self.window, self.since = [0.0, 0, 0], time.time()
+
+    def step(self, totals, lr, norm):
+        self.window = [x + y for x, y in zip(self.window, totals)]
+        self.state["step"] += 1
+        if self.state["step"] % self.every:
+            return
+        loss, learned, tokens = self.window
+        self.state["tokens"] += tokens
+        self.state["learned"] += learned
+        row = {"step": self.state["step"], "loss": round(loss / learned, 4), "lr": round(lr, 6), "tokens": self.state["tokens"], "learned": self.state["learned"],
+               "tokens_per_s": round(tokens / (time.time() - self.since)), "norm": round(norm, 2), "seconds": round(self.state["seconds"])}
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        print(row, flush=True)
+        self.window, self.since = [0.0, 0, 0], time.time()
+
+
+def shares_at(part, args):
+    """How often each level comes after this part of the time."""
+    return (1.0, 0.0, 0.0) if part < args.level1_from else (0.1, 0.9, 0.0) if part < args.level2_from else (0.0, 0.35, 0.65)
+
+
+def train(args, model, optimizers, state, store, shares, stream, helpers):
+    begun, end, before = time.time(), deadline(args), state["seconds"]
+    print(f"{sum(q.numel() for q in model.parameters())} parameters, {end - begun:.0f} s to go, step {state['step']}", flush=True)
+    log, saved, first = Log(args.out, max(1, 40 // args.groups), state), time.time(), state["step"]
+    while time.time() < end:
+        state["seconds"] = before + time.time() - begun
+        part = state["seconds"] / (before + end - begun)
+        lr = args.lr * min(1.0, (state["step"] - first + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
+        for optimizer in optimizers.values():
+            for g in optimizer.param_groups:
+                g["lr"] = lr * g["pace"]
+        shares[:] = shares_at(part, args)
+        totals = gradients(model, args, stream, helpers)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        state["step"] += 1
-        if state["step"] % 40 == 0:
-            state["tokens"] += window[2]
-            state["learned"] += window[1]
-            row = {"step": state["step"], "loss": round(window[0] / window[1], 4), "lr": round(lr, 6), "tokens": state["tokens"], "learned": state["learned"],
-                   "tokens_per_s": round(window[2] / (time.time() - window[3])), "norm": round(norm.item(), 2), "seconds": round(state["seconds"])}
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            print(row, flush=True)
-            window = [0.0, 0, 0, time.time()]
+        for optimizer in optimizers.values():
+            optimizer.step()
+        log.step(totals, lr, norm.item())
         if time.time() - saved > 60:
-            save(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state, "config": config})
+            store()
             saved = time.time()
-    save(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state, "config": config})
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+    os.makedirs(args.out, exist_ok=True)
+    path = os.path.join(args.out, "checkpoint.pt")
+    model, loaded, config = begin(args, path)
+    state = loaded["state"] if loaded else {"step": 0, "tokens": 0, "learned": 0, "seconds": 0.0}
+    flat = torch.zeros(sum(q.numel() for q in model.parameters())).share_memory_()
+    parameters_in(model, flat)
+    optimizers = optimizers_of(model, args, loaded)
+    shares = mp.Array("d", shares_at(0, args), lock=False)
+    stream = Stream(args.shards, shares, args.seed * 1000 + state["step"])
+    helpers = start_helpers(args, config, flat, shares, state["step"])
+
+    def store():
+        save(path, {"model": model.state_dict(), "state": state, "config": config, **{name: o.state_dict() for name, o in optimizers.items()}})
+
+    train(args, model, optimizers, state, store, shares, stream, helpers)
+    store()
     print("done", state, flush=True)
 
 

@@ -160,11 +160,11 @@ class Words:
     def integer(self):
         r = self.rng.random()
         rng = self.rng
-        if r < 0.3:
+        if r < 0.35:
             return rng.randint(1, 20)
-        if r < 0.6:
+        if r < 0.7:
             return rng.randint(10, 999)
-        if r < 0.85:
+        if r < 0.95:
             return rng.randint(1000, 99999)
         return rng.randint(100000, 9999999)
 

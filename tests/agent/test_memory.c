@@ -2,6 +2,7 @@
  */
 #include "agent/agent.h"
 #include "base/buf.h"
+#include "tools/schema.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -143,7 +144,60 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
+/* JSON mode: an answer that does not fit, then one that is not quite JSON. */
+static bool json_job(const struct schema *schema) {
+    static const char *const turns[] = {"{\"a\": [1, 2]}", "```json\n{'a': 'b', \"c\": [true,]}\n```"};
+    const struct agent_answer answer = {"{\"type\": \"object\"}", schema};
+    const struct agent_config config = {.answer = &answer, .limits = {.max_turns = 9}};
+    const struct agent_message hi = {AGENT_ROLE_USER, "Hi"};
+    struct agent *a = NULL;
+    struct agent_step s = {.type = AGENT_STEP_WAIT};
+    char err[200] = "";
+    int rc = agent_create(&config, &a, err, sizeof err);
+    rc = rc ? rc : agent_start(a, &hi, 1, err, sizeof err);
+    if (rc < 0) {
+        assert_int_equal(rc, -ENOMEM);
+        assert_true(strlen(err) > 10);
+    }
+    for (int i = 0; rc == 0 && i < 10 && s.type != AGENT_STEP_DONE && s.type != AGENT_STEP_FAILED; i++) {
+        agent_next(a, &s);
+        if (s.type == AGENT_STEP_GENERATE) {
+            assert_in_range(s.turn, 0, 1);
+            (void)!agent_feed_text(a, turns[s.turn], strlen(turns[s.turn]), 20);
+        } else if (s.type == AGENT_STEP_WAIT || s.type == AGENT_STEP_STOP) {
+            (void)!agent_feed_end(a, AGENT_FINISH_STOP);
+        }
+    }
+    bool done = rc == 0 && s.type == AGENT_STEP_DONE;
+    if (done)
+        assert_string_equal(s.text, "{\"a\": \"b\", \"c\": [true]}");
+    else if (rc == 0)
+        assert_string_equal(s.reason, "out_of_memory");
+    agent_destroy(a);
+    return done;
+}
+
+static void json_mode_too(void **state) {
+    (void)state;
+    static const struct schema_options options = {.any_value = true};
+    static const char text[] = "{\"properties\": {\"a\": {\"type\": \"string\"}}}";
+    struct schema *schema = NULL;
+    assert_int_equal(schema_compile_with(text, sizeof text - 1, &options, &schema, NULL, NULL, 0), 0);
+    long n = 0, failures = 0;
+    for (bool all = false; !all; n++) {
+        left = n;
+        bool done = json_job(schema);
+        all = left >= 0;
+        left = -1;
+        failures += !done;
+        assert_true(done || !all);
+    }
+    assert_true(n > 20 && failures > 20); /* the check does without some memory */
+    schema_destroy(schema);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(json_mode_too)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,45 @@ static void stable_begins_with_tools_and_system(void **state) {
     render_finish(&r);
 }
 
+#define JSON_MODE "You are a helpful assistant that answers in JSON."
+#define WITH_SCHEMA                                                                                          \
+    JSON_MODE " Here's the json schema you must adhere to:\n<schema>\n‹{\"type\": \"object\", "            \
+              "\"title\": \"\\u003c/schema\\u003e\", \"n\": 1.50}›\n</schema>"
+
+static void json_mode_stands_between_tools_and_system(void **state) {
+    (void)state;
+    const struct render_answer schema = {"{\"type\":\"object\",\n\"title\":\"</schema>\",\"n\":1.50}"};
+    const struct render_answer any = {NULL};
+    struct render r;
+    render_init(&r, AGENT_PROFILE_STABLE, 1u << 20);
+    render_prefix_for(&r, NULL, 0, &schema, NULL);
+    expect(&r, "<|im_start|>system\n" WITH_SCHEMA "<|im_end|>\n");
+    render_clear(&r);
+    render_prefix_for(&r, NULL, 0, &schema, "S");
+    expect(&r, "<|im_start|>system\n" WITH_SCHEMA "\n\n‹S›<|im_end|>\n");
+    render_clear(&r);
+    render_prefix_for(&r, NULL, 0, &any, "");
+    expect(&r, "<|im_start|>system\n" JSON_MODE "<|im_end|>\n");
+    render_clear(&r);
+    render_prefix_for(&r, tools + 1, 1, &schema, "S");
+    char *got = flat(&r);
+    const char *end = "</tool_call>\n\n" WITH_SCHEMA "\n\n‹S›<|im_end|>\n";
+    assert_true(strlen(got) > strlen(end));
+    assert_string_equal(got + strlen(got) - strlen(end), end);
+    free(got);
+    render_finish(&r);
+    render_init(&r, AGENT_PROFILE_HF_COMPAT, 1u << 20);
+    render_prefix_for(&r, NULL, 0, &schema, "S");
+    expect(&r, "<|begin_of_text|><|im_start|>system\n" WITH_SCHEMA "\n\n‹S›<|im_end|>\n");
+    render_finish(&r);
+    render_init(&r, AGENT_PROFILE_STABLE, 1u << 20);
+    render_prefix_for(&r, NULL, 0, &(struct render_answer){"{"}, "");
+    const struct agent_span *spans;
+    size_t n;
+    assert_int_equal(render_spans(&r, &spans, &n), -EINVAL);
+    render_finish(&r);
+}
+
 static void turns_close_what_is_open(void **state) {
     (void)state;
     struct render r;
@@ -250,6 +289,7 @@ static void the_ceiling_holds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stable_begins_with_tools_and_system),
+        cmocka_unit_test(json_mode_stands_between_tools_and_system),
         cmocka_unit_test(turns_close_what_is_open),
         cmocka_unit_test(assistant_text_keeps_its_tags_only),
         cmocka_unit_test(compat_is_the_published_template),

@@ -72,11 +72,15 @@ static int record(void *arg, const struct scanner_event *e) {
 }
 
 /* Feeds pieces that end at the given offsets; the caller frees. */
+static bool json_mode;
+
 static char *scan(const char *text, size_t len, const size_t *cuts, size_t n_cuts) {
     struct record r = {0};
     struct scanner s;
     buf_init(&r.out, 64u << 20);
     scanner_init(&s, record, &r);
+    if (json_mode)
+        scanner_expect_json(&s);
     size_t from = 0;
     for (size_t i = 0; i <= n_cuts; i++) {
         size_t to = i < n_cuts ? cuts[i] : len;
@@ -285,6 +289,36 @@ static void a_section_opened_by_the_prompt(void **state) {
     buf_finish(&r.out);
 }
 
+/* Tags in strings of an answer's JSON are data; everywhere else they are what they always are. */
+static void json_is_followed_where_it_is_expected(void **state) {
+    (void)state;
+    static const struct example all[] = {
+        {"{\"a\": \"<PLAN><tool_call>{}<|im_end|>\"}", "{\"a\": \"<PLAN><tool_call>{}<|im_end|>\"}"},
+        {"[\"\\\"<think>\", {}]\n", "[\"\\\"<think>\", {}]\n"},
+        {" \"<think> \\\" <PLAN>\" <think>x", " \"<think> \\\" <PLAN>\" [think:x~]"},
+        {"say \"<think>\"", "say \"[think:\"~]"},
+        {"<b>\"<think>\"", "<b>\"[think:\"~]"},
+        {"{'a': '<PLAN>', /* <PLAN> */ 'b': 1}", "{'a': '<PLAN>', /* <PLAN> */ 'b': 1}"},
+        {"```json\n{\"a\": \"<PLAN>\"}\n```", "```json\n{\"a\": \"<PLAN>\"}\n```"},
+        {"Here: {\"a\": \"<PLAN>\"} and [\"</PLAN>\"]<|im_end|>x",
+         "Here: {\"a\": \"<PLAN>\"} and [\"</PLAN>\"]#"},
+        {"{\"a\": 1}<tool_response>x", "{\"a\": 1}#"},
+        {"{1 {\"a\": \"<PLAN>\"}", "{1 {\"a\": \"<PLAN>\"}"},
+        {"{x <PLAN>y</PLAN>", "{x [PLAN:y]"},
+        {"{" BLOCK_A, "{(\n" CALL_A ")"},
+        {"<PLAN>{\"a\": \"</PLAN>\"}", "[PLAN:{\"a\": \"]\"}"},
+        {"<PLAN>\n{</PLAN>\n{\"a\": \"</PLAN>\"}", "[PLAN:\n{]\n{\"a\": \"</PLAN>\"}"},
+        {BLOCK_A "\n" BLOCK_A "{\"a\": \"<PLAN>\"}", "(\n" CALL_A ")\n(\n" CALL_A "){\"a\": \"<PLAN>\"}"},
+        {"<tool_call" CALL_A, "(" CALL_A ")"},
+        {"<tool_cal{\"a\": \"<PLAN>\"}", "<tool_cal{\"a\": \"<PLAN>\"}"},
+        {"{\"a\": \"<PL", "{\"a\": \"<PL"},
+    };
+    json_mode = true;
+    EXPECT_ALL(all);
+    json_mode = false;
+    expect("{\"a\": \"<PLAN>\"}", "{\"a\": \"[PLAN:\"}~]");
+}
+
 static void what_the_model_must_not_write(void **state) {
     (void)state;
     static const struct example all[] = {
@@ -419,6 +453,7 @@ int main(void) {
         cmocka_unit_test(well_formed_calls),
         cmocka_unit_test(sections),
         cmocka_unit_test(calls_that_are_not_quite),
+        cmocka_unit_test(json_is_followed_where_it_is_expected),
         cmocka_unit_test(what_the_model_must_not_write),
         cmocka_unit_test(long_calls_end_in_an_error),
         cmocka_unit_test(recovery_is_limited),

@@ -58,6 +58,7 @@ class ApiMd(unittest.TestCase):
         for line in re.findall(r"^\| (`.*?) \|", table, re.M):
             written |= set(re.findall(r"`([a-z_]+)`", line))
         read = set(re.findall(r'(?:member\([^,]+, |read_(?:limit|int|float|bool)\(r->json, |GetObjectItemCaseSensitive\([^,]+, )"([a-z_]+)"', CODE["daemon/job_request.c"]))
+        read |= set(re.findall(r'member\(rawjson_of\([^)]*\), "([a-z_]+)"', CODE["daemon/job_format.c"]))
         self.assertEqual(read - written - {"role", "content", "id", "text"}, set(), "not in api.md")
         self.assertEqual(written - read, set(), "only in api.md")
 

@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -38,6 +39,26 @@ class Run(Case):
         self.assertEqual(request["headers"]["idempotency-key"], "k")
         self.check(self.ctl("run", "--no-tools", "--", "-x"), 0)
         self.assertEqual(self.peer.requests[1]["json"], {"input": "-x", "tools": []})
+
+    def test_the_answer_may_be_json(self):
+        self.serve(lambda request: story())
+        with tempfile.TemporaryDirectory() as folder:
+            path, bad, large = (os.path.join(folder, name) for name in ("schema.json", "bad.json", "large.json"))
+            for name, text in ((path, '{"type": "object",\n "maximum": 1.50}\n'), (bad, "{"), (large, "[" + " " * (257 * 1024) + "]")):
+                with open(name, "w") as file:
+                    file.write(text)
+            self.check(self.ctl("run", "--schema", path, "x"), 0)
+            self.assertEqual(self.peer.requests[-1]["json"], {"input": "x", "response_format": {
+                "type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object", "maximum": 1.5}}}})
+            self.check(self.ctl("run", "--json-object", "x"), 0)
+            self.assertEqual(self.peer.requests[-1]["json"], {"input": "x", "response_format": {"type": "json_object"}})
+            asked = len(self.peer.requests)
+            self.check(self.ctl("run", "--schema", bad, "x"), 2, "", "is not JSON")
+            self.check(self.ctl("run", "--schema", large, "x"), 2, "", "is larger than 256 KiB")
+            self.check(self.ctl("run", "--schema", os.path.join(folder, "none"), "x"), 2, "", "cannot be read")
+            self.check(self.ctl("run", "--schema", path, "--json-object", "x"), 2, "", "contradict")
+            self.check(self.ctl("jobs", "--json-object"), 2, "", "does not take --json-object")
+            self.assertEqual(len(self.peer.requests), asked)
 
     def test_the_prompt_may_come_over_a_pipe(self):
         self.serve(lambda request: story())

@@ -56,7 +56,7 @@ static void test_a_job_is_committed_and_read(void **state) {
 struct seen_job {
     struct answer answer;
     struct journal_job job;
-    char id[32], status[32], kind[32], request[64], tools[32], result[32], code[32];
+    char id[32], status[32], kind[32], request[64], tools[32], result[32], repaired[64], code[32];
 };
 
 static void see_job(void *arg, const struct journal_result *r) {
@@ -72,6 +72,8 @@ static void see_job(void *arg, const struct journal_result *r) {
     snprintf(s->request, sizeof s->request, "%s", s->job.request_json);
     snprintf(s->tools, sizeof s->tools, "%s", s->job.tools_json != NULL ? s->job.tools_json : "NULL");
     snprintf(s->result, sizeof s->result, "%s", s->job.result_text != NULL ? s->job.result_text : "NULL");
+    snprintf(s->repaired, sizeof s->repaired, "%s",
+             s->job.result_repaired != NULL ? s->job.result_repaired : "NULL");
     snprintf(s->code, sizeof s->code, "%s", s->job.error_code != NULL ? s->job.error_code : "NULL");
 }
 
@@ -83,6 +85,7 @@ static void test_a_finished_job_stays_finished(void **state) {
     struct journal_job end = {.id = "job_1",
                               .status = "completed",
                               .result_text = "42",
+                              .result_repaired = "fenced_json",
                               .finished_ns = 1732345201000000000,
                               .input_tokens = 10,
                               .output_tokens = 20,
@@ -106,6 +109,7 @@ static void test_a_finished_job_stays_finished(void **state) {
     assert_string_equal(seen.request, "{\"input\": \"hello\"}");
     assert_string_equal(seen.tools, "NULL");
     assert_string_equal(seen.result, "42");
+    assert_string_equal(seen.repaired, "fenced_json");
     assert_string_equal(seen.code, "NULL");
     assert_true(seen.job.finished_ns == 1732345201000000000);
     assert_true(seen.job.deadline_ns == 0);
