@@ -152,8 +152,26 @@ static int ensure_table(struct local_engine *e, struct local_session *s) {
     return 0;
 }
 
+/* What was computed from token n on does not count any more. */
+static void roll_back(struct local_engine *e, struct local_session *s, int n) {
+    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page */
+        int keep = n / KERNELS_PAGE_TOKENS;
+        while (s->n_pages > keep)
+            pages_drop(e->pages, s->pages[--s->n_pages]);
+        s->n_published = keep;
+        n = keep * KERNELS_PAGE_TOKENS;
+    }
+    s->n_computed = s->n_computed < n ? s->n_computed : n;
+}
+
 static bool decodes(const struct local_session *s) {
     return s->gen.running && s->n_tokens - s->n_computed == 1 && s->n_tokens > s->gen.first;
+}
+
+/* Has tokens that were forced, or replaced. */
+static bool continues(const struct local_session *s) {
+    return s->gen.running && s->n_tokens > s->gen.first && s->n_computed >= s->gen.first &&
+           s->n_computed < s->n_tokens;
 }
 
 /* The session with the lowest order above `after` that has something to prefill; generating ones (`running`)
@@ -174,6 +192,17 @@ static int row_budget(const struct local_engine *e, int n_decode) {
         rows = (n_decode > 0 ? LOCAL_MIXED_STEP_NS : LOCAL_STEP_NS) / e->row_ns;
     rows = rows < LOCAL_MIN_ROWS ? LOCAL_MIN_ROWS : rows;
     return rows + n_decode < e->max_rows ? (int)rows + n_decode : e->max_rows;
+}
+
+/* Sessions that generate go on with all their new tokens at once. */
+static void plan_forced(struct local_engine *e, int budget) {
+    struct step *step = &e->step;
+    for (struct local_session *s = e->sessions; s != NULL && step->n_rows < budget; s = s->next) {
+        if (s->n_rows > 0 || s->pages_cap == 0 || !continues(s))
+            continue;
+        int n = pending(s), room = budget - step->n_rows;
+        add_rows(e, s, n < room ? n : room);
+    }
 }
 
 static void plan_prefill(struct local_engine *e, bool running, int budget) {
@@ -202,11 +231,14 @@ bool batch_plan(struct local_engine *e) {
         s->n_rows = 0;
         if (s->gen.running && s->gen.cancel)
             finish_generation(e, s, ENGINE_FINISH_CANCELLED);
+        if (s->gen.running && s->n_computed == s->n_tokens)
+            roll_back(e, s, s->n_tokens - 1); /* its logits went to a token that was not kept */
     }
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)
         if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
             add_rows(e, s, 1);
     int budget = row_budget(e, step->n_rows);
+    plan_forced(e, budget);
     plan_prefill(e, true, budget);
     plan_prefill(e, false, budget);
     return step->n_rows > 0;
@@ -230,25 +262,49 @@ static const char *why_no_token(int32_t status) {
            "broken.";
 }
 
-/* One more token of a generation. [lock held] */
+/* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. True when a
+ * token among them ends the turn; it is not kept. [lock held] */
+static bool keep_forced(struct local_engine *e, struct local_session *s) {
+    struct generation *g = &s->gen;
+    const struct token_list *ids = &g->forced.ids;
+    int32_t *tail = s->tokens + g->sure;
+    size_t n_tail = (size_t)(s->n_tokens - g->sure), same = 0;
+    while (same < n_tail && same < ids->n && tail[same] == ids->v[same])
+        same++;
+    if (same < n_tail)
+        roll_back(e, s, g->sure + (int)same);
+    size_t n = same;
+    for (; n < ids->n && !is_stop(e, s, ids->v[n]); n++)
+        tail[n] = ids->v[n];
+    s->n_tokens = g->sure + (int)n;
+    g->sure += (int)(g->forced.n_sure < n ? g->forced.n_sure : n);
+    return n < ids->n;
+}
+
+/* What one step of a generation gave: a token, and perhaps more that follow. [lock held] */
 static void keep_token(struct local_engine *e, struct local_session *s, int32_t token) {
     struct generation *g = &s->gen;
     if (g->first_token_ns == 0)
         g->first_token_ns = clock_mono_ns();
-    if (token < 0) {
+    if (token < 0 && token != CONSTRAINED_FORCED) {
         finish_failed(e, s, why_no_token(token));
         return;
     }
-    if (is_stop(e, s, token)) {
-        finish_generation(e, s, ENGINE_FINISH_STOP);
-        return;
-    }
-    if (s->n_tokens >= e->max_context) {
+    bool stop = token != CONSTRAINED_FORCED && is_stop(e, s, token);
+    if (!stop && s->n_tokens >= e->max_context) {
         finish_generation(e, s, ENGINE_FINISH_CONTEXT_FULL);
         return;
     }
-    s->tokens[s->n_tokens++] = token;
-    if (!finish_send_text(e, s, token))
+    if (!g->no_forced) {
+        stop = keep_forced(e, s) || stop;
+    } else if (!stop) {
+        s->tokens[s->n_tokens++] = token;
+        g->sure = s->n_tokens;
+    }
+    g->steps += token != CONSTRAINED_FORCED && !is_stop(e, s, token);
+    if (stop || g->forced.over)
+        finish_generation(e, s, ENGINE_FINISH_STOP);
+    else if (!finish_send_text(e, s))
         finish_failed(e, s, "The engine is out of memory for the text of a token.");
     else if (s->n_tokens - g->first >= g->max_tokens)
         finish_generation(e, s, ENGINE_FINISH_LENGTH);
@@ -278,6 +334,12 @@ static void fail_step(struct local_engine *e, const char *sentence) {
     }
 }
 
+/* Rows of the step that are of the prompt. */
+static int prompt_rows(const struct local_session *s) {
+    int left = s->gen.first - s->n_computed;
+    return !s->gen.running || left > s->n_rows ? s->n_rows : left > 0 ? left : 0;
+}
+
 void batch_run(struct local_engine *e) {
     struct step *step = &e->step;
     struct kernels_batch batch = {.rows = step->rows,
@@ -297,6 +359,7 @@ void batch_run(struct local_engine *e) {
         e->row_ns = e->row_ns > 0 ? 0.7 * e->row_ns + 0.3 * row_ns : row_ns;
     }
     pthread_mutex_lock(&e->lock);
+    e->n_steps++;
     if (rc < 0) {
         fail_step(e, sentence);
         pthread_mutex_unlock(&e->lock);
@@ -305,8 +368,7 @@ void batch_run(struct local_engine *e) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
         if (s->n_rows == 0)
             continue;
-        if (!decodes(s))
-            s->gen.computed_tokens += s->n_rows;
+        s->gen.computed_tokens += prompt_rows(s);
         s->n_computed += s->n_rows;
         s->used_ns = now;
         publish(e, s);

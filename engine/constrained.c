@@ -25,6 +25,7 @@ void constrained_finish(struct local_engine *e) {
 
 void constrained_release(struct generation *g) {
     grammar_matcher_finish(&g->matcher);
+    forced_finish(&g->forced);
     grammar_unref(g->grammar);
     g->grammar = NULL;
 }
@@ -85,14 +86,37 @@ static int32_t choose(struct local_engine *e, struct local_session *s, float *lo
     return token;
 }
 
+/* What follows without a choice after the token, or after none. */
+static int follow(struct local_engine *e, struct local_session *s, int32_t token) {
+    struct generation *g = &s->gen;
+    if (g->no_forced)
+        return 0;
+    return forced_follow(&g->forced, e->model->tokenizer, e->vocab, &g->matcher, s->tokens + g->sure,
+                         (size_t)(s->n_tokens - g->sure), token, tokens_left(e, s));
+}
+
+/* The beginning of a text, which may be forced. */
+static int begin(struct local_engine *e, struct local_session *s) {
+    int rc = grammar_matcher_init(&s->gen.matcher, s->gen.grammar);
+    return rc < 0 ? rc : follow(e, s, FORCED_BEGIN);
+}
+
 int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits) {
     struct generation *g = &s->gen;
-    int rc = g->matcher.grammar == NULL ? grammar_matcher_init(&g->matcher, g->grammar) : 0;
-    if (rc < 0)
-        return rc;
+    int rc = 0;
+    if (g->matcher.grammar == NULL) {
+        rc = begin(e, s);
+        if (rc < 0 || g->forced.ids.n > 0 || g->forced.over)
+            return rc < 0 ? rc : CONSTRAINED_FORCED;
+    }
     int32_t token = choose(e, s, logits);
-    if (token < 0 || ends(e, s, token))
+    if (token < 0)
         return token;
+    if (ends(e, s, token)) {
+        rc = follow(e, s, FORCED_END);
+        return rc < 0 ? rc : token;
+    }
     rc = grammar_matcher_token(&g->matcher, e->vocab, token);
-    return rc < 0 ? rc : rc == 0 ? -EPROTO : token;
+    rc = rc == 1 ? follow(e, s, token) : rc == 0 ? -EPROTO : rc;
+    return rc < 0 ? rc : token;
 }

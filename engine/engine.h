@@ -101,8 +101,10 @@ struct engine_generate {
     /* What may be written, from its beginning on; NULL: anything. The engine keeps a reference while it
      * generates, and its thread is the one that matches. Where max_tokens or the context leaves room for no
      * more than the rest of it, only what still ends in time is let through. The scripted engine takes no
-     * notice of it. */
+     * notice of it. Text that the grammar leaves no choice about costs no step of the model; so that its
+     * tokens can be the tokenizer's, text is not sent before its word is over. */
     struct grammar *grammar;
+    bool no_forced; /* every token is the model's choice; to measure what that costs */
 };
 
 /* Starts generating after the prefill. One generation at a time per session (-EBUSY). -ENOTSUP for a grammar
@@ -146,6 +148,7 @@ struct engine_event {
     enum engine_finish finish;
     int prompt_tokens; /* DONE: length of the timeline before the generation */
     int cached_tokens; /* DONE: of those, how many were not computed for this generation */
+    int forced_tokens; /* DONE: of the generated ones, how many cost no step because of the grammar */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
 };
 

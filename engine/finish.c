@@ -3,27 +3,31 @@
 #include "engine/local.h"
 #include "engine/tokenizer.h"
 
-/* A token's text is at most a few hundred bytes; this is a ceiling, not a size. */
-#define MAX_PIECE_BYTES 65536
+/* The text of one step is at most a few thousand bytes; this is a ceiling, not a size. */
+#define MAX_TEXT_BYTES ((size_t)1 << 22)
 
 static double ms_between(uint64_t from, uint64_t to) {
     return from == 0 || to <= from ? 0 : (double)(to - from) * 1e-6;
 }
 
-bool finish_send_text(struct local_engine *e, struct local_session *s, int32_t token) {
+bool finish_send_text(struct local_engine *e, struct local_session *s) {
     struct generation *g = &s->gen;
-    size_t len = 0;
-    const char *piece =
-        e->model->tokenizer != NULL ? tokenizer_piece(e->model->tokenizer, token, &len) : NULL;
     struct buf text;
-    buf_init(&text, MAX_PIECE_BYTES);
-    bool ok = piece == NULL || utf8_hold_push(&g->hold, piece, len, &text) == 0;
+    bool ok = true;
+    buf_init(&text, MAX_TEXT_BYTES);
+    for (; g->piece < g->sure && ok; g->piece++) {
+        size_t len = 0;
+        const char *piece = e->model->tokenizer != NULL
+                                ? tokenizer_piece(e->model->tokenizer, s->tokens[g->piece], &len)
+                                : NULL;
+        ok = piece == NULL || utf8_hold_push(&g->hold, piece, len, &text) == 0;
+    }
     if (ok && text.len > 0) {
         struct engine_event *event =
-            events_new(&s->base, ENGINE_EVENT_TEXT, &text, s->tokens + g->sent, s->n_tokens - g->sent);
+            events_new(&s->base, ENGINE_EVENT_TEXT, &text, s->tokens + g->sent, g->sure - g->sent);
         ok = event != NULL;
         if (ok) {
-            g->sent = s->n_tokens;
+            g->sent = g->sure;
             events_push(&e->base.events, event);
         }
     }
@@ -33,9 +37,12 @@ bool finish_send_text(struct local_engine *e, struct local_session *s, int32_t t
 
 void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why) {
     struct generation *g = &s->gen;
+    g->sure = s->n_tokens;
+    bool ok = finish_send_text(e, s);
     struct engine_event *event =
         events_new(&s->base, ENGINE_EVENT_DONE, NULL, s->tokens + g->sent, s->n_tokens - g->sent);
-    if (event == NULL) {
+    if (!ok || event == NULL) {
+        engine_event_free(event);
         finish_failed(e, s, "The engine is out of memory.");
         return;
     }
@@ -43,6 +50,8 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     event->finish = why;
     event->prompt_tokens = g->first;
     event->cached_tokens = g->first > g->computed_tokens ? g->first - g->computed_tokens : 0;
+    int n = s->n_tokens - g->first;
+    event->forced_tokens = n > g->steps ? n - g->steps : 0;
     event->queue_ms = ms_between(g->asked_ns, g->started_ns != 0 ? g->started_ns : now);
     event->prefill_ms = ms_between(g->started_ns, g->first_token_ns != 0 ? g->first_token_ns : now);
     event->first_token_ms = ms_between(g->asked_ns, g->first_token_ns);
@@ -54,6 +63,8 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
 }
 
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence) {
+    s->gen.sure = s->n_tokens;
+    (void)finish_send_text(e, s); /* as far as it is there */
     s->gen.running = false;
     constrained_release(&s->gen);
     events_fail(&e->base.events, &s->base, sentence);

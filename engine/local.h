@@ -6,6 +6,7 @@
 #ifndef ENGINE_LOCAL_H
 #define ENGINE_LOCAL_H
 
+#include "engine/forced.h"
 #include "engine/forward.h"
 #include "engine/grammar.h"
 #include "engine/grammar_vocab.h"
@@ -28,7 +29,10 @@ struct generation {
     bool running;
     bool cancel;
     int first; /* index on the timeline of the first generated token */
+    int sure;  /* index of the first token that may be replaced yet; n_tokens without a grammar */
+    int piece; /* index of the first token whose bytes are not in `hold` yet */
     int sent;  /* index of the first token that no event carried yet */
+    int steps; /* tokens that the model chose */
     int max_tokens;
     int32_t stops[LOCAL_MAX_STOPS];
     int n_stops;
@@ -36,7 +40,9 @@ struct generation {
     struct utf8_hold hold;          /* [engine] while running */
     struct grammar *grammar;        /* a reference while running; NULL: free */
     struct grammar_matcher matcher; /* [engine] begun with the first token */
-    int computed_tokens;            /* prompt tokens computed since the last generation ended */
+    struct forced forced;           /* [engine] */
+    bool no_forced;
+    int computed_tokens; /* prompt tokens computed since the last generation ended */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
 };
 
@@ -92,6 +98,7 @@ struct local_engine {
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
+    uint64_t n_steps; /* that were run */
 };
 
 HX_MUST_CHECK int local_open(const struct engine_config *config, struct engine **out, char *err,
@@ -122,7 +129,9 @@ void batch_release_pages(struct local_engine *e, struct local_session *s);
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */
 HX_MUST_CHECK int constrained_init(struct local_engine *e);
 void constrained_finish(struct local_engine *e);
-/* The next token of the session from these logits (used as scratch), or a negative errno. */
+/* The next token of the session from these logits (used as scratch), or a negative errno. Unless the
+ * generation is without forced tokens, gen.forced.ids stand for the token and those after gen.sure. */
+#define CONSTRAINED_FORCED INT32_MIN /* the model had no choice: there is no token but those */
 HX_MUST_CHECK int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits);
 /* The generation is over, or the session. */
 void constrained_release(struct generation *g);
@@ -130,7 +139,7 @@ void constrained_release(struct generation *g);
 /* engine/finish.c: ends the running generation with one event. [lock held] */
 void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why);
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence);
-/* Sends the text of one more token. False when memory is out. [lock held] */
-bool finish_send_text(struct local_engine *e, struct local_session *s, int32_t token);
+/* Sends the text of the tokens that are sure. False when memory is out. [lock held] */
+bool finish_send_text(struct local_engine *e, struct local_session *s);
 
 #endif

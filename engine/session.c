@@ -179,7 +179,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     if (reserve_tokens(s, want < e->max_context ? (int)want : e->max_context) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for %d tokens.", g->max_tokens);
     g->computed_tokens = s->gen.computed_tokens;
-    g->first = g->sent = s->n_tokens;
+    g->first = g->sure = g->piece = g->sent = s->n_tokens;
     g->running = true;
     g->asked_ns = clock_mono_ns();
     s->gen = *g;
@@ -192,7 +192,8 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
 static int session_generate(struct engine_session *base, const struct engine_generate *how, char *err,
                             size_t errlen) {
     struct local_engine *e = engine_of(base);
-    struct generation g = {.max_tokens = how->max_tokens};
+    struct generation g = {.max_tokens = how->max_tokens,
+                           .no_forced = how->no_forced || how->grammar == NULL};
     if (how->max_tokens <= 0)
         return err_set(err, errlen, -EINVAL, "max_tokens must be positive, not %d.", how->max_tokens);
     if (how->grammar != NULL && e->vocab == NULL)

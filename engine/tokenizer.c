@@ -38,7 +38,7 @@ struct tokenizer {
     int32_t *specials; /* ids of added tokens, longest first */
     int n_specials;
     bool ignore_merges;
-    pcre2_code *split;
+    pcre2_code *split, *nonspace;
 };
 
 int token_list_push(struct token_list *list, int32_t id) {
@@ -241,6 +241,52 @@ int tokenizer_encode_text(const struct tokenizer *t, const char *text, size_t le
     return rc;
 }
 
+/* Whether a character that is no space stands in from … to-1; a negative errno. */
+static int has_nonspace(const struct tokenizer *t, const char *text, size_t from, size_t to,
+                        pcre2_match_data *match) {
+    for (size_t i = from; i < to; i++)
+        if ((unsigned char)text[i] > ' ' && (unsigned char)text[i] < 127)
+            return 1;
+    int found = pcre2_match(t->nonspace, (PCRE2_SPTR)text, to, from, 0, match, NULL);
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+        return found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EIO;
+    return found > 0;
+}
+
+/* Why a word may be called sure. No alternative of the split looks back, and each takes the longest run of a
+ * class of characters, so only what stands behind the match can make it longer or another:
+ *   - Words with anything but space in them (the first four alternatives) end where the next character is not
+ *     of the class, and the alternatives before the one that matched have seen no more than that character.
+ *     One whole character behind the word settles it.
+ *   - Words of space alone (the last three) give back characters by what follows the run of space they are
+ *     in. The first character that is no space settles them.
+ * A character that is not whole yet may become one of any class; of four bytes that make no character the
+ * first is none for good. Bytes that are no UTF-8 stand for themselves and end words as the end of a text
+ * does. */
+int tokenizer_word(const struct tokenizer *t, const char *text, size_t len, size_t at, size_t *end) {
+    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+    if (match == NULL)
+        return -ENOMEM;
+    int found = pcre2_match(t->split, (PCRE2_SPTR)text, len, at, 0, match, NULL), sure = 0;
+    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match);
+    if (found < 0) {
+        sure = found == PCRE2_ERROR_NOMATCH ? 0 : found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EIO;
+        *end = len;
+    } else if (span[0] > at) { /* no UTF-8, and a character behind it */
+        *end = span[0];
+        sure = 1;
+    } else {
+        *end = span[1];
+        bool whole = utf8_length(text + *end, len - *end) > 0 || len - *end >= 4;
+        if (*end < len && whole)
+            sure = has_nonspace(t, text, at, *end, match);
+        if (*end < len && whole && sure == 0)
+            sure = has_nonspace(t, text, *end, len, match);
+    }
+    pcre2_match_data_free(match);
+    return sure;
+}
+
 /* The added token that starts at `text`, longest first, or -1. */
 static int32_t special_at(const struct tokenizer *t, const char *text, size_t left) {
     for (int i = 0; i < t->n_specials; i++) {
@@ -310,6 +356,7 @@ void tokenizer_destroy(struct tokenizer *t) {
     free(t->words);
     free(t->specials);
     pcre2_code_free(t->split);
+    pcre2_code_free(t->nonspace);
     free(t);
 }
 
@@ -448,6 +495,20 @@ static uint32_t table_size(size_t n) {
     return size;
 }
 
+static pcre2_code *compile_pattern(const char *pattern, char *err, size_t errlen) {
+    int code;
+    PCRE2_SIZE where;
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &where, NULL);
+    if (compiled == NULL)
+        (void)err_set(err, errlen, -ENOMEM,
+                      "The tokenizer's split pattern cannot be compiled (PCRE2 error %d).", code);
+    else
+        (void)pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
+    return compiled;
+}
+
 static int allocate(struct tokenizer *t, const struct bpe_source *s, char *err, size_t errlen) {
     uint32_t words = table_size((size_t)s->n_vocab), merges = table_size(s->n_merges);
     t->n_vocab = s->n_vocab;
@@ -462,14 +523,10 @@ static int allocate(struct tokenizer *t, const struct bpe_source *s, char *err, 
     if (t->pieces == NULL || t->added == NULL || t->specials == NULL || t->words == NULL || t->merges == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the tokenizer.");
     memset(t->words, 0xFF, words * sizeof *t->words);
-    int code;
-    PCRE2_SIZE where;
-    t->split = pcre2_compile((PCRE2_SPTR)bpe_split_pattern, PCRE2_ZERO_TERMINATED,
-                             PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &where, NULL);
-    if (t->split == NULL)
-        return err_set(err, errlen, -ENOMEM,
-                       "The tokenizer's split pattern cannot be compiled (PCRE2 error %d).", code);
-    (void)pcre2_jit_compile(t->split, PCRE2_JIT_COMPLETE);
+    t->split = compile_pattern(bpe_split_pattern, err, errlen);
+    t->nonspace = t->split != NULL ? compile_pattern("\\S", err, errlen) : NULL;
+    if (t->nonspace == NULL)
+        return -ENOMEM;
     return 0;
 }
 

@@ -34,6 +34,12 @@ HX_MUST_CHECK int tokenizer_encode_text(const struct tokenizer *t, const char *t
 HX_MUST_CHECK int tokenizer_encode_template(const struct tokenizer *t, const char *text, size_t len,
                                             struct token_list *out);
 
+/* The word of the split that begins at byte `at` (below len, where a word begins) of a text that may go on:
+ * its end goes to *end, at most len. Tokens never reach over the end of a word. 1 when the word stays as it
+ * is whatever follows the text, 0 when that is not sure; -ENOMEM, -EIO. */
+HX_MUST_CHECK int tokenizer_word(const struct tokenizer *t, const char *text, size_t len, size_t at,
+                                 size_t *end);
+
 /* The bytes of one token (an added token's text for those), borrowed, not NUL-terminated; length in *len.
  * NULL for an id out of range. A byte sequence of a token may be part of a UTF-8 character. */
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len);

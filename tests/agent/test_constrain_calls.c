@@ -2,14 +2,13 @@
  * leaderboard: every call must parse, name one of its tools and have valid arguments, and none is cut. With a
  * vocabulary of little more than the bytes, and with that of Llama 3. HERMESD_CALLS and HERMESD_LLAMA3_CALLS
  * say how many (300, 8). */
-#include "agent/constrain.h"
 #include "agent/toolcall.h"
 #include "base/json.h"
+#include "tests/agent/bfcl.h"
 #include "tests/engine/fixture.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/llama3.h"
 #include "tests/engine/random_engine.h"
-#include "tests/shared.h"
 
 #include "engine/local.h"
 
@@ -23,114 +22,15 @@
 
 #include <cmocka.h>
 
-#define TOOLS_MAX 64
-#define SESSIONS  12
+#define SESSIONS 12
 
-/* One line of the data: its functions. */
-struct entry {
-    cJSON *names[TOOLS_MAX]; /* detached copies of the names */
-    struct schema *schemas[TOOLS_MAX];
-    struct constrain_tool tools[TOOLS_MAX];
-    size_t n;
-    struct grammar *grammar;
-};
-
-static struct entry *entries;
-static size_t n_entries, n_functions, n_refused, n_inexact;
-
-/* ---- the data's types, which are Python's and Java's ---- */
-
-static const char *json_type(const char *type) {
-    static const char *const names[][2] = {
-        {"dict", "object"}, {"HashMap", "object"},  {"float", "number"},    {"double", "number"},
-        {"tuple", "array"}, {"ArrayList", "array"}, {"Array", "array"},     {"String", "string"},
-        {"char", "string"}, {"long", "integer"},    {"Boolean", "boolean"},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(type, names[i][0]) == 0)
-            return names[i][1];
-    return type;
-}
-
-static void to_json_schema(cJSON *schema) {
-    cJSON *type = cJSON_GetObjectItemCaseSensitive(schema, "type"), *child;
-    if (cJSON_IsString(type)) {
-        if (strcmp(type->valuestring, "any") == 0 || type->valuestring[0] == '\0')
-            cJSON_DeleteItemFromObjectCaseSensitive(schema, "type");
-        else
-            (void)cJSON_SetValuestring(type, json_type(type->valuestring));
-    }
-    cJSON_DeleteItemFromObjectCaseSensitive(schema, "optional"); /* a note of the data */
-    cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema, "properties");
-    cJSON_ArrayForEach(child, properties) to_json_schema(child);
-    cJSON *items = cJSON_GetObjectItemCaseSensitive(schema, "items");
-    if (cJSON_IsObject(items))
-        to_json_schema(items);
-}
-
-static void add_function(struct entry *e, const cJSON *function) {
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(function, "name");
-    cJSON *parameters = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(function, "parameters"), true);
-    char err[300] = "";
-    n_functions++;
-    to_json_schema(parameters);
-    char *text = cJSON_PrintUnformatted(parameters);
-    assert_non_null(text);
-    struct schema *schema = NULL;
-    if (e->n == TOOLS_MAX || schema_compile(text, strlen(text), &schema, err, sizeof err) != 0) {
-        n_refused++;
-        (void)printf("%s: %s\n", name->valuestring, err);
-    } else {
-        e->names[e->n] = cJSON_Duplicate(name, true);
-        e->schemas[e->n] = schema;
-        e->tools[e->n] = (struct constrain_tool){.name = e->names[e->n]->valuestring, .schema = schema};
-        e->n++;
-    }
-    free(text);
-    cJSON_Delete(parameters);
-}
-
-static void add_entry(const char *line) {
-    static const struct json_limits limits = {.max_bytes = 1u << 20, .max_nodes = 100000, .max_depth = 64};
-    cJSON *json = NULL, *function;
-    struct constrain_report report;
-    char err[300] = "";
-    assert_int_equal(json_parse(line, strlen(line), &limits, &json, err, sizeof err), 0);
-    struct entry *e = &entries[n_entries];
-    cJSON_ArrayForEach(function, cJSON_GetObjectItemCaseSensitive(json, "function"))
-        add_function(e, function);
-    cJSON_Delete(json);
-    if (e->n == 0)
-        return;
-    if (constrain_call(e->tools, e->n, &e->grammar, &report, err, sizeof err) != 0)
-        fail_msg("%s", err);
-    n_inexact += !report.exact;
-    n_entries++;
-}
-
-static void read_functions(void) {
-    static const char *const files[] = {"simple_python", "simple_java", "simple_javascript",
-                                        "multiple",      "parallel",    "parallel_multiple"};
-    char *line = malloc(1u << 20), path[4096], name[100];
-    entries = calloc(2000, sizeof *entries);
-    assert_true(line != NULL && entries != NULL);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        (void)snprintf(name, sizeof name, "bfcl/BFCL_v4_%s.json", files[i]);
-        FILE *f = fopen(shared_path(path, name), "rb");
-        assert_non_null(f);
-        while (fgets(line, 1 << 20, f) != NULL && n_entries < 2000)
-            add_entry(line);
-        (void)fclose(f);
-    }
-    free(line);
-    (void)printf("%zu sets of %zu functions; %zu functions refused, %zu sets not exact\n", n_entries,
-                 n_functions, n_refused, n_inexact);
-}
+static struct bfcl data;
 
 /* ---- one call ---- */
 
 /* What is wrong with the call, or NULL. */
-static const char *problem_of(const struct entry *e, const char *text, size_t len, char *err, size_t errlen) {
+static const char *problem_of(const struct bfcl_entry *e, const char *text, size_t len, char *err,
+                              size_t errlen) {
     static const char close[] = "\n</tool_call>";
     struct toolcall call;
     size_t end = sizeof close - 1;
@@ -157,7 +57,7 @@ static const char *problem_of(const struct entry *e, const char *text, size_t le
     return problem;
 }
 
-static void begin(struct engine_session *s, const struct entry *e, uint64_t seed, int most) {
+static void begin(struct engine_session *s, const struct bfcl_entry *e, uint64_t seed, int most) {
     char err[300] = "";
     struct engine_generate how = {
         .sampling = {.temperature = 1.5f, .top_p = 1, .repeat_penalty = 1, .seed = seed},
@@ -180,10 +80,10 @@ static size_t play(struct harness *h, size_t from, size_t n, int most, size_t *t
     for (size_t i = 0; i < n; i++) {
         s[i] = harness_session(h);
         harness_append_text(s[i], "call");
-        begin(s[i], &entries[(from + i) * 997 % n_entries], from + i, most);
+        begin(s[i], &data.entries[(from + i) * 997 % data.n], from + i, most);
     }
     for (size_t i = 0; i < n; i++) {
-        const struct entry *e = &entries[(from + i) * 997 % n_entries];
+        const struct bfcl_entry *e = &data.entries[(from + i) * 997 % data.n];
         struct outcome *o = harness_wait(h, s[i]);
         const char *problem = o->failed ? o->sentence : problem_of(e, o->text, o->len, err, sizeof err);
         if (problem != NULL) {
@@ -252,20 +152,13 @@ static void test_llama3(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    read_functions();
+    bfcl_read(&data, false);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    for (size_t i = 0; i < n_entries; i++) {
-        grammar_unref(entries[i].grammar);
-        for (size_t k = 0; k < entries[i].n; k++) {
-            schema_destroy(entries[i].schemas[k]);
-            cJSON_Delete(entries[i].names[k]);
-        }
-    }
-    free(entries);
+    bfcl_free(&data);
     return 0;
 }
 

@@ -294,6 +294,11 @@ static void test_stop_token_is_not_kept(void **state) {
     assert_int_equal(o->last.finish, ENGINE_FINISH_STOP);
     assert_int_equal(o->n_tokens, at);
     assert_int_equal(engine_session_length(s), 60 + at);
+    /* Nothing is left to compute, and the same token comes again. */
+    harness_generate(&h, s, NULL, 30);
+    o = harness_wait(&h, s);
+    assert_int_equal(o->last.finish, ENGINE_FINISH_STOP);
+    assert_int_equal(o->n_tokens, 0);
     harness_finish(&h);
     weights.model.eog_ids = NULL;
     weights.model.n_eog_ids = 0;

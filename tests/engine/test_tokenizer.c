@@ -166,12 +166,87 @@ static void test_hostile_vocabularies_take_no_square_time(void **state) {
     assert_true((double)(clock() - from) / CLOCKS_PER_SEC < 20);
 }
 
+/* What tokenizer_word() calls sure for a beginning of a text is so in the whole text, for every cut, and of
+ * most texts it leaves little open. */
+static void test_sure_words_stay(void **state) {
+    (void)state;
+    static const char *const parts[] = {"a",
+                                        "R",
+                                        "'",
+                                        "'s",
+                                        "'re",
+                                        "1",
+                                        "23",
+                                        " ",
+                                        "  ",
+                                        "\n",
+                                        "\r",
+                                        "\t",
+                                        "\"",
+                                        "{\"",
+                                        ":",
+                                        ".",
+                                        "_",
+                                        "ll",
+                                        "E",
+                                        "\xC3\xA9",
+                                        "\xD0\xB6",
+                                        "\xE4\xB8\xAD",
+                                        "\xC2\xA0",
+                                        "\xE2\x80\x83",
+                                        "\xF0\x9F\x98\x80",
+                                        "\xE0\xB8\x81\xE0\xB9\x87",
+                                        "\xD9\xA3",
+                                        "\xFF",
+                                        "\xE4\xB8",
+                                        "\x80",
+                                        "\xC2\x85",
+                                        "\xE1\xA0\x8E"};
+    struct tokenizer *t = small();
+    uint64_t random = 88172645463325252u;
+    size_t n_sure = 0, n_bytes = 0;
+    for (int round = 0; round < 3000; round++) {
+        char text[128];
+        size_t len = 0, cuts[129] = {0};
+        while (len < 40) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            const char *part = parts[random % (sizeof parts / sizeof *parts)];
+            memcpy(text + len, part, strlen(part));
+            len += strlen(part);
+        }
+        size_t at = 0, end = 0;
+        for (; at < len; at = end) { /* words of the whole text: cuts[end] = 1 */
+            assert_true(tokenizer_word(t, text, len, at, &end) >= 0);
+            assert_in_range(end, at + 1, len);
+            cuts[end] = 1;
+        }
+        for (size_t cut = 1; cut <= len; cut++) {
+            size_t last = 0;
+            for (at = 0; at < cut && tokenizer_word(t, text, cut, at, &end) == 1; at = end) {
+                for (size_t i = at + 1; i < end; i++)
+                    if (cuts[i] != 0)
+                        fail_msg("round %d: a word of the beginning of %zu bytes is cut at %zu", round, cut,
+                                 i);
+                if (cuts[end] == 0)
+                    fail_msg("round %d: a word of the beginning of %zu bytes goes on at %zu", round, cut,
+                             end);
+                last = end;
+            }
+            n_sure += last;
+            n_bytes += cut;
+        }
+    }
+    assert_true(n_sure * 10 > n_bytes * 7);
+    tokenizer_destroy(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_never_becomes_an_added_token),
         cmocka_unit_test(test_any_bytes_come_back),
         cmocka_unit_test(test_long_texts_take_no_square_time),
         cmocka_unit_test(test_no_spelling_reaches_a_control_token),
+        cmocka_unit_test(test_sure_words_stay),
         cmocka_unit_test(test_hostile_vocabularies_take_no_square_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
