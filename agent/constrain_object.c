@@ -1,6 +1,8 @@
 /* Objects: the declared members in their order, each there or not, then others. */
 #include "agent/constrain_inner.h"
 
+#include "base/json.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@ struct object {
     size_t n, cap;
     size_t min, max; /* members */
     uint32_t entry;  /* a member that is not declared; GRAMMAR_NONE: there may be none */
+    bool quoted;     /* members have the quote before their names; else it stands with the comma or brace */
     bool declared;   /* some atom has properties or patterns */
     bool impossible;
 };
@@ -152,8 +155,10 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* The rest of a name, with its closing quote, that is none of these, which are equal up to `at`. Names that
- * go another way after a character beyond ASCII go there at its first byte. */
-static uint32_t other_name(struct constrain *c, const char *const *names, size_t n, size_t at, int depth) {
+ * go another way after a character beyond ASCII go there at its first byte. `open`: none has such a
+ * character, so that any characters are the beginning of another name. */
+static uint32_t other_name(struct constrain *c, const char *const *names, size_t n, size_t at, bool open,
+                           int depth) {
     uint32_t *ways = calloc(2 * n + 6, sizeof *ways);
     if (ways == NULL || depth > GRAMMAR_DEPTH_MAX / 4) {
         c->status = ways == NULL ? -ENOMEM : -E2BIG;
@@ -182,7 +187,7 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
             ways[count++] = constrain_two(c, plain_bytes(c, from, byte - 1u), anything);
         from = byte + 1u;
         ways[count++] = constrain_two(c, plain_bytes(c, byte, byte),
-                                      other_name(c, names + first, last - first, at + 1, depth + 1));
+                                      other_name(c, names + first, last - first, at + 1, open, depth + 1));
         first = last;
     }
     if (from < 0x80)
@@ -192,10 +197,10 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
         ways[count++] = constrain_two(c, wide(c), anything);
     uint32_t e = c->status == 0 ? grammar_choice(c->b, ways, count) : GRAMMAR_NONE;
     free(ways);
-    return e;
+    return open ? grammar_open(c->b, e) : e;
 }
 
-/* A name that is no declared member's, with its quotes. */
+/* A name that is no declared member's, with the quote behind it, and the one before where o->quoted. */
 static uint32_t undeclared_name(struct object *o) {
     struct constrain *c = o->c;
     struct unit names = {.n = 0};
@@ -210,24 +215,25 @@ static uint32_t undeclared_name(struct object *o) {
         return constrain_unit_of_type(c, &strings, SCHEMA_STRING);
     }
     if (o->n == 0)
-        return constrain_three(c, constrain_text(c, "\""),
-                               grammar_string(c->b, c->whole ? 0 : 1, GRAMMAR_FOREVER),
-                               constrain_text(c, "\""));
+        return constrain_two(c, grammar_string(c->b, c->whole ? 0 : 1, GRAMMAR_FOREVER),
+                             constrain_text(c, "\""));
     const char **known = calloc(o->n, sizeof *known);
     if (known == NULL) {
         c->status = -ENOMEM;
         return GRAMMAR_NONE;
     }
+    bool open = true;
     for (size_t i = 0; i < o->n; i++) {
         known[i] = o->members[i].name;
         for (const char *p = known[i]; *p != '\0'; p++)
             if ((unsigned char)*p >= 0x80 || (unsigned char)*p < 0x20 || *p == '"' || *p == '\\') {
                 constrain_note(c, "other members beside ones with names beyond plain ASCII");
+                open = false;
                 break;
             }
     }
     qsort(known, o->n, sizeof *known, by_name);
-    uint32_t name = constrain_two(c, constrain_text(c, "\""), other_name(c, known, o->n, 0, 0));
+    uint32_t name = other_name(c, known, o->n, 0, open, 0);
     free(known);
     return name;
 }
@@ -279,7 +285,8 @@ static uint32_t patterned(struct object *o, const struct schema_node *s) {
             continue;
         }
         uint32_t quote = constrain_text(c, "\"");
-        ways[n++] = entry(c, constrain_three(c, quote, name, quote), &values);
+        name = constrain_two(c, name, quote);
+        ways[n++] = entry(c, o->quoted ? constrain_two(c, quote, name) : name, &values);
     }
     if (s->n_patterns > 1)
         constrain_note(c, "several patternProperties");
@@ -311,6 +318,7 @@ static void gather_others(struct object *o) {
             explicit = true;
         }
     }
+    o->quoted = names; /* these come as whole strings */
     bool open = !is_closed(&values) && (c->whole || explicit || !o->declared);
     if (with_patterns != NULL) {
         if (open)
@@ -329,44 +337,67 @@ static void gather_others(struct object *o) {
 
 /* ---- the whole ---- */
 
+/* What comes before a member: the brace or the comma, and the quote of its name. */
+static uint32_t before(const struct object *o, const char *text, const char *text_and_quote) {
+    return constrain_text(o->c, o->quoted ? text : text_and_quote);
+}
+
 /* Members none of which is declared. */
 static uint32_t free_members(struct object *o) {
     struct constrain *c = o->c;
     uint32_t empty = grammar_literal(c->b, "", 0);
     if (o->entry == GRAMMAR_NONE || o->max == 0)
         return o->min == 0 ? empty : constrain_nothing(c);
-    uint32_t more = constrain_two(c, constrain_text(c, ", "), o->entry);
+    uint32_t more = constrain_two(c, before(o, ", ", ", \""), o->entry);
     uint32_t low = o->min > GRAMMAR_COUNT_MAX ? GRAMMAR_COUNT_MAX : (uint32_t)o->min;
     uint32_t high = o->max > GRAMMAR_COUNT_MAX ? GRAMMAR_FOREVER : (uint32_t)o->max - 1;
-    uint32_t some = constrain_two(c, o->entry, grammar_repeat(c->b, more, low > 0 ? low - 1 : 0, high));
+    uint32_t some = constrain_three(c, before(o, "", "\""), o->entry,
+                                    grammar_repeat(c->b, more, low > 0 ? low - 1 : 0, high));
     return low == 0 ? grammar_repeat(c->b, some, 0, 1) : some;
 }
 
-/* Declared ones, with two rules each: from this one on, when none was written yet, and when some were. */
+/* A declared member's name as a JSON string, without its first quote unless o->quoted. */
+static uint32_t declared_name(struct object *o, const char *name) {
+    struct constrain *c = o->c;
+    struct buf quoted;
+    buf_init(&quoted, 16u << 20);
+    uint32_t e = GRAMMAR_NONE;
+    size_t skip = o->quoted ? 0 : 1;
+    int rc = json_quote(&quoted, name, strlen(name), false);
+    rc = rc ? rc : buf_append(&quoted, ": ", 2);
+    if (rc == 0)
+        e = grammar_literal(c->b, quoted.data + skip, quoted.len - skip);
+    else
+        c->status = rc == -ENOBUFS ? -E2BIG : rc;
+    buf_finish(&quoted);
+    return e;
+}
+
+/* Declared ones, then others, with one rule each: the members from this one on, of which at least one comes.
+ * What they all begin with stands before the choice among them, so that few places are open at a time. */
 static uint32_t declared_members(struct object *o, bool may_be_empty) {
     struct constrain *c = o->c;
-    uint32_t empty = grammar_literal(c->b, "", 0), comma = constrain_text(c, ", ");
-    uint32_t first = may_be_empty ? empty : constrain_nothing(c), rest = empty;
-    if (o->entry != GRAMMAR_NONE) {
+    uint32_t comma = before(o, ", ", ", \""), some = constrain_nothing(c);
+    bool must = false, any = o->entry != GRAMMAR_NONE; /* one of them comes; one may */
+    if (any) {
         o->entry = constrain_once(c, o->entry);
         uint32_t more = grammar_repeat(c->b, constrain_two(c, comma, o->entry), 0, GRAMMAR_FOREVER);
-        rest = more;
-        first = constrain_either(c, first, constrain_two(c, o->entry, more));
+        some = constrain_once(c, constrain_two(c, o->entry, more));
     }
     for (size_t i = o->n; i-- > 0 && c->status == 0;) {
         struct member *m = &o->members[i];
-        uint32_t tail = grammar_rule(c->b, false);
-        grammar_define(c->b, tail, rest);
-        rest = grammar_call(c->b, tail);
-        uint32_t name = constrain_two(c, constrain_quoted(c, m->name), constrain_text(c, ": "));
-        uint32_t own = constrain_three(c, name, constrain_unit(c, &m->values), rest);
-        uint32_t head = grammar_rule(c->b, false);
-        grammar_define(c->b, head, first);
-        first = m->required ? own : constrain_either(c, own, grammar_call(c->b, head));
-        uint32_t later = constrain_two(c, comma, own);
-        rest = m->required ? later : constrain_either(c, later, rest);
+        uint32_t rest = constrain_two(c, comma, some);
+        if (!any)
+            rest = grammar_literal(c->b, "", 0);
+        else if (!must)
+            rest = grammar_repeat(c->b, rest, 0, 1);
+        uint32_t own = constrain_three(c, declared_name(o, m->name), constrain_unit(c, &m->values), rest);
+        some = constrain_once(c, m->required || !any ? own : constrain_either(c, own, some));
+        must = must || m->required;
+        any = true;
     }
-    return first;
+    some = constrain_two(c, before(o, "", "\""), some);
+    return may_be_empty && !must ? grammar_repeat(c->b, some, 0, 1) : some;
 }
 
 static uint32_t members(struct object *o) {

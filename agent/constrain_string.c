@@ -41,10 +41,30 @@ static size_t unescaped(const struct regex_range *ranges, size_t n, struct gramm
     return count;
 }
 
-uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n) {
+/* The escapes of these ranges: all behind one backslash, so that one place is open for them. */
+static uint32_t escapes(struct constrain *c, const struct regex_range *ranges, size_t n) {
     static const char shorts[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    uint32_t items[sizeof shorts], codes[0x20];
+    uint32_t n_items = 0, n_codes = 0;
+    for (size_t i = 0; shorts[i] != '\0'; i++)
+        if (contains(ranges, n, (unsigned char)shorts[i]))
+            items[n_items++] = grammar_byte(c->b, (unsigned char)letters[i], (unsigned char)letters[i]);
+    for (uint32_t control = 1; control < 0x20; control++)
+        if (contains(ranges, n, control) && strchr(shorts, (int)control) == NULL) {
+            char text[8];
+            (void)snprintf(text, sizeof text, "%02x", control);
+            codes[n_codes++] = constrain_text(c, text);
+        }
+    if (n_codes > 0)
+        items[n_items++] = constrain_two(c, constrain_text(c, "u00"), grammar_choice(c->b, codes, n_codes));
+    if (n_items == 0)
+        return GRAMMAR_NONE;
+    return constrain_two(c, constrain_text(c, "\\"), grammar_choice(c->b, items, n_items));
+}
+
+uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n) {
     struct grammar_range *plain = calloc(n + 4, sizeof *plain);
-    uint32_t items[40];
+    uint32_t items[2];
     uint32_t count = 0;
     if (plain == NULL) {
         c->status = -ENOMEM;
@@ -54,17 +74,9 @@ uint32_t constrain_characters(struct constrain *c, const struct regex_range *ran
     if (n_plain > 0)
         items[count++] = grammar_chars(c->b, plain, n_plain);
     free(plain);
-    for (size_t i = 0; shorts[i] != '\0'; i++)
-        if (contains(ranges, n, (unsigned char)shorts[i])) {
-            char text[3] = {'\\', letters[i], '\0'};
-            items[count++] = constrain_text(c, text);
-        }
-    for (uint32_t control = 1; control < 0x20; control++)
-        if (contains(ranges, n, control) && strchr(shorts, (int)control) == NULL) {
-            char text[8];
-            (void)snprintf(text, sizeof text, "\\u%04x", control);
-            items[count++] = constrain_text(c, text);
-        }
+    uint32_t escaped = escapes(c, ranges, n);
+    if (escaped != GRAMMAR_NONE)
+        items[count++] = escaped;
     return grammar_choice(c->b, items, count);
 }
 

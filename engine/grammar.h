@@ -64,6 +64,10 @@ uint32_t grammar_repeat(struct grammar_builder *b, uint32_t item, uint32_t min, 
 /* The inside of a JSON string: min to max characters, each plain or as an escape; \u0000 and lone surrogates
  * excepted. The same as building it from the above, but masks of its states cost microseconds. */
 uint32_t grammar_string(struct grammar_builder *b, uint32_t min, uint32_t max);
+/* The item, of which the caller knows: any characters of a JSON string, plain or as one of \b \f \n \r \t \"
+ * \\, are the beginning of some text of it. It matches the same, but masks of its states cost microseconds. A
+ * wrong claim makes wrong masks. */
+uint32_t grammar_open(struct grammar_builder *b, uint32_t item);
 
 /* A rule, to be defined before grammar_compile(); GRAMMAR_NONE after a failure. `nested`: its calls count as
  * nesting levels. */
@@ -93,6 +97,7 @@ void grammar_unref(struct grammar *g); /* NULL is fine */
 struct grammar_info {
     size_t n_rules, n_instructions, program_bytes;
     size_t n_states, state_bytes, mask_bytes; /* built so far */
+    size_t n_cut;                             /* masks that lacked tokens (grammar_matcher_mask) */
 };
 void grammar_info(const struct grammar *g, struct grammar_info *info);
 
@@ -116,7 +121,8 @@ void grammar_matcher_finish(struct grammar_matcher *m);
  * -ENOMEM, or -E2BIG when a state would be too large. */
 HX_MUST_CHECK int grammar_matcher_byte(struct grammar_matcher *m, unsigned char byte);
 HX_MUST_CHECK int grammar_matcher_bytes(struct grammar_matcher *m, const char *bytes, size_t n);
-/* The same for a token of the vocabulary. The token that ends a turn is 1 where the text may end. */
+/* The same for a token of the vocabulary. The token that ends a turn is 1 where the text may end. -E2BIG also
+ * when the token takes too much work, which is counted, so that a grammar cannot hold up its thread. */
 HX_MUST_CHECK int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab *vocab,
                                         int32_t token);
 /* Whether the text may end here. */
@@ -125,6 +131,8 @@ bool grammar_matcher_is_complete(const struct grammar_matcher *m);
 uint32_t grammar_matcher_distance(const struct grammar_matcher *m);
 
 /* The tokens that may come next, bit `id % 32` of mask[id / 32], for grammar_vocab_words() words; never none.
+ * Work is counted here too: in a state of a grammar that takes too much of it, the mask is cut. Then it lacks
+ * tokens, but has none too many, and those of one byte still, so that every text can be written.
  * `within`: only those after which grammar_matcher_distance() is below it (GRAMMAR_FOREVER: all). 0, -ENOMEM,
  * -E2BIG; -ENODATA when `within` leaves none, which it does not where it is above the present distance. */
 HX_MUST_CHECK int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *vocab,

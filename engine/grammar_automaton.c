@@ -80,16 +80,16 @@ static uint32_t call_frame(struct grammar *g, uint32_t parent, uint32_t pc, bool
     return intern_frame(g, (struct grammar_frame){.parent = parent,
                                                   .pc = pc,
                                                   .depth = p.depth + nested,
-                                                  .rest = plus(g->distances[pc], p.rest)});
+                                                  .rest = plus(g->code[pc].distance, p.rest)});
 }
 
 /* Inside the loop, `count` rounds being complete. */
 static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct grammar_loop *loop,
                            uint32_t count) {
     struct grammar_frame p = g->automaton.frames[parent];
-    uint32_t left = loop->min > count + 1 ? loop->min - count - 1 : 0, body = g->distances[loop->body];
+    uint32_t left = loop->min > count + 1 ? loop->min - count - 1 : 0, body = g->code[loop->body].distance;
     uint64_t rounds = (uint64_t)left * body;
-    uint32_t after = plus(g->distances[loop->exit], p.rest);
+    uint32_t after = plus(g->code[loop->exit].distance, p.rest);
     return intern_frame(
         g, (struct grammar_frame){
                .parent = parent,
@@ -121,7 +121,8 @@ static bool grow_seen(struct grammar_automaton *a) {
 /* Adds a thread to the list, once, unless nothing can come of it. */
 static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
     struct grammar_automaton *a = &g->automaton;
-    if (g->distances[pc] == GRAMMAR_FOREVER || g->heights[pc] > g->max_nesting - a->frames[frame].depth)
+    if (g->code[pc].distance == GRAMMAR_FOREVER ||
+        g->code[pc].height > g->max_nesting - a->frames[frame].depth)
         return;
     if ((a->n_list + 1) * 2 > a->seen_mask && !grow_seen(a)) {
         fail(a, -ENOMEM);
@@ -183,6 +184,10 @@ static void follow(struct grammar *g, struct grammar_thread t, struct grammar_st
     case GRAMMAR_OP_SPLIT:
         add(g, i->next, t.frame);
         add(g, i->arg, t.frame);
+        break;
+    case GRAMMAR_OP_TEXT:
+        state->text = (uint16_t)(i->arg * GRAMMAR_TAG_BYTES + i->low + 1);
+        add(g, i->next, t.frame);
         break;
     case GRAMMAR_OP_JUMP:
         add(g, i->next, t.frame);
@@ -295,16 +300,18 @@ static uint32_t finish_list(struct grammar *g) {
     for (uint32_t i = 0; i < a->n_list && a->status == 0; i++)
         follow(g, a->list[i], &state);
     if (a->status != 0) {
+        a->work += a->n_list * GRAMMAR_WORK_THREAD;
         begin_list(a);
         return GRAMMAR_STATE_DEAD;
     }
     uint32_t n_list = a->n_list;
+    a->work += n_list * GRAMMAR_WORK_THREAD;
     struct grammar_thread *kept = a->list;
     /* The list is emptied before it is overwritten, because that looks at its threads. */
     begin_list(a);
     for (uint32_t i = 0; i < n_list; i++) {
         struct grammar_thread t = kept[i];
-        uint32_t way = plus(g->distances[t.pc], a->frames[t.frame].rest);
+        uint32_t way = plus(g->code[t.pc].distance, a->frames[t.frame].rest);
         state.distance = way < state.distance ? way : state.distance;
         if (g->code[t.pc].op == GRAMMAR_OP_BYTES || g->code[t.pc].op == GRAMMAR_OP_SYMBOL)
             kept[n++] = t;
@@ -322,6 +329,7 @@ static uint32_t finish_list(struct grammar *g) {
         uint32_t s = a->state_slots[h & a->state_mask];
         const struct grammar_state *other = &a->states[s];
         if (other->n == n && other->complete == state.complete && other->plain == state.plain &&
+            other->text == state.text &&
             (n == 0 || memcmp(a->threads + other->first, kept, n * sizeof *kept) == 0))
             return s;
     }
@@ -329,6 +337,46 @@ static uint32_t finish_list(struct grammar *g) {
     if (s != GRAMMAR_STATE_DEAD)
         a->state_slots[h & a->state_mask] = s;
     return s;
+}
+
+/* Adds what the state's threads lead to after a symbol. False: no thread takes any symbol. */
+static bool take_symbol(struct grammar *g, struct grammar_state state, uint32_t symbol) {
+    struct grammar_automaton *a = &g->automaton;
+    bool any = false;
+    for (uint32_t i = 0; i < state.n; i++) {
+        struct grammar_thread t = a->threads[state.first + i];
+        const struct grammar_instruction *ins = &g->code[t.pc];
+        if (ins->op != GRAMMAR_OP_SYMBOL)
+            continue;
+        any = true;
+        if (ins->arg == symbol)
+            add(g, ins->next, t.frame);
+    }
+    return any;
+}
+
+/* The same after a byte class; first … last become the classes around it that the same threads take. */
+static void take_byte(struct grammar *g, struct grammar_state state, uint32_t column, uint32_t *first,
+                      uint32_t *last) {
+    struct grammar_automaton *a = &g->automaton;
+    *first = 0;
+    *last = g->n_classes - 1;
+    for (uint32_t i = 0; i < state.n; i++) {
+        struct grammar_thread t = a->threads[state.first + i];
+        const struct grammar_instruction *ins = &g->code[t.pc];
+        if (ins->op != GRAMMAR_OP_BYTES)
+            continue;
+        uint32_t low = g->classes[ins->low], high = g->classes[ins->high];
+        if (high < column) {
+            *first = high + 1 > *first ? high + 1 : *first;
+        } else if (low > column) {
+            *last = low - 1 < *last ? low - 1 : *last;
+        } else {
+            *first = low > *first ? low : *first;
+            *last = high < *last ? high : *last;
+            add(g, ins->next, t.frame);
+        }
+    }
 }
 
 uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t column) {
@@ -339,21 +387,17 @@ uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t colum
     if (a->status != 0)
         return GRAMMAR_STATE_DEAD;
     struct grammar_state state = a->states[from];
-    for (uint32_t i = 0; i < state.n; i++) {
-        struct grammar_thread t = a->threads[state.first + i];
-        const struct grammar_instruction *ins = &g->code[t.pc];
-        bool taken;
-        if (ins->op == GRAMMAR_OP_SYMBOL)
-            taken = column >= g->n_classes && column - g->n_classes == ins->arg;
-        else
-            taken = column < g->n_classes && g->class_byte[column] >= ins->low &&
-                    g->class_byte[column] <= ins->high;
-        if (taken)
-            add(g, ins->next, t.frame);
+    uint32_t first = column, last = column;
+    if (column < g->n_classes) {
+        take_byte(g, state, column, &first, &last);
+    } else if (!take_symbol(g, state, column - g->n_classes)) {
+        first = g->n_classes;
+        last = g->width - 1;
     }
+    a->work += GRAMMAR_WORK_STEP + state.n / GRAMMAR_SCANNED;
     uint32_t next = finish_list(g);
-    if (a->status == 0)
-        a->rows[(size_t)from * g->width + column] = next;
+    for (; a->status == 0 && first <= last; first++)
+        a->rows[(size_t)from * g->width + first] = next;
     return next;
 }
 
@@ -373,6 +417,23 @@ void grammar_automaton_forget_masks(struct grammar *g) {
         a->states[s].mask = NULL;
     }
     a->mask_bytes = 0;
+}
+
+/* Those that were not used since it was last called; all, when too many are left. */
+static void thin_masks(struct grammar *g) {
+    struct grammar_automaton *a = &g->automaton;
+    for (uint32_t s = 0; s < a->n_states; s++) {
+        struct grammar_mask *mask = a->states[s].mask;
+        if (mask != NULL && !mask->used) {
+            a->mask_bytes -= mask->bytes;
+            a->states[s].mask = NULL;
+            free(mask);
+        } else if (mask != NULL) {
+            mask->used = false;
+        }
+    }
+    if (a->mask_bytes > GRAMMAR_MASK_BYTES / 4 * 3)
+        grammar_automaton_forget_masks(g);
 }
 
 void grammar_automaton_finish(struct grammar *g) {
@@ -403,27 +464,24 @@ int grammar_automaton_start(struct grammar *g) {
     return a->status;
 }
 
-/* The same frame in the new automaton. */
-static uint32_t move_frame(struct grammar *g, const struct grammar_frame *old, uint32_t frame) {
-    struct grammar_automaton *a = &g->automaton;
-    uint32_t depth = 0, moved = BOTTOM;
-    for (uint32_t f = frame; f != BOTTOM; f = old[f].parent)
-        depth++;
-    while (depth > 0) { /* from the outermost */
-        uint32_t f = frame;
-        for (uint32_t i = 1; i < depth; i++)
-            f = old[f].parent;
-        struct grammar_frame copy = old[f];
-        copy.parent = moved;
-        moved = intern_frame(g, copy);
-        if (a->status != 0)
-            return BOTTOM;
-        depth--;
+/* The same frame in the new automaton. `moved`: where each old one went; 0: not yet. An outer frame is always
+ * older than those inside it. */
+static uint32_t move_frame(struct grammar *g, const struct grammar_frame *old, uint32_t frame,
+                           uint32_t *moved, uint32_t *stack) {
+    uint32_t n = 0;
+    for (; frame != BOTTOM && moved[frame] == 0; frame = old[frame].parent)
+        stack[n++] = frame;
+    uint32_t outer = frame != BOTTOM ? moved[frame] : BOTTOM;
+    while (n > 0 && g->automaton.status == 0) {
+        struct grammar_frame copy = old[stack[--n]];
+        copy.parent = outer;
+        outer = moved[stack[n]] = intern_frame(g, copy);
     }
-    return moved;
+    return outer;
 }
 
-static uint32_t move_state(struct grammar *g, const struct grammar_automaton *old, uint32_t from) {
+static uint32_t move_state(struct grammar *g, const struct grammar_automaton *old, uint32_t from,
+                           uint32_t *moved, uint32_t *stack) {
     struct grammar_automaton *a = &g->automaton;
     struct grammar_state state = old->states[from];
     struct grammar_thread *threads = calloc((size_t)state.n + 1, sizeof *threads);
@@ -433,7 +491,7 @@ static uint32_t move_state(struct grammar *g, const struct grammar_automaton *ol
     }
     for (uint32_t i = 0; i < state.n; i++) {
         struct grammar_thread t = old->threads[state.first + i];
-        threads[i] = (struct grammar_thread){t.pc, move_frame(g, old->frames, t.frame)};
+        threads[i] = (struct grammar_thread){t.pc, move_frame(g, old->frames, t.frame, moved, stack)};
     }
     state.mask = NULL;
     sort_threads(threads, state.n);
@@ -442,21 +500,35 @@ static uint32_t move_state(struct grammar *g, const struct grammar_automaton *ol
     return s;
 }
 
-int grammar_automaton_begin(struct grammar *g) {
-    struct grammar_automaton old = g->automaton;
-    g->automaton.status = 0;
-    if (g->automaton.mask_bytes > GRAMMAR_MASK_BYTES)
-        grammar_automaton_forget_masks(g);
-    if (grammar_automaton_bytes(g) <= GRAMMAR_STATE_BYTES)
-        return 0;
-    g->automaton = (struct grammar_automaton){.vocab = old.vocab};
-    int rc = grammar_automaton_start(g);
+/* Builds the states anew where the matchers are. */
+static int move_matchers(struct grammar *g, const struct grammar_automaton *old) {
+    uint32_t *moved = calloc((size_t)old->n_frames + 1, sizeof *moved);
+    uint32_t *stack = calloc((size_t)old->n_frames + 1, sizeof *stack);
+    int rc = moved == NULL || stack == NULL ? -ENOMEM : grammar_automaton_start(g);
     for (struct grammar_matcher *m = g->matchers; m != NULL && rc == 0; m = m->next) {
-        uint32_t s = move_state(g, &old, m->state);
+        uint32_t s = move_state(g, old, m->state, moved, stack);
         rc = g->automaton.status;
         if (rc == 0)
             m->moved = s;
     }
+    free(moved);
+    free(stack);
+    return rc;
+}
+
+int grammar_automaton_begin(struct grammar *g, size_t most) {
+    struct grammar_automaton old = g->automaton;
+    g->automaton.status = 0;
+    g->automaton.work = 0;
+    if (g->automaton.mask_bytes > GRAMMAR_MASK_BYTES)
+        thin_masks(g);
+    /* Where the matchers' own states take most of it, building them anew each time would be no help. */
+    if (grammar_automaton_bytes(g) <= most + 2 * g->automaton.moved_bytes)
+        return 0;
+    g->automaton = (struct grammar_automaton){0};
+    int rc = move_matchers(g, &old);
+    g->automaton.moved_bytes = grammar_automaton_bytes(g);
+    g->automaton.work = (g->automaton.n_threads + g->automaton.n_frames) * (GRAMMAR_WORK_THREAD / 4);
     struct grammar_automaton dropped = rc == 0 ? old : g->automaton;
     struct grammar_automaton kept = rc == 0 ? g->automaton : old;
     for (struct grammar_matcher *m = g->matchers; m != NULL && rc == 0; m = m->next)

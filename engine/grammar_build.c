@@ -265,6 +265,12 @@ uint32_t grammar_string(struct grammar_builder *b, uint32_t min, uint32_t max) {
     return add_repeat(b, GRAMMAR_STRING, b->character, min, max);
 }
 
+uint32_t grammar_open(struct grammar_builder *b, uint32_t item) {
+    if (b->status != 0 || !is_expression(b, item))
+        return GRAMMAR_NONE;
+    return add(b, (struct grammar_expression){GRAMMAR_OPEN, item, 0, 0});
+}
+
 /* ---- rules and tags ---- */
 
 uint32_t grammar_rule(struct grammar_builder *b, bool nested) {

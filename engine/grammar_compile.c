@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PASSES_MAX          4096
+#define LOOKS_MAX           256 /* at each instruction, on average */
 #define EMPTY_ITERATION_MAX 1024
 
 static uint32_t plus(uint32_t a, uint32_t b) {
@@ -32,9 +32,8 @@ static uint32_t most(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
 
-static uint32_t distance_of(const struct grammar *g, uint32_t pc) {
+static uint32_t distance_of(const struct grammar *g, const uint32_t *d, uint32_t pc) {
     const struct grammar_instruction *i = &g->code[pc];
-    const uint32_t *d = g->distances;
     switch ((enum grammar_op)i->op) {
     case GRAMMAR_OP_RETURN:
     case GRAMMAR_OP_LOOP_END:
@@ -48,6 +47,7 @@ static uint32_t distance_of(const struct grammar *g, uint32_t pc) {
         return least(d[i->next], d[i->arg]);
     case GRAMMAR_OP_JUMP:
     case GRAMMAR_OP_STRING:
+    case GRAMMAR_OP_TEXT:
         return d[i->next];
     case GRAMMAR_OP_FAIL:
         return GRAMMAR_FOREVER;
@@ -59,9 +59,8 @@ static uint32_t distance_of(const struct grammar *g, uint32_t pc) {
     return GRAMMAR_FOREVER;
 }
 
-static uint32_t height_of(const struct grammar *g, uint32_t pc) {
+static uint32_t height_of(const struct grammar *g, const uint32_t *h, uint32_t pc) {
     const struct grammar_instruction *i = &g->code[pc];
-    const uint32_t *h = g->heights;
     switch ((enum grammar_op)i->op) {
     case GRAMMAR_OP_RETURN:
     case GRAMMAR_OP_LOOP_END:
@@ -72,6 +71,7 @@ static uint32_t height_of(const struct grammar *g, uint32_t pc) {
     case GRAMMAR_OP_SYMBOL:
     case GRAMMAR_OP_JUMP:
     case GRAMMAR_OP_STRING:
+    case GRAMMAR_OP_TEXT:
         return h[i->next];
     case GRAMMAR_OP_FAIL:
         return GRAMMAR_FOREVER;
@@ -83,22 +83,110 @@ static uint32_t height_of(const struct grammar *g, uint32_t pc) {
     return GRAMMAR_FOREVER;
 }
 
-/* Least values that agree with each other: from above, until nothing changes. False when that takes too long.
- */
-static bool settle(struct grammar *g, uint32_t *values,
-                   uint32_t (*value_of)(const struct grammar *, uint32_t)) {
-    memset(values, 0xFF, g->n_code * sizeof *values);
-    for (int pass = 0; pass < PASSES_MAX; pass++) {
-        bool changed = false;
-        for (uint32_t pc = 0; pc < g->n_code; pc++) {
-            uint32_t value = value_of(g, pc);
-            changed = changed || value != values[pc];
-            values[pc] = value;
-        }
-        if (!changed)
-            return true;
+/* Instructions whose values another one's value goes into; at most 3 of them. */
+static int inputs_of(const struct grammar *g, uint32_t pc, uint32_t *inputs) {
+    const struct grammar_instruction *i = &g->code[pc];
+    switch ((enum grammar_op)i->op) {
+    case GRAMMAR_OP_RETURN:
+    case GRAMMAR_OP_LOOP_END:
+    case GRAMMAR_OP_FAIL:
+        return 0;
+    case GRAMMAR_OP_BYTES:
+    case GRAMMAR_OP_SYMBOL:
+    case GRAMMAR_OP_JUMP:
+    case GRAMMAR_OP_STRING:
+    case GRAMMAR_OP_TEXT:
+        inputs[0] = i->next;
+        return 1;
+    case GRAMMAR_OP_SPLIT:
+        inputs[0] = i->next;
+        inputs[1] = i->arg;
+        return 2;
+    case GRAMMAR_OP_CALL:
+        inputs[0] = i->next;
+        inputs[1] = g->rules[i->arg].entry;
+        return 2;
+    case GRAMMAR_OP_LOOP:
+        inputs[0] = g->loops[i->arg].body;
+        inputs[1] = g->loops[i->arg].exit;
+        return 2;
     }
-    return false;
+    return 0;
+}
+
+/* Who must be looked at again when a value changes. */
+struct users {
+    uint32_t *values;
+    uint32_t *from; /* n_code + 1: where the users of each begin */
+    uint32_t *list;
+    uint32_t *queue; /* a ring of those to look at; each is in it once */
+    uint8_t *queued;
+};
+
+static void users_finish(struct users *u) {
+    free(u->values);
+    free(u->from);
+    free(u->list);
+    free(u->queue);
+    free(u->queued);
+}
+
+static int users_init(struct users *u, const struct grammar *g) {
+    uint32_t inputs[3];
+    size_t total = 0, n = g->n_code;
+    *u = (struct users){.values = malloc((n + 1) * sizeof *u->values),
+                        .from = calloc(n + 2, sizeof *u->from),
+                        .queue = malloc((n + 1) * sizeof *u->queue),
+                        .queued = calloc(n + 1, 1)};
+    if (u->values == NULL || u->from == NULL || u->queue == NULL || u->queued == NULL)
+        return -ENOMEM;
+    for (uint32_t pc = 0; pc < n; pc++)
+        for (int i = inputs_of(g, pc, inputs); i-- > 0; total++)
+            u->from[inputs[i] + 2]++;
+    for (size_t pc = 2; pc < n + 2; pc++)
+        u->from[pc] += u->from[pc - 1];
+    u->list = malloc((total + 1) * sizeof *u->list);
+    if (u->list == NULL)
+        return -ENOMEM;
+    for (uint32_t pc = 0; pc < n; pc++)
+        for (int i = inputs_of(g, pc, inputs); i-- > 0;)
+            u->list[u->from[inputs[i] + 1]++] = pc;
+    return 0;
+}
+
+/* Least values that agree with each other, from above. Code is written from its end, so one pass finds nearly
+ * all; after it only what a change goes into is looked at again. -ENOMEM; -E2BIG when it takes too long. */
+static int settle(const struct grammar *g, struct users *u,
+                  uint32_t (*value_of)(const struct grammar *, const uint32_t *, uint32_t)) {
+    uint32_t *values = u->values;
+    uint32_t n = g->n_code, head = 0, waiting = n;
+    uint64_t looks = (uint64_t)n * LOOKS_MAX;
+    memset(values, 0xFF, n * sizeof *values);
+    for (uint32_t pc = 0; pc < n; pc++) {
+        u->queue[pc] = pc;
+        u->queued[pc] = 1;
+    }
+    while (waiting > 0) {
+        if (looks-- == 0)
+            return -E2BIG;
+        uint32_t pc = u->queue[head], value;
+        head = head + 1 < n ? head + 1 : 0;
+        waiting--;
+        u->queued[pc] = 0;
+        value = value_of(g, values, pc);
+        if (value == values[pc])
+            continue;
+        values[pc] = value;
+        for (uint32_t i = u->from[pc]; i < u->from[pc + 1]; i++) {
+            uint32_t user = u->list[i];
+            if (u->queued[user])
+                continue;
+            u->queued[user] = 1;
+            u->queue[(head + waiting) % n] = user;
+            waiting++;
+        }
+    }
+    return 0;
 }
 
 /* ---- rules that call themselves before anything is taken ---- */
@@ -141,11 +229,12 @@ static void visit(struct walk *w, uint32_t pc, uint32_t stamp) {
         break;
     case GRAMMAR_OP_JUMP:
     case GRAMMAR_OP_STRING:
+    case GRAMMAR_OP_TEXT:
         go(w, i->next, stamp);
         break;
     case GRAMMAR_OP_CALL:
         add_edge(w, i->arg);
-        if (w->g->distances[w->g->rules[i->arg].entry] == 0)
+        if (w->g->code[w->g->rules[i->arg].entry].distance == 0)
             go(w, i->next, stamp);
         break;
     case GRAMMAR_OP_LOOP:
@@ -227,18 +316,23 @@ static int check_left_recursion(const struct grammar *g, char *err, size_t errle
     return rc;
 }
 
-int grammar_analyse(struct grammar *g, char *err, size_t errlen) {
-    g->distances = malloc(g->n_code * sizeof *g->distances);
-    g->heights = malloc(g->n_code * sizeof *g->heights);
-    if (g->distances == NULL || g->heights == NULL)
-        return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar.");
-    if (!settle(g, g->distances, distance_of))
-        return err_set(err, errlen, -E2BIG, "The rules of the grammar are too deep inside each other.");
-    if (g->distances[g->root] == GRAMMAR_FOREVER)
+static int say_unsettled(int rc, char *err, size_t errlen) {
+    return err_set(err, errlen, rc,
+                   rc == -E2BIG ? "The rules of the grammar are too deep inside each other."
+                                : "Not enough memory for the grammar.");
+}
+
+static int analyse(struct grammar *g, struct users *u, char *err, size_t errlen) {
+    int rc = settle(g, u, distance_of);
+    if (rc < 0)
+        return say_unsettled(rc, err, errlen);
+    for (uint32_t pc = 0; pc < g->n_code; pc++)
+        g->code[pc].distance = u->values[pc];
+    if (g->code[g->root].distance == GRAMMAR_FOREVER)
         return err_set(err, errlen, -EINVAL, "No text matches the grammar.");
     for (uint32_t l = 0; l < g->n_loops; l++) {
         struct grammar_loop *loop = &g->loops[l];
-        if (g->distances[loop->body] > 0)
+        if (g->code[loop->body].distance > 0)
             continue;
         /* Rounds may be empty, so every number of them can be made. */
         loop->min = 0;
@@ -247,19 +341,30 @@ int grammar_analyse(struct grammar *g, char *err, size_t errlen) {
                            "The grammar repeats what may be empty up to %u times; %d is the most.", loop->max,
                            EMPTY_ITERATION_MAX);
     }
-    if (!settle(g, g->heights, height_of))
-        return err_set(err, errlen, -E2BIG, "The rules of the grammar are too deep inside each other.");
-    if (g->heights[g->root] > g->max_nesting)
+    rc = settle(g, u, height_of);
+    if (rc < 0)
+        return say_unsettled(rc, err, errlen);
+    for (uint32_t pc = 0; pc < g->n_code; pc++)
+        g->code[pc].height = u->values[pc];
+    if (g->code[g->root].height > g->max_nesting)
         return err_set(err, errlen, -E2BIG, "Every text of the grammar is nested deeper than %u levels.",
                        g->max_nesting);
-    return check_left_recursion(g, err, errlen);
+    return 0;
+}
+
+int grammar_analyse(struct grammar *g, char *err, size_t errlen) {
+    struct users u = {0};
+    int rc = users_init(&u, g);
+    if (rc < 0)
+        rc = say_unsettled(rc, err, errlen);
+    rc = rc ? rc : analyse(g, &u, err, errlen);
+    users_finish(&u);
+    return rc ? rc : check_left_recursion(g, err, errlen);
 }
 
 static void destroy(struct grammar *g) {
     grammar_automaton_finish(g);
     free(g->code);
-    free(g->distances);
-    free(g->heights);
     free(g->loops);
     free(g->rules);
     free(g);
@@ -301,10 +406,11 @@ void grammar_info(const struct grammar *g, struct grammar_info *info) {
     *info = (struct grammar_info){
         .n_rules = g->n_rules,
         .n_instructions = g->n_code,
-        .program_bytes = g->n_code * (sizeof *g->code + sizeof *g->distances + sizeof *g->heights) +
-                         g->n_loops * sizeof *g->loops + g->n_rules * sizeof *g->rules,
+        .program_bytes =
+            g->n_code * sizeof *g->code + g->n_loops * sizeof *g->loops + g->n_rules * sizeof *g->rules,
         .n_states = a->n_states,
         .state_bytes = grammar_automaton_bytes(g),
         .mask_bytes = a->mask_bytes,
+        .n_cut = g->n_cut,
     };
 }

@@ -109,7 +109,8 @@ static uint32_t put_dispatch(struct emitter *e, uint32_t tag_index, bool until, 
     const struct grammar_tag_text *tag = &e->b->tags[tag_index];
     uint32_t heads[sizeof tag->text] = {0};
     for (size_t i = 0; i < tag->len; i++)
-        heads[i] = put_op(e, GRAMMAR_OP_JUMP, RETURN, 0);
+        heads[i] = put(e, (struct grammar_instruction){
+                              .op = GRAMMAR_OP_TEXT, .low = (uint8_t)i, .next = RETURN, .arg = tag_index});
     for (size_t i = 0; i < tag->len && e->status == 0; i++) {
         uint32_t ways = put_op(e, GRAMMAR_OP_SYMBOL, heads[0], GRAMMAR_SYMBOL_OTHER);
         ways = either(e, ways,
@@ -166,6 +167,8 @@ static uint32_t emit(struct emitter *e, uint32_t expression, uint32_t next, int 
     case GRAMMAR_REPEAT:
     case GRAMMAR_STRING:
         return put_repeat(e, x, next, depth + 1);
+    case GRAMMAR_OPEN:
+        return put_op(e, GRAMMAR_OP_STRING, emit(e, x->a, next, depth + 1), GRAMMAR_NONE);
     case GRAMMAR_CALL:
         return put_call(e, x->a, next);
     case GRAMMAR_TAG:

@@ -16,6 +16,7 @@ enum grammar_kind {
     GRAMMAR_CHOICE,   /* the same */
     GRAMMAR_REPEAT,   /* item a, b to c times */
     GRAMMAR_STRING,   /* a: one character, b to c times */
+    GRAMMAR_OPEN,     /* item a, which may begin with any plain characters */
     GRAMMAR_CALL,     /* rule a */
     GRAMMAR_TAG,      /* tag a */
     GRAMMAR_UNTIL,    /* tag a */
@@ -32,8 +33,10 @@ struct grammar_rule_source {
     bool nested;
 };
 
+#define GRAMMAR_TAG_BYTES 32
+
 struct grammar_tag_text {
-    char text[32];
+    char text[GRAMMAR_TAG_BYTES];
     size_t len;
 };
 
@@ -66,11 +69,14 @@ enum grammar_op {
     GRAMMAR_OP_LOOP,     /* begins loop arg */
     GRAMMAR_OP_LOOP_END, /* an iteration of loop arg is over */
     GRAMMAR_OP_STRING,   /* at next; marks that a character of loop arg (GRAMMAR_NONE: any number) begins */
+    GRAMMAR_OP_TEXT,     /* at next; marks text until tag arg, of which `low` bytes came just now */
 };
 
 struct grammar_instruction {
     uint8_t op, low, high;
     uint32_t next, arg;
+    uint32_t distance; /* bytes of a shortest way to the end of its rule or iteration */
+    uint32_t height;   /* nested rules that every way to there has inside each other */
 };
 
 struct grammar_loop {
@@ -104,30 +110,56 @@ struct grammar_thread {
 
 /* A kept mask. */
 struct grammar_mask {
-    uint32_t base; /* a slice of the vocabulary (grammar_vocab.h) that it holds */
-    uint32_t n;    /* and these tokens; GRAMMAR_NONE: `data` is the whole mask */
-    size_t bytes;
+    uint32_t base; /* a slice of the vocabulary (grammar_vocab.h) */
+    uint32_t n;    /* tokens that are other than in the slice; GRAMMAR_NONE: `data` is the whole mask */
+    uint32_t bytes;
+    bool used; /* since masks were last thrown away */
     uint32_t data[];
+};
+
+/* Whether a state is the inside of a string: plain ASCII characters lead back to it, control bytes nowhere.
+ */
+enum grammar_loops {
+    GRAMMAR_LOOPS_UNKNOWN,
+    GRAMMAR_LOOPS_NOT,
+    GRAMMAR_LOOPS_ALL,
 };
 
 struct grammar_state {
     uint32_t first, n; /* its threads, sorted */
     uint32_t distance;
-    uint32_t
-        plain; /* that many plain characters of a string may follow at least; GRAMMAR_FOREVER: any number */
+    /* That many characters of a string may follow at least, plain or escaped, and the first of one more when
+     * it has several bytes; GRAMMAR_FOREVER: any number. */
+    uint32_t plain;
+    uint16_t text; /* tag * GRAMMAR_TAG_BYTES + bytes of it just seen, + 1: any text may follow that does not
+                      end the tag */
     bool complete;
+    uint8_t loops;             /* enum grammar_loops */
     struct grammar_mask *mask; /* NULL: not computed */
 };
 
 #define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
 #define GRAMMAR_STATE_DEAD 1u
 
-/* Above this the states are built anew, from where the matchers are. */
-#define GRAMMAR_STATE_BYTES (2u << 20)
-#define GRAMMAR_MASK_BYTES  (1u << 20)
+/* Above this the states are built anew, from where the matchers are; before a token that a mask may have been
+ * made for, above twice of it, because the token goes through the states of the mask. */
+#define GRAMMAR_STATE_BYTES (640u << 10)
+/* Above this the masks that were not used of late go. */
+#define GRAMMAR_MASK_BYTES (256u << 10)
 /* One step or mask may go beyond, up to here. */
 #define GRAMMAR_STATE_BYTES_MAX (64u << 20)
-#define GRAMMAR_THREADS_MAX     (1u << 16) /* of a state, while it is made */
+#define GRAMMAR_THREADS_MAX     (1u << 14) /* of a state, while it is made */
+
+/* Work is counted, in what costs as much as a node of the trie, some 4 ns: GRAMMAR_WORK_STEP for each new
+ * step, one for every GRAMMAR_SCANNED threads that it looks at, GRAMMAR_WORK_THREAD for each that it leads
+ * to. A mask for which GRAMMAR_WORK_MAX are not enough is cut: it lacks tokens, but none that is a single
+ * byte (unless even those are too much work), so that every text can still be written. A token that takes
+ * more than GRAMMAR_WORK_TOKEN is refused (-E2BIG); one that the mask had found by walking takes none. */
+#define GRAMMAR_WORK_MAX    600000u
+#define GRAMMAR_WORK_TOKEN  1200000u
+#define GRAMMAR_WORK_STEP   16u
+#define GRAMMAR_WORK_THREAD 20u
+#define GRAMMAR_SCANNED     4u
 
 struct grammar_automaton {
     struct grammar_state *states;
@@ -144,9 +176,10 @@ struct grammar_automaton {
     size_t frames_cap;
     uint32_t *frame_slots, frame_mask;
     size_t mask_bytes;
-    uint64_t vocab; /* fingerprint of the vocabulary whose masks are kept; 0: none */
+    size_t moved_bytes; /* of the states when they were last built anew */
     uint32_t start;
-    int status; /* first failure of the running operation */
+    int status;    /* first failure of the running operation */
+    uint32_t work; /* of the running operation */
     /* the state being made */
     struct grammar_thread *list;
     uint32_t n_list;
@@ -157,9 +190,6 @@ struct grammar_automaton {
 struct grammar {
     atomic_int references;
     struct grammar_instruction *code;
-    uint32_t
-        *distances;    /* of each instruction: bytes of a shortest way to the end of its rule or iteration */
-    uint32_t *heights; /* nested rules that every way to there has inside each other */
     uint32_t n_code;
     struct grammar_loop *loops;
     uint32_t n_loops;
@@ -172,6 +202,9 @@ struct grammar {
     uint32_t n_classes, width;
     struct grammar_tag_text tags[GRAMMAR_TAGS_MAX];
     uint32_t n_tags;
+    uint64_t vocab;                       /* fingerprint of the vocabulary whose masks are kept; 0: none */
+    int32_t tag_tokens[GRAMMAR_TAGS_MAX]; /* its added tokens of the tags, or -1 */
+    size_t n_cut;                         /* masks that were cut */
     struct grammar_matcher *matchers;
     struct grammar_automaton automaton;
 };
@@ -195,10 +228,12 @@ static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state,
     uint32_t next = g->automaton.rows[(size_t)state * g->width + column];
     return next != GRAMMAR_STATE_NEW ? next : grammar_automaton_step(g, state, column);
 }
-/* At the beginning of an operation: forgets failures, and states when there are too many. */
-HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g);
+/* At the beginning of an operation: forgets failures, and states when they take more than `most` bytes. */
+HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g, size_t most);
 size_t grammar_automaton_bytes(const struct grammar *g);
 /* All kept masks. */
 void grammar_automaton_forget_masks(struct grammar *g);
+/* What an added token of this text is behind the byte classes of a row. */
+uint32_t grammar_symbol_of(const struct grammar *g, const char *text, size_t len);
 
 #endif

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEN_MAX   255       /* bytes of a token: what a node holds */
+#define BYTES_MAX 0x7FFFFFu /* of all tokens: nodes are no more */
+
 static const char *token_text(const struct grammar_vocab *v, uint32_t id, size_t *len) {
     *len = v->offsets[id + 1] - v->offsets[id];
     return v->bytes + v->offsets[id];
@@ -42,7 +45,7 @@ static size_t sort_tokens(struct grammar_vocab *v, struct entry *entries) {
         const char *text = token_text(v, id, &len);
         if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
             continue;
-        if (len == 0)
+        if (len == 0 || len > LEN_MAX)
             v->kinds[id] = GRAMMAR_TOKEN_UNUSED;
         else
             entries[n++] = (struct entry){text, (uint32_t)len, id};
@@ -59,6 +62,45 @@ static size_t sort_tokens(struct grammar_vocab *v, struct entry *entries) {
 }
 
 /* ---- tries ---- */
+
+/* Sets GRAMMAR_NODE_BREAKS, from the last node to the first: children come behind their parent. */
+static void mark_breaks(struct grammar_node *nodes, size_t n) {
+    for (size_t i = n; i-- > 0;) {
+        size_t end = i + grammar_node_size(&nodes[i]);
+        bool breaks = end > i + 1;
+        for (size_t kid = i + 1; kid < end && breaks; kid += grammar_node_size(&nodes[kid])) {
+            unsigned byte = nodes[kid].token_byte & 255;
+            bool plain = byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+            bool goes_on = (nodes[kid].size_depth & GRAMMAR_NODE_BREAKS) != 0 &&
+                           nodes[kid].token_byte >> 8 == GRAMMAR_NO_TOKEN;
+            breaks = byte < 0x20 || (plain && goes_on);
+        }
+        if (breaks)
+            nodes[i].size_depth |= GRAMMAR_NODE_BREAKS;
+    }
+}
+
+/* The first two levels. */
+static int index_trie(struct grammar_trie *trie) {
+    const struct grammar_node *nodes = trie->nodes;
+    uint32_t n_kids = 0;
+    for (size_t i = 0; i < trie->n; i++)
+        n_kids += grammar_node_depth(&nodes[i]) == 1;
+    trie->kids = malloc((n_kids + 1) * sizeof *trie->kids);
+    if (trie->kids == NULL)
+        return -ENOMEM;
+    n_kids = 0;
+    for (uint32_t top = 0; top < trie->n; top += grammar_node_size(&nodes[top])) {
+        trie->kids_from[trie->n_tops] = n_kids;
+        trie->tops[trie->n_tops++] = (struct grammar_branch){top, nodes[top].token_byte & 255};
+        uint32_t end = top + grammar_node_size(&nodes[top]);
+        for (uint32_t kid = top + 1; kid < end; kid += grammar_node_size(&nodes[kid]))
+            trie->kids[n_kids++] = (struct grammar_branch){kid, nodes[kid].token_byte & 255};
+    }
+    trie->kids_from[trie->n_tops] = n_kids;
+    trie->tops[trie->n_tops] = (struct grammar_branch){(uint32_t)trie->n, 0};
+    return 0;
+}
 
 /* Nodes of the entries for which `without` has no bit. Entries are sorted. */
 static int build_trie(const struct entry *entries, size_t n, const uint32_t *without, uint32_t max_bytes,
@@ -84,35 +126,59 @@ static int build_trie(const struct entry *entries, size_t n, const uint32_t *wit
             same++;
         while (open > same) {
             open--;
-            nodes[path[open]].size = count - path[open];
+            nodes[path[open]].size_depth |= (count - path[open]) << 8;
         }
         for (; open < e->len; open++) {
             path[open] = count;
             nodes[count++] = (struct grammar_node){
-                .token_byte = GRAMMAR_NO_TOKEN << 8 | (unsigned char)e->text[open], .depth = open};
+                .token_byte = GRAMMAR_NO_TOKEN << 8 | (unsigned char)e->text[open], .size_depth = open};
         }
         nodes[count - 1].token_byte = e->id << 8 | (unsigned char)e->text[e->len - 1];
         last = e;
     }
     while (open > 0) {
         open--;
-        nodes[path[open]].size = count - path[open];
+        nodes[path[open]].size_depth |= (count - path[open]) << 8;
     }
     free(path);
     struct grammar_node *fitted = realloc(nodes, ((size_t)count + 1) * sizeof *nodes);
-    *trie = (struct grammar_trie){fitted != NULL ? fitted : nodes, count};
-    return 0;
+    trie->nodes = fitted != NULL ? fitted : nodes;
+    trie->n = count;
+    mark_breaks(trie->nodes, count);
+    return index_trie(trie);
 }
 
 /* ---- slices ---- */
 
-/* Characters of a text that may stand in a JSON string as it is; 0 for any other. */
-static uint32_t plain_characters(const char *text, size_t len) {
+/* Whether the bytes are the beginning of a character, but not the whole: some bytes more make it one. */
+static bool is_begun(const char *text, size_t len) {
+    static const char second[] = {(char)0x80, (char)0x90, (char)0xA0};
+    size_t wanted = utf8_wanted((unsigned char)text[0]);
+    for (size_t i = 0; i < sizeof second && len < wanted; i++) {
+        char whole[4] = {0, second[i], (char)0x80, (char)0x80};
+        memcpy(whole, text, len);
+        if (utf8_length(whole, wanted) == wanted)
+            return true;
+    }
+    return false;
+}
+
+/* Characters of a text that is part of a JSON string (enum grammar_slice); 0 for any other. */
+static uint32_t string_characters(const char *text, size_t len) {
     uint32_t n = 0;
     for (size_t i = 0; i < len; n++) {
-        size_t step = utf8_length(text + i, len - i);
-        if (step == 0 || (unsigned char)text[i] < 0x20 || text[i] == '"' || text[i] == '\\')
+        size_t left = len - i, step = utf8_length(text + i, left);
+        if ((unsigned char)text[i] < 0x20 || text[i] == '"')
             return 0;
+        if (text[i] == '\\') {
+            if (left > 1 && (text[i + 1] == '\0' || strchr("bfnrt\"\\", text[i + 1]) == NULL))
+                return 0;
+            step = left > 1 ? 2 : 1;
+        } else if (step == 0) {
+            if (!is_begun(text + i, left))
+                return 0;
+            step = left;
+        }
         i += step;
     }
     return n;
@@ -128,12 +194,18 @@ static void fill_slices(struct grammar_vocab *v) {
             set_bit(v->ends, id);
         if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
             continue;
+        if (len == 1)
+            v->byte_tokens[(unsigned char)text[0]] = id;
         v->max_bytes = len > v->max_bytes ? (uint32_t)len : v->max_bytes;
-        uint32_t n = plain_characters(text, len);
+        if (memchr(text, GRAMMAR_TEXT_BYTE, len) == NULL)
+            set_bit(v->slices[GRAMMAR_SLICE_TEXT], id);
+        uint32_t n = string_characters(text, len);
         if (n == 0)
             continue;
         v->longest = n > v->longest ? n : v->longest;
         set_bit(v->slices[GRAMMAR_SLICE_PLAIN], id);
+        if (n <= GRAMMAR_MEDIUM_CHARS)
+            set_bit(v->slices[GRAMMAR_SLICE_MEDIUM], id);
         if (n <= GRAMMAR_SHORT_CHARS)
             set_bit(v->slices[GRAMMAR_SLICE_SHORT], id);
     }
@@ -146,8 +218,10 @@ static int copy_tokens(struct grammar_vocab *v, const struct tokenizer *t, const
     size_t total = 0, len = 0;
     for (int32_t id = 0; id < v->n_tokens; id++)
         total += tokenizer_piece(t, id, &len) != NULL ? len : 0;
+    if (total > BYTES_MAX)
+        return -EINVAL;
     v->bytes = malloc(total + 1);
-    if (v->bytes == NULL || total > UINT32_MAX)
+    if (v->bytes == NULL)
         return -ENOMEM;
     uint32_t at = 0;
     for (int32_t id = 0; id < v->n_tokens; id++) {
@@ -226,8 +300,12 @@ int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t 
     }
     for (int s = 0; s < GRAMMAR_SLICES && rc == 0; s++)
         rc = build_trie(entries, n, v->slices[s], v->max_bytes, &v->rest[s]);
-    rc = rc < 0 ? err_set(err, errlen, rc, "Not enough memory for the vocabulary's trie.")
-                : check_bytes(entries, n, err, errlen);
+    if (rc == -EINVAL)
+        rc = err_set(err, errlen, rc, "The tokens of the vocabulary have more than %u bytes together.",
+                     BYTES_MAX);
+    else
+        rc = rc < 0 ? err_set(err, errlen, rc, "Not enough memory for the vocabulary's trie.")
+                    : check_bytes(entries, n, err, errlen);
     free(entries);
     if (rc < 0) {
         grammar_vocab_destroy(v);
@@ -247,6 +325,7 @@ void grammar_vocab_destroy(struct grammar_vocab *v) {
     free(v->ends);
     for (int s = 0; s < GRAMMAR_SLICES; s++) {
         free(v->rest[s].nodes);
+        free(v->rest[s].kids);
         free(v->slices[s]);
     }
     free(v);
@@ -260,7 +339,8 @@ size_t grammar_vocab_bytes(const struct grammar_vocab *v) {
     size_t total = sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) +
                    v->offsets[v->n_tokens] + (GRAMMAR_SLICES + 2) * v->words * sizeof(uint32_t);
     for (int s = 0; s < GRAMMAR_SLICES; s++)
-        total += v->rest[s].n * sizeof *v->rest[s].nodes;
+        total += v->rest[s].n * sizeof *v->rest[s].nodes +
+                 v->rest[s].kids_from[v->rest[s].n_tops] * sizeof *v->rest[s].kids;
     return total;
 }
 

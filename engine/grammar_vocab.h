@@ -14,25 +14,53 @@ struct tokenizer;
 /* A node of the flat trie, in depth-first order. */
 struct grammar_node {
     uint32_t token_byte; /* token << 8 | byte; token GRAMMAR_NO_TOKEN: none ends here */
-    uint32_t size;       /* nodes of its subtree, itself included */
-    uint32_t depth;      /* bytes before it */
+    uint32_t size_depth; /* GRAMMAR_NODE_BREAKS or 0 | nodes of its subtree, itself included, << 8 | bytes
+                            before it */
 };
 #define GRAMMAR_NO_TOKEN 0xFFFFFFu
+/* All tokens behind it go on with plain ASCII characters, if any, and then a control byte, as no string does.
+ */
+#define GRAMMAR_NODE_BREAKS 0x80000000u
+
+static inline uint32_t grammar_node_size(const struct grammar_node *node) {
+    return node->size_depth >> 8 & 0x7FFFFF;
+}
+
+static inline uint32_t grammar_node_depth(const struct grammar_node *node) {
+    return node->size_depth & 255;
+}
+
+/* The nodes of the first two levels lie far from each other; those that a state has no use for are passed
+ * here. */
+struct grammar_branch {
+    uint32_t node; /* index */
+    uint32_t byte;
+};
 
 struct grammar_trie {
     struct grammar_node *nodes;
     size_t n;
+    struct grammar_branch tops[257]; /* of depth 0; the last has node n */
+    uint32_t kids_from[257];         /* where the kids of each begin in `kids` */
+    uint32_t n_tops;
+    struct grammar_branch *kids; /* of depth 1 */
 };
 
-/* Tokens that are plain characters of a JSON string, whole in UTF-8: wherever `plain` of them may follow
- * (grammar_state.plain), all that have no more are allowed, and only the rest is walked. */
+/* Tokens that are allowed without a look in some states, where only the rest is walked: those that are
+ * characters of a JSON string, plain or one of \b \f \n \r \t \" \\, the last perhaps only begun, where that
+ * many may follow (grammar_state.plain); and those without the byte that tags begin with, in text until a tag
+ * (grammar_state.text). */
 enum grammar_slice {
     GRAMMAR_SLICE_NONE,
-    GRAMMAR_SLICE_SHORT, /* at most GRAMMAR_SHORT_CHARS characters */
-    GRAMMAR_SLICE_PLAIN, /* all of them, at most `longest` characters */
+    GRAMMAR_SLICE_SHORT,  /* at most GRAMMAR_SHORT_CHARS characters */
+    GRAMMAR_SLICE_MEDIUM, /* at most GRAMMAR_MEDIUM_CHARS */
+    GRAMMAR_SLICE_PLAIN,  /* all of them, at most `longest` characters */
+    GRAMMAR_SLICE_TEXT,
     GRAMMAR_SLICES
 };
-#define GRAMMAR_SHORT_CHARS 12
+#define GRAMMAR_SHORT_CHARS  12
+#define GRAMMAR_MEDIUM_CHARS 28
+#define GRAMMAR_TEXT_BYTE    '<'
 
 struct grammar_vocab {
     int n_tokens;
@@ -44,7 +72,8 @@ struct grammar_vocab {
     uint32_t *slices[GRAMMAR_SLICES];         /* masks; [GRAMMAR_SLICE_NONE] is empty */
     uint32_t *added;                          /* mask of the added tokens that do not end a turn */
     uint32_t *ends;                           /* and of those that do */
-    uint32_t longest;                         /* characters of the longest plain token */
+    uint32_t byte_tokens[256];                /* the tokens of one byte */
+    uint32_t longest;                         /* characters of the longest token of strings */
     uint32_t max_bytes;                       /* of an ordinary token */
     uint64_t fingerprint; /* of the tokens; an address would not do, the next vocabulary may get the same */
 };
@@ -53,10 +82,11 @@ enum grammar_token {
     GRAMMAR_TOKEN_BYTES,  /* ordinary: its bytes */
     GRAMMAR_TOKEN_ADDED,  /* control or user-defined: never text */
     GRAMMAR_TOKEN_END,    /* ends a turn */
-    GRAMMAR_TOKEN_UNUSED, /* never allowed: no bytes, or those of a lower id */
+    GRAMMAR_TOKEN_UNUSED, /* never allowed: no bytes, more than 255, or those of a lower id */
 };
 
-/* `ends`: tokens that end a turn. -ENOMEM; -EINVAL when a byte is no token. *out is the caller's. */
+/* `ends`: tokens that end a turn. -ENOMEM; -EINVAL when a byte is no token, or the tokens are above 8 MB.
+ * *out is the caller's. */
 HX_MUST_CHECK int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t n_ends,
                                        struct grammar_vocab **out, char *err, size_t errlen);
 void grammar_vocab_destroy(struct grammar_vocab *v); /* NULL is fine */

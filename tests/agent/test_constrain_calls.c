@@ -150,6 +150,66 @@ static void test_llama3(void **state) {
     model_close(m);
 }
 
+/* Each token against the mask at this place. */
+static void compare_mask(struct grammar_matcher *m, const struct grammar_vocab *v, uint32_t *mask,
+                         const char *place) {
+    assert_int_equal(grammar_matcher_mask(m, v, GRAMMAR_FOREVER, mask), 0);
+    for (int32_t id = 0; id < v->n_tokens; id++) {
+        struct grammar_matcher clone;
+        assert_int_equal(grammar_matcher_clone(&clone, m), 0);
+        int rc = grammar_matcher_token(&clone, v, id);
+        if ((mask[id / 32] >> id % 32 & 1) != (uint32_t)rc)
+            fail_msg("token %d gives %d behind %s, but the mask says otherwise", id, rc, place);
+        grammar_matcher_finish(&clone);
+    }
+}
+
+/* In the names of members that no schema declares, masks come from what is said of their beginnings. */
+static void test_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema;
+        const char *places[8];
+    } rows[] = {
+        {"{\"properties\": {\"name\": {\"const\": 1}, \"names\": {\"const\": 2}, \"id\": {\"const\": 3}},"
+         " \"required\": [\"names\"], \"additionalProperties\": {\"type\": \"boolean\"}, \"type\": "
+         "\"object\"}",
+         {"{\"", "{\"n", "{\"name", "{\"name\": 1, \"", "{\"names\": 2, \"na", "{\"names\": 2, \"namesake"}},
+        {"{\"properties\": {\"na\\u00efve\": {\"const\": 1}, \"a\\\"b\": {\"const\": 2}},"
+         " \"additionalProperties\": {\"type\": \"boolean\"}, \"type\": \"object\"}",
+         {"{\"", "{\"n", "{\"na", "{\"a"}},
+        {"{\"type\": \"object\", \"additionalProperties\": {\"const\": 1}}",
+         {"{\"", "{\"x", "{\"x\": 1, \""}},
+    };
+    static const struct schema_options any = {.any_value = true};
+    struct model *llama3 = llama3_open();
+    struct grammar_vocab *v = llama3_vocab(llama3);
+    uint32_t *mask = calloc(grammar_vocab_words(v), sizeof *mask);
+    assert_non_null(mask);
+    for (size_t i = 0; i < 2 * (sizeof rows / sizeof *rows); i++) {
+        const char *text = rows[i / 2].schema, *const *places = rows[i / 2].places;
+        struct schema *schema = NULL;
+        struct grammar *g = NULL;
+        struct constrain_report report;
+        char err[300] = "";
+        if (schema_compile_with(text, strlen(text), &any, &schema, NULL, err, sizeof err) != 0 ||
+            constrain_value(schema, i % 2 == 0, &g, &report, err, sizeof err) != 0)
+            fail_msg("%s", err);
+        for (size_t k = 0; k < 8 && places[k] != NULL; k++) {
+            struct grammar_matcher m;
+            assert_int_equal(grammar_matcher_init(&m, g), 0);
+            assert_int_equal(grammar_matcher_bytes(&m, places[k], strlen(places[k])), 1);
+            compare_mask(&m, v, mask, places[k]);
+            grammar_matcher_finish(&m);
+        }
+        grammar_unref(g);
+        schema_destroy(schema);
+    }
+    free(mask);
+    grammar_vocab_destroy(v);
+    model_close(llama3);
+}
+
 static int set_up(void **state) {
     (void)state;
     bfcl_read(&data, false);
@@ -163,7 +223,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small_vocabulary),
-                                       cmocka_unit_test(test_llama3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small_vocabulary), cmocka_unit_test(test_llama3),
+                                       cmocka_unit_test(test_names)};
     return cmocka_run_group_tests_name("constrained calls", tests, set_up, tear_down);
 }

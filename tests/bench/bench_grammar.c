@@ -1,9 +1,14 @@
 /* What grammars cost, with the 128,256 tokens of Llama 3 and 1,509 schemas of real projects: each valid
- * instance is walked token by token; every mask and every accepted token is timed.
+ * instance is walked token by token; every mask and every accepted token is timed, in time of this thread
+ * less what reading the clock takes.
  *
- *   bench_grammar [SCHEMAS]   (how many of them; all) */
+ *   bench_grammar [-n SCHEMAS] [-s FIRST] [-j]   (all, from line 1)
+ *
+ * -j prints one JSON object per schema instead, with the verdicts on all its instances
+ * (tests/bench/compare_llguidance.py). */
 #include "agent/constrain.h"
 #include "agent/rawjson.h"
+#include "base/json.h"
 #include "engine/tokenizer.h"
 #include "tests/engine/llama3.h"
 #include "tests/shared.h"
@@ -12,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LINE_MAX_BYTES (4u << 20)
 
@@ -41,12 +47,25 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void print(const char *what, struct times *t) {
+/* What two readings of the clock are apart when nothing is between them. */
+static double clock_cost_us(void) {
+    struct times t = {0};
+    for (int i = 0; i < 10001; i++) {
+        double before = now_us();
+        add(&t, now_us() - before);
+    }
+    qsort(t.us, t.n, sizeof *t.us, by_size);
+    double cost = t.us[t.n / 2];
+    free(t.us);
+    return cost;
+}
+
+static void print(const char *what, struct times *t, const char *unit) {
     if (t->n == 0)
         return;
     qsort(t->us, t->n, sizeof *t->us, by_size);
-    printf("%-22s n %8zu   p50 %9.2f us   p99 %9.2f us   p99.9 %9.2f us   worst %9.2f us\n", what, t->n,
-           t->us[t->n / 2], t->us[t->n * 99 / 100], t->us[t->n * 999 / 1000], t->us[t->n - 1]);
+    printf("%-22s n %8zu   p50 %9.2f   p99 %9.2f   p99.9 %9.2f   worst %9.2f %s\n", what, t->n,
+           t->us[t->n / 2], t->us[t->n * 99 / 100], t->us[t->n * 999 / 1000], t->us[t->n - 1], unit);
     free(t->us);
 }
 
@@ -59,112 +78,199 @@ struct bench {
     const struct tokenizer *tokenizer;
     const struct grammar_vocab *vocab;
     uint32_t *mask;
-    struct times compile, mask_first, mask_all, mask_again, accept;
-    size_t schemas, instances, tokens, not_walked, forced;
-    size_t most_state_bytes, most_program_bytes;
+    double clock_us;
+    bool json;
+    struct times compile, mask_first, mask_all, mask_again, accept, program_kb, states_kb;
+    size_t schemas, instances, tokens, not_walked, cut;
+    struct times masks; /* of the present schema, for -j */
 };
 
-/* One instance; `mask`: where the times of its masks go. */
-static void walk(struct bench *b, struct grammar *g, const struct token_list *ids, struct times *mask,
+static double passed(const struct bench *b, double from, double to) {
+    return to - from > b->clock_us ? to - from - b->clock_us : 0;
+}
+
+static size_t n_cut(const struct grammar *g) {
+    struct grammar_info info;
+    grammar_info(g, &info);
+    return info.n_cut;
+}
+
+/* One instance; `mask`: where the times of its masks go. True when all of it is taken. */
+static bool walk(struct bench *b, struct grammar *g, const struct token_list *ids, struct times *mask,
                  bool first_time) {
     struct grammar_matcher m;
+    bool taken = true;
     if (grammar_matcher_init(&m, g) != 0)
         abort();
-    for (size_t i = 0; i < ids->n; i++) {
+    for (size_t i = 0; i < ids->n && taken; i++) {
+        size_t cut = n_cut(g);
         double t0 = now_us();
         int rc = grammar_matcher_mask(&m, b->vocab, GRAMMAR_FOREVER, b->mask);
         double t1 = now_us();
-        int taken = grammar_matcher_token(&m, b->vocab, ids->v[i]);
+        taken = grammar_matcher_token(&m, b->vocab, ids->v[i]) == 1;
         double t2 = now_us();
         bool allowed = (b->mask[ids->v[i] / 32] >> ids->v[i] % 32 & 1) != 0;
-        if (rc != 0 || (taken == 1) != allowed)
+        cut = n_cut(g) - cut;
+        if (rc != 0 || (cut == 0 ? taken != allowed : allowed && !taken))
             abort();
-        if (taken != 1) {
-            b->not_walked++;
-            break;
-        }
-        add(mask, t1 - t0);
+        b->cut += cut;
+        add(mask, passed(b, t0, t1));
         if (first_time && i == 0)
-            add(&b->mask_first, t1 - t0);
-        if (first_time) {
-            add(&b->accept, t2 - t1);
+            add(&b->mask_first, passed(b, t0, t1));
+        if (first_time && taken) {
+            add(&b->accept, passed(b, t1, t2));
             b->tokens++;
         }
+        if (first_time && b->json)
+            add(&b->masks, passed(b, t0, t1));
     }
+    taken = taken && grammar_matcher_is_complete(&m);
     grammar_matcher_finish(&m);
+    return taken;
 }
 
-static void play(struct bench *b, struct rawjson line) {
+static void print_text(const struct buf *text) {
+    struct buf quoted;
+    buf_init(&quoted, 8 * LINE_MAX_BYTES);
+    if (json_quote(&quoted, text->data, text->len, false) != 0)
+        abort();
+    printf("{\"text\": %.*s", (int)quoted.len, quoted.data);
+    buf_finish(&quoted);
+}
+
+/* The grammar's verdict on an instance. */
+static bool judge(struct bench *b, const struct schema *schema, struct grammar *g, struct rawjson data,
+                  bool valid) {
+    struct value_document *document = NULL;
+    struct token_list ids = {0};
+    struct buf text;
+    bool taken = false;
+    if (value_parse(data.text, data.len, &schema_value_limits, &document, NULL, 0) != 0) {
+        if (b->json)
+            printf("{\"text\": null");
+        return false;
+    }
+    buf_init(&text, LINE_MAX_BYTES);
+    if (constrain_spell(schema, value_root(document), &text) != 0 ||
+        tokenizer_encode_text(b->tokenizer, text.data, text.len, &ids) < 0)
+        abort();
+    if (b->json)
+        print_text(&text);
+    if (valid) {
+        taken = walk(b, g, &ids, &b->mask_all, true);
+        (void)walk(b, g, &ids, &b->mask_again, false);
+        b->instances++;
+        b->not_walked += !taken;
+    } else {
+        struct grammar_matcher m;
+        if (grammar_matcher_init(&m, g) != 0)
+            abort();
+        taken = grammar_matcher_bytes(&m, text.data, text.len) == 1 && grammar_matcher_is_complete(&m);
+        grammar_matcher_finish(&m);
+    }
+    token_list_finish(&ids);
+    buf_finish(&text);
+    value_destroy(document);
+    return taken;
+}
+
+static void count_bytes(struct bench *b, const struct grammar *g) {
+    struct grammar_info info;
+    grammar_info(g, &info);
+    add(&b->states_kb, (double)(info.state_bytes + info.mask_bytes) / 1e3);
+    add(&b->program_kb, (double)info.program_bytes / 1e3);
+}
+
+static void play(struct bench *b, struct rawjson line, size_t number) {
     static const struct schema_options options = {.any_value = true};
     struct rawjson source = member(line, "schema"), tests = member(line, "tests"), test;
     struct schema *schema = NULL;
     struct grammar *g = NULL;
-    struct constrain_report report;
+    struct constrain_report report = {0};
     char err[300];
-    if (schema_compile_with(source.text, source.len, &options, &schema, NULL, err, sizeof err) != 0)
-        return;
-    double before = now_us();
-    int rc = constrain_value(schema, true, &g, &report, err, sizeof err);
-    add(&b->compile, now_us() - before);
-    size_t at = 0;
-    while (rc == 0 && rawjson_next(tests, &at, NULL, &test)) {
-        struct rawjson data = member(test, "data");
-        struct value_document *document = NULL;
-        struct token_list ids = {0};
-        struct buf text;
-        if (rawjson_type(member(test, "valid")) != 't' ||
-            value_parse(data.text, data.len, &schema_value_limits, &document, NULL, 0) != 0)
-            continue;
-        buf_init(&text, LINE_MAX_BYTES);
-        if (constrain_spell(schema, value_root(document), &text) != 0 ||
-            tokenizer_encode_text(b->tokenizer, text.data, text.len, &ids) < 0)
-            abort();
-        walk(b, g, &ids, &b->mask_all, true);
-        walk(b, g, &ids, &b->mask_again, false);
-        b->instances++;
-        token_list_finish(&ids);
-        buf_finish(&text);
-        value_destroy(document);
-    }
+    int rc = schema_compile_with(source.text, source.len, &options, &schema, NULL, err, sizeof err);
+    double before = now_us(), compile_us = 0;
     if (rc == 0) {
-        struct grammar_info info;
-        grammar_info(g, &info);
-        if (info.state_bytes + info.mask_bytes > b->most_state_bytes)
-            b->most_state_bytes = info.state_bytes + info.mask_bytes;
-        if (info.program_bytes > b->most_program_bytes)
-            b->most_program_bytes = info.program_bytes;
+        rc = constrain_value(schema, true, &g, &report, err, sizeof err);
+        compile_us = passed(b, before, now_us());
+        add(&b->compile, compile_us);
+        b->schemas++;
     }
-    b->schemas++;
+    if (b->json)
+        printf("{\"line\": %zu, \"refused\": %s, \"exact\": %s, \"compile_us\": %.2f, \"tests\": [", number,
+               rc == 0 ? "false" : "true", report.exact ? "true" : "false", compile_us);
+    bool first = true;
+    for (size_t at = 0; rc == 0 && rawjson_next(tests, &at, NULL, &test); first = false) {
+        bool valid = rawjson_type(member(test, "valid")) == 't';
+        if (!valid && !b->json)
+            continue;
+        if (b->json && !first)
+            printf(", ");
+        bool taken = judge(b, schema, g, member(test, "data"), valid);
+        if (b->json)
+            printf(", \"taken\": %s}", taken ? "true" : "false");
+    }
+    if (b->json) {
+        printf("], \"masks_us\": [");
+        for (size_t i = 0; i < b->masks.n; i++)
+            printf("%s%.2f", i > 0 ? ", " : "", b->masks.us[i]);
+        printf("]}\n");
+        b->masks.n = 0;
+    }
+    if (rc == 0)
+        count_bytes(b, g);
     grammar_unref(g);
     schema_destroy(schema);
 }
 
+static void print_all(struct bench *b) {
+    printf("%zu schemas, %zu valid instances, %zu tokens; %zu instances end early (not exact, or spelled "
+           "otherwise); %zu masks were cut\n",
+           b->schemas, b->instances, b->tokens, b->not_walked, b->cut);
+    print("compile", &b->compile, "us");
+    print("first mask of a schema", &b->mask_first, "us");
+    print("mask, first time", &b->mask_all, "us");
+    print("mask, again", &b->mask_again, "us");
+    print("accept a token", &b->accept, "us");
+    print("program", &b->program_kb, "kB");
+    print("states and masks", &b->states_kb, "kB");
+}
+
 int main(int argc, char **argv) {
-    size_t most = argc > 1 ? strtoul(argv[1], NULL, 10) : SIZE_MAX, n = 0;
+    size_t most = SIZE_MAX, first = 1;
+    struct bench b = {.clock_us = clock_cost_us()};
+    for (int option; (option = getopt(argc, argv, "n:s:j")) != -1;) {
+        if (option == 'n')
+            most = strtoul(optarg, NULL, 10);
+        else if (option == 's')
+            first = strtoul(optarg, NULL, 10);
+        else if (option == 'j')
+            b.json = true;
+        else
+            return 2;
+    }
     char path[4096], *line = malloc(LINE_MAX_BYTES);
     struct model *m = llama3_open();
     double before = now_us();
     struct grammar_vocab *v = llama3_vocab(m);
-    printf("vocabulary: %.1f ms, %.1f MB\n", (now_us() - before) / 1e3, (double)grammar_vocab_bytes(v) / 1e6);
-    struct bench b = {.tokenizer = m->tokenizer, .vocab = v, .mask = calloc(grammar_vocab_words(v), 4)};
+    if (!b.json)
+        printf("vocabulary: %.1f ms, %.1f MB\n", (now_us() - before) / 1e3,
+               (double)grammar_vocab_bytes(v) / 1e6);
+    b.tokenizer = m->tokenizer;
+    b.vocab = v;
+    b.mask = calloc(grammar_vocab_words(v), sizeof *b.mask);
     FILE *f = fopen(shared_path(path, "jsonschemabench/schemas.jsonl"), "rb");
     if (f == NULL || line == NULL || b.mask == NULL)
         return 1;
-    while (n++ < most && fgets(line, LINE_MAX_BYTES, f) != NULL)
-        play(&b, rawjson_of(line, strlen(line)));
+    for (size_t n = 1; fgets(line, LINE_MAX_BYTES, f) != NULL && (most == SIZE_MAX || n < first + most); n++)
+        if (n >= first)
+            play(&b, rawjson_of(line, strlen(line)), n);
     (void)fclose(f);
-    printf("%zu schemas, %zu valid instances, %zu tokens; %zu instances end early (not exact, or spelled "
-           "otherwise)\n",
-           b.schemas, b.instances, b.tokens, b.not_walked / 2);
-    print("compile", &b.compile);
-    print("first mask of a schema", &b.mask_first);
-    print("mask, first time", &b.mask_all);
-    print("mask, again", &b.mask_again);
-    print("accept a token", &b.accept);
-    printf("largest program %.2f MB, largest states and masks %.2f MB\n", (double)b.most_program_bytes / 1e6,
-           (double)b.most_state_bytes / 1e6);
+    if (!b.json)
+        print_all(&b);
     grammar_vocab_destroy(v);
     model_close(m);
+    free(b.masks.us);
     free(line);
     free(b.mask);
     return 0;

@@ -1,5 +1,6 @@
 /* Masks against trying every token, with a small vocabulary and with the 128,256 tokens of Llama 3. */
 #include "engine/grammar.h"
+#include "engine/grammar_program.h"
 #include "engine/grammar_vocab.h"
 #include "engine/model.h"
 #include "tests/engine/fixture.h"
@@ -165,6 +166,252 @@ static void test_same_address(void **state) {
     grammar_vocab_destroy(other);
 }
 
+/* ---- random grammars ---- */
+
+static uint64_t random_state;
+
+static uint32_t below(uint32_t n) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 32) % n;
+}
+
+/* The rest of a name that is not `word`, with its quote: any characters are the beginning of one. */
+static uint32_t other_than(struct grammar_builder *b, const char *word) {
+    static const struct grammar_range beyond = {0x80, 0x10FFFF};
+    unsigned char next = *word == '\0' ? 'x' : (unsigned char)*word; /* behind the whole word all goes on */
+    uint32_t any[] = {grammar_string(b, 0, GRAMMAR_FOREVER), grammar_literal(b, "\"", 1)};
+    uint32_t rest = grammar_sequence(b, any, 2), codes[7];
+    for (size_t i = 0; i < 7; i++)
+        codes[i] = grammar_literal(b, &"bfnrt\"\\"[i], 1);
+    uint32_t escaped[] = {grammar_literal(b, "\\", 1), grammar_choice(b, codes, 7), rest};
+    uint32_t ranges[] = {grammar_byte(b, ' ', '!'), grammar_byte(b, '#', '['), grammar_byte(b, ']', 0x7F),
+                         grammar_chars(b, &beyond, 1)};
+    if (*word != '\0') {
+        ranges[1] = grammar_byte(b, '#', (unsigned char)(next - 1));
+        ranges[2] = grammar_byte(b, (unsigned char)(next + 1), 0x7F);
+        uint32_t more[] = {ranges[2], grammar_byte(b, ']', 0x60), grammar_byte(b, '#', '[')};
+        ranges[1] = grammar_choice(b, &more[1], 2);
+        if (next > 'a') {
+            uint32_t lower[] = {ranges[1], grammar_byte(b, 'a', (unsigned char)(next - 1))};
+            ranges[1] = grammar_choice(b, lower, 2);
+        }
+    }
+    uint32_t plain[] = {grammar_choice(b, ranges, 4), rest};
+    uint32_t ways[4] = {grammar_sequence(b, plain, 2), grammar_sequence(b, escaped, 3)};
+    size_t n = 2;
+    if (*word != '\0') {
+        uint32_t along[] = {grammar_literal(b, word, 1), other_than(b, word + 1)};
+        ways[n++] = grammar_literal(b, "\"", 1);
+        ways[n++] = grammar_sequence(b, along, 2);
+    }
+    return grammar_open(b, grammar_choice(b, ways, n));
+}
+
+static uint32_t random_expression(struct grammar_builder *b, int depth) {
+    static const char *const texts[] = {"\"", "the ", "a", "\": ", ", \"", "{\"name\": \"", "\\n", "<", "\n"};
+    static const uint32_t most[] = {5, 12, 20, 28, 40, 300, GRAMMAR_FOREVER};
+    uint32_t items[4], n = 2 + below(3), min;
+    switch (below(depth > 0 ? 10 : 6)) {
+    case 0:
+    case 1:
+        n = below(sizeof texts / sizeof *texts);
+        return grammar_literal(b, texts[n], strlen(texts[n]));
+    case 2:
+        return below(2) == 0 ? grammar_byte(b, 'a', (unsigned char)('b' + below(24)))
+                             : grammar_byte(b, '0', '9');
+    case 3:
+        return grammar_string(b, below(5), most[below(7)]);
+    case 4:
+        return other_than(b, below(2) == 0 ? "the" : "name");
+    case 5:
+        return below(2) == 0 ? grammar_text_until(b, "<tool_call>") : grammar_tag(b, "</tool_call>");
+    case 6:
+    case 7:
+        for (uint32_t i = 0; i < n; i++)
+            items[i] = random_expression(b, depth - 1);
+        return grammar_sequence(b, items, n);
+    case 8:
+        for (uint32_t i = 0; i < n; i++)
+            items[i] = random_expression(b, depth - 1);
+        return grammar_choice(b, items, n);
+    default:
+        items[0] = grammar_byte(b, 'a', 'z');
+        items[1] = random_expression(b, depth - 1);
+        min = below(3);
+        return grammar_repeat(b, grammar_sequence(b, items, 2), min,
+                              below(2) == 0 ? GRAMMAR_FOREVER : min + below(9));
+    }
+}
+
+/* The mask against trying tokens: every `step`th from a random one on. A mask that was cut may lack some; and
+ * in such a grammar a token may be too much work when the others tried have driven out the states of the
+ * mask. */
+static void compare_some(struct grammar_matcher *m, const struct grammar_vocab *v, uint32_t *mask,
+                         int32_t step) {
+    size_t cut = m->grammar->n_cut;
+    assert_int_equal(grammar_matcher_mask(m, v, GRAMMAR_FOREVER, mask), 0);
+    cut = m->grammar->n_cut - cut;
+    for (int32_t id = (int32_t)below((uint32_t)step); id < v->n_tokens; id += step) {
+        struct grammar_matcher clone;
+        assert_int_equal(grammar_matcher_clone(&clone, m), 0);
+        int rc = grammar_matcher_token(&clone, v, id);
+        bool allowed = (mask[id / 32] >> id % 32 & 1) != 0;
+        bool heavy = rc == -E2BIG && m->grammar->n_cut > 0;
+        if (!heavy && (allowed ? rc != 1 : rc != 0 && cut == 0))
+            fail_msg("token %d gives %d, but the mask says otherwise", id, rc);
+        grammar_matcher_finish(&clone);
+    }
+}
+
+/* A random token of the mask. */
+static int32_t any_of(const uint32_t *mask, const struct grammar_vocab *v) {
+    uint32_t from = below((uint32_t)v->n_tokens);
+    for (uint32_t i = 0; i < (uint32_t)v->n_tokens; i++) {
+        uint32_t id = (from + i) % (uint32_t)v->n_tokens;
+        if ((mask[id / 32] >> id % 32 & 1) != 0)
+            return (int32_t)id;
+    }
+    fail_msg("the mask is empty");
+    return -1;
+}
+
+/* Along random texts of random grammars. */
+static void compare_random(const struct grammar_vocab *v, int grammars, int32_t step) {
+    uint32_t *mask = calloc(grammar_vocab_words(v), sizeof *mask);
+    int compiled = 0, masks = 0, cut = 0;
+    assert_non_null(mask);
+    for (int i = 0; i < grammars; i++) {
+        random_state = 0x9E3779B97F4A7C15u * (uint64_t)(i + 1);
+        struct grammar_builder *b = grammar_builder_create();
+        struct grammar *g = NULL;
+        struct grammar_matcher m;
+        int rc = grammar_compile(b, random_expression(b, 4), 8, &g, NULL, 0);
+        grammar_builder_destroy(b);
+        if (rc < 0)
+            continue;
+        compiled++;
+        assert_int_equal(grammar_matcher_init(&m, g), 0);
+        for (int k = 0; k < 6 && grammar_matcher_distance(&m) > 0; k++) {
+            compare_some(&m, v, mask, step);
+            masks++;
+            assert_int_equal(grammar_matcher_token(&m, v, any_of(mask, v)), 1);
+        }
+        cut += (int)g->n_cut;
+        grammar_matcher_finish(&m);
+        grammar_unref(g);
+    }
+    assert_in_range(compiled, grammars / 2, grammars);
+    assert_in_range(cut, 0, masks / 20);
+    free(mask);
+}
+
+static void test_random_small(void **state) {
+    (void)state;
+    compare_random(small_vocab, 400, 1);
+}
+
+static void test_random_llama3(void **state) {
+    (void)state;
+    compare_random(large_vocab, 120, 11);
+}
+
+/* ---- the ceiling of work ---- */
+
+/* Hundreds of counters that all go on with every letter: any two places have another state. */
+static struct grammar *hostile_grammar(uint32_t n) {
+    struct grammar_builder *b = grammar_builder_create();
+    uint32_t ways[3000];
+    char err[200] = "";
+    struct grammar *g = NULL;
+    assert_in_range(n, 1, 3000);
+    for (uint32_t i = 0; i < n; i++) {
+        char end[16];
+        int len = snprintf(end, sizeof end, "%u", i);
+        uint32_t items[] = {grammar_repeat(b, grammar_byte(b, 'A', 'z'), 1 + i % 7, 2000 + i),
+                            grammar_literal(b, end, (size_t)len)};
+        ways[i] = grammar_sequence(b, items, 2);
+    }
+    if (grammar_compile(b, grammar_choice(b, ways, n), 8, &g, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    grammar_builder_destroy(b);
+    return g;
+}
+
+/* Work stays below the ceiling and one step; what the mask has is allowed; single bytes are all in it; and
+ * the end is reached. */
+static void test_ceiling(void **state) {
+    (void)state;
+    size_t words = grammar_vocab_words(large_vocab);
+    uint32_t *mask = calloc(words, sizeof *mask);
+    struct grammar *g = hostile_grammar(1000);
+    struct grammar_matcher m;
+    struct grammar_info info;
+    const uint32_t one_step = GRAMMAR_WORK_STEP + GRAMMAR_THREADS_MAX * (GRAMMAR_WORK_THREAD + 1);
+    assert_non_null(mask);
+    assert_int_equal(grammar_matcher_init(&m, g), 0);
+    for (int i = 0; i < 40 && grammar_matcher_distance(&m) > 0; i++) {
+        uint32_t within = i < 10 ? GRAMMAR_FOREVER : grammar_matcher_distance(&m) + 1;
+        assert_int_equal(grammar_matcher_mask(&m, large_vocab, within, mask), 0);
+        assert_in_range(g->automaton.work, 0, GRAMMAR_WORK_MAX + 2 * one_step);
+        for (int32_t id = 0; id < large_vocab->n_tokens; id += 1 + (int32_t)below(200)) {
+            struct grammar_matcher clone;
+            if ((mask[id / 32] >> id % 32 & 1) == 0)
+                continue;
+            assert_int_equal(grammar_matcher_clone(&clone, &m), 0);
+            assert_int_equal(grammar_matcher_token(&clone, large_vocab, id), 1);
+            grammar_matcher_finish(&clone);
+        }
+        for (int byte = 0; byte < 256 && within == GRAMMAR_FOREVER; byte++) {
+            struct grammar_matcher clone;
+            uint32_t id = large_vocab->byte_tokens[byte];
+            assert_int_equal(grammar_matcher_clone(&clone, &m), 0);
+            assert_int_equal(grammar_matcher_byte(&clone, (unsigned char)byte), mask[id / 32] >> id % 32 & 1);
+            grammar_matcher_finish(&clone);
+        }
+        uint32_t letter = large_vocab->byte_tokens['k'];
+        int32_t token = within == GRAMMAR_FOREVER ? (int32_t)letter : any_of(mask, large_vocab);
+        assert_int_equal(grammar_matcher_token(&m, large_vocab, token), 1);
+        assert_in_range(g->automaton.work, 0, GRAMMAR_WORK_TOKEN + one_step);
+    }
+    assert_int_equal(grammar_matcher_distance(&m), 0);
+    grammar_info(g, &info);
+    assert_in_range(info.n_cut, 10, 40);
+    grammar_matcher_finish(&m);
+    grammar_unref(g);
+    free(mask);
+}
+
+/* States and masks that are kept stay below their ceilings, however many there would be. */
+static void test_memory(void **state) {
+    (void)state;
+    uint32_t *mask = calloc(grammar_vocab_words(large_vocab), sizeof *mask);
+    struct grammar_builder *b = grammar_builder_create();
+    struct grammar *g = NULL;
+    struct grammar_matcher m;
+    struct grammar_info info;
+    char err[200] = "";
+    uint32_t items[] = {grammar_repeat(b, grammar_byte(b, 'a', 'z'), 1, 4000), grammar_literal(b, "\"", 1)};
+    assert_non_null(mask);
+    if (grammar_compile(b, grammar_sequence(b, items, 2), 8, &g, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    grammar_builder_destroy(b);
+    assert_int_equal(grammar_matcher_init(&m, g), 0);
+    size_t most_masks = 0;
+    for (int i = 0; i < 1500; i++) {
+        assert_int_equal(grammar_matcher_mask(&m, large_vocab, GRAMMAR_FOREVER, mask), 0);
+        assert_int_equal(grammar_matcher_byte(&m, 'k'), 1);
+        grammar_info(g, &info);
+        most_masks = info.mask_bytes > most_masks ? info.mask_bytes : most_masks;
+        assert_in_range(info.state_bytes + info.mask_bytes, 0, 1000000);
+    }
+    assert_in_range(most_masks, GRAMMAR_MASK_BYTES / 2, GRAMMAR_MASK_BYTES + (64u << 10));
+    grammar_matcher_finish(&m);
+    grammar_unref(g);
+    free(mask);
+}
+
 static int set_up(void **state) {
     (void)state;
     char path[256], err[300] = "";
@@ -191,8 +438,10 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_small), cmocka_unit_test(test_added_tokens),
-                                       cmocka_unit_test(test_too_late), cmocka_unit_test(test_same_address)};
-    const struct CMUnitTest large[] = {cmocka_unit_test(test_llama3)};
+                                       cmocka_unit_test(test_too_late), cmocka_unit_test(test_same_address),
+                                       cmocka_unit_test(test_random_small)};
+    const struct CMUnitTest large[] = {cmocka_unit_test(test_llama3), cmocka_unit_test(test_random_llama3),
+                                       cmocka_unit_test(test_ceiling), cmocka_unit_test(test_memory)};
     int failed = cmocka_run_group_tests_name("grammar masks", tests, set_up, tear_down);
     if (failed != 0)
         return 1;
