@@ -243,6 +243,9 @@ static void enter(struct grammar_places *p, uint32_t expression, uint32_t rest, 
     case GRAMMAR_STRING:
         enter_repeat(p, x, rest, out, depth + 1);
         return;
+    case GRAMMAR_OPEN: /* holds for the whole only, not for what is left of it */
+        enter(p, x.a, rest, out, depth + 1);
+        return;
     case GRAMMAR_CALL:
         if (p->b->rules[x.a].expression == GRAMMAR_NONE) {
             p->status = -EINVAL;
