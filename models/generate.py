@@ -19,7 +19,7 @@ from words import Words, rng_for
 # task -> (tools it needs, weight, tools that must be absent)
 TASKS = {
     compute.calculate: (["calculator"], 9, []),
-    compute.two_calculations: (["calculator"], 2.5, []),
+    compute.two_calculations: (["calculator"], 3.5, []),
     compute.now: (["now"], 1, []),
     compute.date_add: (["date_add"], 2, []),
     compute.date_diff: (["date_diff"], 1.5, []),
@@ -132,7 +132,7 @@ def one_task(w, tools, made):
     shipped = len(names) - len(made)
     if made and (not able or w.chance(max(0.25, len(made) / (len(made) + shipped)))):
         s = w.pick(made)
-        if w.chance(0.12):
+        if w.chance(0.2):
             return synthetic.call_two(w, s, w.pick(made))
         return synthetic.call_one(w, s)
     if not able:

@@ -245,7 +245,7 @@ def http_fetch(w):
         t.call("http_fetch", {"url": url}, {"status": 200, "body": body + w.pick(["", "\n"])})
         return t.answer(f"The page says: {body}", [body])
     if r < 0.88:
-        problem = w.pick([f"the address of {url.split('/')[2].split(':')[0]} is private", f"no such host: {url.split('/')[2]}", "connection refused", "the page took too long", f"{url} cannot be reached"])
+        problem = w.pick(["the server does not answer", "the server does not answer", "the address is private or local, it may not be fetched", f"no such host: {url.split('/')[2]}", "the page took too long", "the page is not text but image/png"])
         t.kind = "error"
         t.call("http_fetch", {"url": url}, ("error", problem))
         return t.answer(f"That did not work: {problem}.", [problem])

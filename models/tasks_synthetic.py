@@ -130,6 +130,8 @@ def call_two(w, s, other):
     """Two calls in one turn: the same tool twice, or two tools."""
     a, args_a = spoken_request(w, s)
     b, args_b = spoken_request(w, other)
+    if s["tool"]["name"] == other["tool"]["name"] and args_a == args_b:
+        return call_one(w, s)  # two of the same cannot have two results
     t = Task("parallel").user(finish(a + w.pick([" and ", " and ", ", and ", " and also ", ". Also "]) + b, w))
     (ra, aa, ea), (rb, ab, eb) = result_of(w), result_of(w)
     na, nb = s["tool"]["name"], other["tool"]["name"]

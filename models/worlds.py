@@ -138,9 +138,12 @@ def on_loopback(task, address):
 
 def wanted_of(task):
     """What a right answer holds. Where a tool's own words or the clock decide, they are asked now."""
-    today = datetime.datetime.now(datetime.timezone.utc).date()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    today = now.date()
     if "clock" in task.effects:
-        return [today.isoformat()]
+        offset = task.wanted[0][1].get("utc_offset", "+00:00")
+        there = datetime.timedelta(hours=int(offset[1:3]), minutes=int(offset[4:6]))
+        return [(now - there if offset[0] == "-" else now + there).date().isoformat()]
     if "clock_add" in task.effects:
         day = today + datetime.timedelta(days=task.effects["clock_add"])
         return [day.isoformat(), WEEKDAYS[day.weekday()]]
