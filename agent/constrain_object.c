@@ -200,20 +200,9 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
     return open ? grammar_open(c->b, e) : e;
 }
 
-/* A name that is no declared member's, with the quote behind it, and the one before where o->quoted. */
-static uint32_t undeclared_name(struct object *o) {
+/* A name that is no declared member's, with the quote behind it. */
+static uint32_t name_behind_quote(struct object *o) {
     struct constrain *c = o->c;
-    struct unit names = {.n = 0};
-    for (size_t i = 0; i < o->atoms->n; i++)
-        if (o->atoms->at[i]->names != NULL)
-            (void)constrain_add(c, &names, o->atoms->at[i]->names);
-    if (names.n > 0) {
-        if (o->n > 0)
-            constrain_note(c, "propertyNames beside properties");
-        /* Only strings come before the colon. */
-        struct unit strings = names;
-        return constrain_unit_of_type(c, &strings, SCHEMA_STRING);
-    }
     if (o->n == 0)
         return constrain_two(c, grammar_string(c->b, c->whole ? 0 : 1, GRAMMAR_FOREVER),
                              constrain_text(c, "\""));
@@ -236,6 +225,25 @@ static uint32_t undeclared_name(struct object *o) {
     uint32_t name = other_name(c, known, o->n, 0, open, 0);
     free(known);
     return name;
+}
+
+/* A name that is no declared member's, with the quote behind it, and the one before where o->quoted. */
+static uint32_t undeclared_name(struct object *o) {
+    struct constrain *c = o->c;
+    struct unit names = {.n = 0};
+    for (size_t i = 0; i < o->atoms->n; i++)
+        if (o->atoms->at[i]->names != NULL)
+            (void)constrain_add(c, &names, o->atoms->at[i]->names);
+    if (names.n > 0) {
+        if (o->n > 0)
+            constrain_note(c, "propertyNames beside properties");
+        /* Only strings come before the colon. */
+        struct unit strings = names;
+        return constrain_unit_of_type(c, &strings, SCHEMA_STRING);
+    }
+    if (o->quoted) /* the schemas of the names allow any */
+        return constrain_two(c, constrain_text(c, "\""), name_behind_quote(o));
+    return name_behind_quote(o);
 }
 
 /* ---- other members ---- */

@@ -189,6 +189,11 @@ static void test_objects(void **state) {
            "\"maxProperties\": 2}",
            true, LIST("{\"a\": 1}", "{\"a\": 1, \"b\": 2}"),
            LIST("{}", "{\"a\": 1, \"b\": 2, \"c\": 3}", "{\"a\": \"\"}"));
+    /* The schema of the names allows any. */
+    expect("{\"type\": \"object\", \"propertyNames\": {\"title\": \"name\"}, \"properties\": {\"ab\": "
+           "{\"type\": "
+           "\"null\"}}}",
+           true, LIST("{}", "{\"ab\": null, \"ad\": 1}", "{\"x\": 1}"), LIST("{\"ab\": 1}", "{x\": 1}"));
     expect("{\"type\": \"object\", \"patternProperties\": {\"^x-\": {\"type\": \"integer\"}}, "
            "\"additionalProperties\": false}",
            true, LIST("{}", "{\"x-a\": 1}"), LIST("{\"a\": 1}", "{\"x-a\": \"\"}"));
