@@ -172,35 +172,37 @@ static void put_arguments(struct ctl_term *t, const cJSON *event) {
     free(text);
 }
 
-static void on_call_started(struct ctl_view *v, const cJSON *event) {
+/* The beginning of a line about a call: what is said of it, its name and arguments. NULL where nothing is to
+ * be shown. */
+static struct ctl_term *begin_call(struct ctl_view *v, const cJSON *event, enum ctl_style style,
+                                   const char *what) {
     const char *name = text_of(event, "name");
     close_part(v);
     release_held(v);
     if (v->ctl->options->quiet)
-        return;
+        return NULL;
     struct ctl_term *t = turn_to(v, &v->ctl->err);
     ctl_term_fresh_line(t);
-    ctl_term_printf(t, CTL_CYAN, "→ ");
+    ctl_term_printf(t, style, "%s ", what);
     ctl_term_line(t, CTL_BOLD, name, strlen(name), 80);
     ctl_term_printf(t, CTL_PLAIN, " ");
     put_arguments(t, event);
+    return t;
+}
+
+static void on_call_started(struct ctl_view *v, const cJSON *event) {
+    struct ctl_term *t = begin_call(v, event, CTL_CYAN, "→");
+    if (t == NULL)
+        return;
     if (int_of(event, "attempt") > 1)
         ctl_term_printf(t, CTL_YELLOW, " (attempt %d)", int_of(event, "attempt"));
     ctl_term_fresh_line(t);
 }
 
 static void on_call_forbidden(struct ctl_view *v, const cJSON *event) {
-    const char *name = text_of(event, "name");
-    close_part(v);
-    release_held(v);
-    if (v->ctl->options->quiet)
+    struct ctl_term *t = begin_call(v, event, CTL_YELLOW, "no more");
+    if (t == NULL)
         return;
-    struct ctl_term *t = turn_to(v, &v->ctl->err);
-    ctl_term_fresh_line(t);
-    ctl_term_printf(t, CTL_YELLOW, "no more ");
-    ctl_term_line(t, CTL_BOLD, name, strlen(name), 80);
-    ctl_term_printf(t, CTL_PLAIN, " ");
-    put_arguments(t, event);
     ctl_term_printf(t, CTL_DIM, "  (the same result %d times)", int_of(event, "same_results"));
     ctl_term_fresh_line(t);
 }

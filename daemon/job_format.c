@@ -2,10 +2,9 @@
 
 #include "agent/constrain.h"
 #include "agent/rawjson.h"
-#include "daemon/job_request.h"
+#include "daemon/job_problem.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,21 +12,6 @@
 #define NAME_MAX_BYTES 64
 
 static const char object_schema[] = "{\"type\": \"object\"}"; /* of json_object */
-
-HX_PRINTF(4, 5)
-static int refuse(struct job_problem *problem, const char *code, const char *param, const char *fmt, ...) {
-    va_list args;
-    problem->code = code;
-    snprintf(problem->param, sizeof problem->param, "%s", param);
-    va_start(args, fmt);
-    vsnprintf(problem->message, sizeof problem->message, fmt, args);
-    va_end(args);
-    return -EINVAL;
-}
-
-static int bad_value(struct job_problem *problem, const char *param, const char *what) {
-    return refuse(problem, "invalid_value", param, "'%s' must be %s", param, what);
-}
 
 /* ---- reading ---- */
 
@@ -52,11 +36,11 @@ static int says(struct rawjson value, const char *text) {
 static int read_schema(struct rawjson schema, const char *param, struct job_format *out,
                        struct job_problem *problem) {
     if (rawjson_type(schema) != '{')
-        return bad_value(problem, param, "a JSON Schema, which is an object");
+        return job_bad_value(problem, param, "a JSON Schema, which is an object");
     if (schema.len > JOB_FORMAT_SCHEMA_MAX)
-        return refuse(problem, "schema_unsupported", param,
-                      "'%s' has %zu bytes; a schema stands in the prompt and may have %zu", param, schema.len,
-                      JOB_FORMAT_SCHEMA_MAX);
+        return job_refuse(problem, "schema_unsupported", param,
+                          "'%s' has %zu bytes; a schema stands in the prompt and may have %zu", param,
+                          schema.len, JOB_FORMAT_SCHEMA_MAX);
     out->param = param;
     out->schema = strndup(schema.text, schema.len);
     return out->schema != NULL ? 0 : -ENOMEM;
@@ -65,11 +49,11 @@ static int read_schema(struct rawjson schema, const char *param, struct job_form
 static int read_json_schema(struct rawjson inner, struct job_format *out, struct job_problem *problem) {
     struct rawjson name = member(inner, "name"), strict = member(inner, "strict");
     if (rawjson_type(inner) != '{')
-        return bad_value(problem, "response_format.json_schema", "an object with 'schema'");
+        return job_bad_value(problem, "response_format.json_schema", "an object with 'schema'");
     if (rawjson_type(name) != 0 && (rawjson_type(name) != '"' || name.len > NAME_MAX_BYTES + 2))
-        return bad_value(problem, "response_format.json_schema.name", "text of at most 64 bytes");
+        return job_bad_value(problem, "response_format.json_schema.name", "text of at most 64 bytes");
     if (rawjson_type(strict) != 0 && rawjson_type(strict) != 't' && rawjson_type(strict) != 'f')
-        return bad_value(problem, "response_format.json_schema.strict", "true or false");
+        return job_bad_value(problem, "response_format.json_schema.strict", "true or false");
     out->strict = rawjson_type(strict) == 't';
     return read_schema(member(inner, "schema"), "response_format.json_schema.schema", out, problem);
 }
@@ -84,9 +68,9 @@ static int read_type(struct rawjson format, struct job_format *out, struct job_p
         return read_json_schema(member(format, "json_schema"), out, problem);
     if (object && rawjson_type(schema) != 0) /* as llama.cpp has it */
         return read_schema(schema, "response_format.schema", out, problem);
-    return text || object
-               ? 0
-               : bad_value(problem, "response_format.type", "\"text\", \"json_object\" or \"json_schema\"");
+    return text || object ? 0
+                          : job_bad_value(problem, "response_format.type",
+                                          "\"text\", \"json_object\" or \"json_schema\"");
 }
 
 int job_format_read(const char *body, size_t len, struct job_format *out, struct job_problem *problem) {
@@ -96,7 +80,7 @@ int job_format_read(const char *body, size_t len, struct job_format *out, struct
     if (rawjson_type(value) == '{')
         rc = read_type(value, &format, problem);
     else if (rawjson_type(value) != 0)
-        rc = bad_value(problem, "response_format", "an object with 'type'");
+        rc = job_bad_value(problem, "response_format", "an object with 'type'");
     if (rc != 0) {
         job_format_finish(&format);
         return rc;
@@ -132,13 +116,14 @@ int job_format_check(const struct job_format *format, bool constrained, struct j
         rc = constrain_value(schema, false, &grammar, &report, why, sizeof why);
     }
     if (rc != 0 && rc != -ENOMEM)
-        rc = refuse(problem, "schema_unsupported", format->param, "'%s' cannot be %s: %s", format->param,
-                    what, why);
+        rc = job_refuse(problem, "schema_unsupported", format->param, "'%s' cannot be %s: %s", format->param,
+                        what, why);
     else if (rc == 0 && format->strict && !report.exact)
-        rc = refuse(problem, "schema_unsupported", format->param,
-                    "'%s' says what an answer cannot be held to while it is written: %s; without 'strict' it "
-                    "is checked afterwards",
-                    format->param, report.why);
+        rc = job_refuse(
+            problem, "schema_unsupported", format->param,
+            "'%s' says what an answer cannot be held to while it is written: %s; without 'strict' it "
+            "is checked afterwards",
+            format->param, report.why);
     grammar_unref(grammar);
     schema_destroy(schema);
     return rc;

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,21 +20,6 @@
 #define DOCUMENTS_MAX   1000
 #define DOCUMENT_ID     256
 #define STARS_MAX       3 /* in a name pattern; keeps matching cheap */
-
-HX_PRINTF(4, 5)
-static int refuse(struct job_problem *problem, const char *code, const char *param, const char *fmt, ...) {
-    va_list args;
-    problem->code = code;
-    snprintf(problem->param, sizeof problem->param, "%s", param);
-    va_start(args, fmt);
-    vsnprintf(problem->message, sizeof problem->message, fmt, args);
-    va_end(args);
-    return -EINVAL;
-}
-
-static int bad_value(struct job_problem *problem, const char *param, const char *what) {
-    return refuse(problem, "invalid_value", param, "'%s' must be %s", param, what);
-}
 
 static const cJSON *member(const cJSON *object, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
@@ -52,8 +36,8 @@ static int read_int(const cJSON *json, const char *name, int64_t min, int64_t ma
     }
     double n = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     if (!(n >= (double)min && n <= (double)max) || n != floor(n)) {
-        return refuse(problem, "invalid_value", name, "'%s' must be a whole number from %lld to %lld", name,
-                      (long long)min, (long long)max);
+        return job_refuse(problem, "invalid_value", name, "'%s' must be a whole number from %lld to %lld",
+                          name, (long long)min, (long long)max);
     }
     *out = (int64_t)n;
     return 0;
@@ -74,7 +58,8 @@ static int read_float(const cJSON *json, const char *name, double min, double ma
     }
     double n = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     if (!(n >= min && n <= max)) {
-        return refuse(problem, "invalid_value", name, "'%s' must be a number from %g to %g", name, min, max);
+        return job_refuse(problem, "invalid_value", name, "'%s' must be a number from %g to %g", name, min,
+                          max);
     }
     *out = (float)n;
     return 0;
@@ -125,7 +110,7 @@ static int read_message(struct job_request *r, const cJSON *item, int index, boo
     const cJSON *content = cJSON_IsObject(item) ? member(item, "content") : NULL;
     snprintf(param, sizeof param, "input[%d]", index);
     if (!cJSON_IsString(role) || !cJSON_IsString(content)) {
-        return bad_value(problem, param, "an object with 'role' and 'content', both text");
+        return job_bad_value(problem, param, "an object with 'role' and 'content', both text");
     }
     bool user = strcmp(role->valuestring, "user") == 0;
     bool assistant = strcmp(role->valuestring, "assistant") == 0;
@@ -134,16 +119,16 @@ static int read_message(struct job_request *r, const cJSON *item, int index, boo
         return 0;
     }
     if (!user && !assistant) {
-        return bad_value(
+        return job_bad_value(
             problem, param,
             "of the role 'user' or 'assistant', or 'system' as the first of several messages and "
             "without the member 'system'");
     }
     if (last && !user) {
-        return bad_value(problem, param, "of the role 'user', because it is the last one");
+        return job_bad_value(problem, param, "of the role 'user', because it is the last one");
     }
     if (user && content->valuestring[0] == '\0') {
-        return bad_value(problem, param, "a message with some text");
+        return job_bad_value(problem, param, "a message with some text");
     }
     r->messages[r->n_messages++] = (struct agent_message){
         .role = user ? AGENT_ROLE_USER : AGENT_ROLE_ASSISTANT,
@@ -156,13 +141,13 @@ static int read_input(struct job_request *r, struct job_problem *problem) {
     const cJSON *input = member(r->json, "input");
     const cJSON *system = member(r->json, "system");
     if (system != NULL && !cJSON_IsString(system)) {
-        return bad_value(problem, "system", "text");
+        return job_bad_value(problem, "system", "text");
     }
     r->system = system != NULL ? system->valuestring : NULL;
     int n = cJSON_IsArray(input) ? cJSON_GetArraySize(input) : 1;
     if (!(cJSON_IsString(input) && input->valuestring[0] != '\0') &&
         !(cJSON_IsArray(input) && n >= 1 && n <= MESSAGES_MAX)) {
-        return bad_value(problem, "input", "some text, or an array of messages");
+        return job_bad_value(problem, "input", "some text, or an array of messages");
     }
     r->messages = calloc((size_t)n, sizeof *r->messages);
     if (r->messages == NULL) {
@@ -190,11 +175,11 @@ static int read_document(struct job_request *r, const cJSON *item, int index, st
     snprintf(param, sizeof param, "documents[%d]", index);
     if (!cJSON_IsString(id) || !cJSON_IsString(text) || id->valuestring[0] == '\0' ||
         strlen(id->valuestring) > DOCUMENT_ID) {
-        return bad_value(problem, param, "an object with 'id', text of 1 to 256 bytes, and 'text'");
+        return job_bad_value(problem, param, "an object with 'id', text of 1 to 256 bytes, and 'text'");
     }
     for (size_t i = 0; i < r->n_documents; i++) {
         if (strcmp(r->documents[i].id, id->valuestring) == 0) {
-            return bad_value(problem, param, "a document with an id of its own");
+            return job_bad_value(problem, param, "a document with an id of its own");
         }
     }
     r->documents[r->n_documents++] =
@@ -206,7 +191,7 @@ static int read_documents(struct job_request *r, struct job_problem *problem) {
     const cJSON *documents = member(r->json, "documents");
     int n = documents != NULL && cJSON_IsArray(documents) ? cJSON_GetArraySize(documents) : 0;
     if (documents != NULL && (!cJSON_IsArray(documents) || n > DOCUMENTS_MAX)) {
-        return bad_value(problem, "documents", "an array of at most 1000 documents");
+        return job_bad_value(problem, "documents", "an array of at most 1000 documents");
     }
     if (n == 0) {
         return 0;
@@ -228,7 +213,7 @@ static int read_documents(struct job_request *r, struct job_problem *problem) {
 static int read_bool(const cJSON *json, const char *name, bool *out, struct job_problem *problem) {
     const cJSON *item = member(json, name);
     if (item != NULL && !cJSON_IsBool(item)) {
-        return bad_value(problem, name, "true or false");
+        return job_bad_value(problem, name, "true or false");
     }
     *out = cJSON_IsTrue(item);
     return 0;
@@ -238,7 +223,7 @@ static int read_bool(const cJSON *json, const char *name, bool *out, struct job_
 static int read_reading(struct job_request *r, struct job_problem *problem) {
     const cJSON *section = member(r->json, "open_section");
     if (section != NULL && (!cJSON_IsString(section) || tags_section(section->valuestring) == NULL)) {
-        return bad_value(problem, "open_section", "the name of a reasoning section, such as \"think\"");
+        return job_bad_value(problem, "open_section", "the name of a reasoning section, such as \"think\"");
     }
     r->open_section = section != NULL ? section->valuestring : NULL;
     int rc = read_bool(r->json, "strict", &r->strict, problem);
@@ -253,13 +238,13 @@ static int read_metadata(const cJSON *json, struct job_problem *problem) {
     const cJSON *metadata = member(json, "metadata");
     int n = 0;
     if (metadata != NULL && !cJSON_IsObject(metadata)) {
-        return bad_value(problem, "metadata", "an object of text pairs");
+        return job_bad_value(problem, "metadata", "an object of text pairs");
     }
     for (const cJSON *item = metadata != NULL ? metadata->child : NULL; item != NULL; item = item->next) {
         if (!cJSON_IsString(item) || strlen(item->string) > METADATA_KEY ||
             strlen(item->valuestring) > METADATA_VALUE || ++n > METADATA_MAX) {
-            return bad_value(problem, "metadata",
-                             "at most 16 pairs of text, keys of at most 64 bytes, values of at most 512");
+            return job_bad_value(problem, "metadata",
+                                 "at most 16 pairs of text, keys of at most 64 bytes, values of at most 512");
         }
     }
     return 0;
@@ -271,22 +256,22 @@ static int read_choices(struct job_request *r, struct job_problem *problem) {
     const cJSON *choice = member(r->json, "tool_choice");
     r->tools = member(r->json, "tools");
     if (title != NULL && (!cJSON_IsString(title) || strlen(title->valuestring) > TITLE_MAX)) {
-        return bad_value(problem, "title", "text of at most 200 bytes");
+        return job_bad_value(problem, "title", "text of at most 200 bytes");
     }
     r->title = title != NULL ? title->valuestring : NULL;
     if (profile != NULL && !(cJSON_IsString(profile) && (strcmp(profile->valuestring, "stable") == 0 ||
                                                          strcmp(profile->valuestring, "hf-compat") == 0))) {
-        return bad_value(problem, "profile", "\"stable\" or \"hf-compat\"");
+        return job_bad_value(problem, "profile", "\"stable\" or \"hf-compat\"");
     }
     r->profile =
         profile != NULL && profile->valuestring[0] == 'h' ? AGENT_PROFILE_HF_COMPAT : AGENT_PROFILE_STABLE;
     if (choice != NULL && !(cJSON_IsString(choice) && (strcmp(choice->valuestring, "auto") == 0 ||
                                                        strcmp(choice->valuestring, "none") == 0))) {
-        return bad_value(problem, "tool_choice", "\"auto\" or \"none\"");
+        return job_bad_value(problem, "tool_choice", "\"auto\" or \"none\"");
     }
     r->no_tools = choice != NULL && strcmp(choice->valuestring, "none") == 0;
     if (r->tools != NULL && !cJSON_IsArray(r->tools)) {
-        return bad_value(problem, "tools", "an array of names");
+        return job_bad_value(problem, "tools", "an array of names");
     }
     return read_metadata(r->json, problem);
 }
@@ -298,10 +283,10 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
     memset(problem, 0, sizeof *problem);
     int rc = json_parse(text, len, &limits, &r.json, err, sizeof err);
     if (rc != 0 && rc != -ENOMEM) {
-        return refuse(problem, "invalid_json", "", "the body is no JSON that is accepted here: %s", err);
+        return job_refuse(problem, "invalid_json", "", "the body is no JSON that is accepted here: %s", err);
     }
     if (rc == 0 && !cJSON_IsObject(r.json)) {
-        rc = refuse(problem, "invalid_json", "", "the body must be a JSON object");
+        rc = job_refuse(problem, "invalid_json", "", "the body must be a JSON object");
     }
     rc = rc == 0 ? read_input(&r, problem) : rc;
     rc = rc == 0 ? read_numbers(&r, problem) : rc;
@@ -310,7 +295,7 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
     rc = rc == 0 ? read_reading(&r, problem) : rc;
     rc = rc == 0 ? job_format_read(text, len, &r.format, problem) : rc;
     if (rc == -ENOMEM) {
-        (void)refuse(problem, "internal_error", "", "memory is out");
+        (void)job_refuse(problem, "internal_error", "", "memory is out");
     }
     if (rc != 0) {
         job_request_finish(&r);
@@ -334,14 +319,14 @@ int job_request_check_model(const struct job_request *request, const char *model
     if (item == NULL || (cJSON_IsString(item) && strcmp(item->valuestring, model) == 0)) {
         return 0;
     }
-    return refuse(problem, "model_not_found", "model", "the model '%s' is not loaded; '%s' is",
-                  cJSON_IsString(item) ? item->valuestring : "?", model);
+    return job_refuse(problem, "model_not_found", "model", "the model '%s' is not loaded; '%s' is",
+                      cJSON_IsString(item) ? item->valuestring : "?", model);
 }
 
 int job_request_check_format(const struct job_request *request, struct job_problem *problem) {
     int rc = job_format_check(&request->format, request->constrained, problem);
     if (rc == -ENOMEM) {
-        (void)refuse(problem, "internal_error", "", "memory is out");
+        (void)job_refuse(problem, "internal_error", "", "memory is out");
     }
     return rc;
 }
@@ -397,14 +382,15 @@ static int no_such_tool(const struct tools *tools, const cJSON *item, int index,
     char param[64];
     snprintf(param, sizeof param, "tools[%d]", index);
     if (!cJSON_IsString(item) || strlen(item->valuestring) > 256) {
-        return bad_value(problem, param, "the name of a tool");
+        return job_bad_value(problem, param, "the name of a tool");
     }
     const char *near = tools_suggest(tools, item->valuestring);
     return near != NULL
-               ? refuse(problem, "tool_not_found", param, "tool '%s' is not registered; did you mean '%s'?",
-                        item->valuestring, near)
-               : refuse(problem, "tool_not_found", param,
-                        "tool '%s' is not registered; GET /v1/tools names those that are", item->valuestring);
+               ? job_refuse(problem, "tool_not_found", param,
+                            "tool '%s' is not registered; did you mean '%s'?", item->valuestring, near)
+               : job_refuse(problem, "tool_not_found", param,
+                            "tool '%s' is not registered; GET /v1/tools names those that are",
+                            item->valuestring);
 }
 
 static int stars(const char *pattern) {
@@ -439,7 +425,7 @@ int job_tools_choose(const struct job_request *request, const struct tools *tool
     size_t n = tools_count(tools);
     bool *chosen = calloc(n + 1, sizeof *chosen);
     if (chosen == NULL) {
-        (void)refuse(problem, "internal_error", "", "memory is out");
+        (void)job_refuse(problem, "internal_error", "", "memory is out");
         return -ENOMEM;
     }
     int rc = 0;
@@ -459,7 +445,7 @@ int job_tools_choose(const struct job_request *request, const struct tools *tool
     json_array_end(&w);
     free(chosen);
     if (rc == 0 && (rc = json_writer_end(&w)) != 0) {
-        (void)refuse(problem, "internal_error", "", "memory is out");
+        (void)job_refuse(problem, "internal_error", "", "memory is out");
     }
     return rc;
 }

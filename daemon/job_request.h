@@ -6,17 +6,11 @@
 #include "agent/agent.h"
 #include "base/buf.h"
 #include "daemon/job_format.h"
+#include "daemon/job_problem.h"
 #include "engine/engine.h"
 #include "tools/tools.h"
 
 #include <cjson/cJSON.h>
-
-/* Why a request is refused, as the client is told. */
-struct job_problem {
-    const char *code;
-    char param[64]; /* "" for none */
-    char message[512];
-};
 
 struct job_request {
     cJSON *json; /* owned; every text below is borrowed from it */

@@ -15,8 +15,7 @@ uint32_t grammar_anything(struct grammar_builder *b);
  * rules that they call must be defined. Both are followed side by side: where they part, *out goes on as
  * `item` does, so it costs what the two have in common. Beyond GRAMMAR_EXCEPT_PLACES_MAX places, nearest to
  * the beginning first, everything is left out that begins like a text of `without` to there: more than asked,
- * never less. No text may be
- * left, then *out matches nothing.
+ * never less. Where no text is left *out matches nothing.
  *
  * -ENOTSUP for tags inside, -E2BIG for parts deeper inside each other than can be followed: then `b` is as
  * good as before. -ENOMEM. A failure of the builder shows in grammar_compile() as always. */

@@ -34,7 +34,7 @@ class ApiMd(unittest.TestCase):
     def test_error_codes(self):
         codes = words(r'http_reply_error\(\s*[^,]+,\s*\d+,\s*"[a-z_]+",\s*"([a-z_]+)"')
         codes |= words(r'\bfail\(in, \d+, "([a-z_]+)"')
-        codes |= words(r'\brefuse\(problem, "([a-z_]+)"')
+        codes |= words(r'\bjob_refuse\(problem, "([a-z_]+)"')
         codes |= words(r'problem->code =[^;]*?"([a-z_]+)"')
         codes |= words(r'http_refuse\([^;]*?"([a-z_]+)",\s*"') - {"invalid_request_error", "server_error"}
         self.assertGreater(len(codes), 20)
