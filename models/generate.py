@@ -8,6 +8,7 @@ import json
 import sys
 
 import tasks_compute as compute
+import tasks_failing as failing
 import tasks_files as files
 import tasks_stores as stores
 import tasks_synthetic as synthetic
@@ -32,7 +33,7 @@ TASKS = {
     files.two_reads: (["read_file"], 2, []),
     files.list_files: (["list_files"], 1.3, []),
     files.write_file: (["write_file"], 2.2, []),
-    files.search_files: (["search_files"], 1.5, []),
+    files.search_files: (["search_files"], 2.2, []),
     files.read_then_calculate: (["read_file", "calculator"], 3, []),
     files.two_reads_then_calculate: (["read_file", "calculator"], 1.2, []),
     files.calculate_then_write: (["calculator", "write_file"], 1.2, []),
@@ -56,6 +57,9 @@ TASKS = {
     stores.sql_failed: (["sql_query"], 0.5, []),
     stores.sql_then_calculate: (["sql_query", "calculator"], 1, []),
     stores.http_fetch: (["http_fetch"], 1.6, []),
+    failing.outside_file: (["read_file"], 0.4, []),
+    failing.one_of_two_missing: (["read_file"], 0.4, []),
+    **failing.FAILED,
 }
 SYSTEMS = ["You are a helpful assistant.", "Answer briefly.", "You work for {name}.", "You are {name}'s assistant. Be polite.", "Be short and exact.", "Use the tools when needed.",
            "You help the team of {name} in {city}.", "Today you help with the {noun}.", "Always be friendly.", "The project is called {noun}."]
@@ -132,11 +136,14 @@ def one_task(w, tools, made):
     shipped = len(names) - len(made)
     if made and (not able or w.chance(max(0.25, len(made) / (len(made) + shipped)))):
         s = w.pick(made)
-        if w.chance(0.2):
+        if w.chance(0.35):
             return synthetic.call_two(w, s, w.pick(made))
         return synthetic.call_one(w, s)
     if not able:
         return talk.talk(w)
+    both = failing.two_things(w, names) if w.chance(0.1) else None
+    if both:
+        return both
     return w.rng.choices([t for t, _ in able], [x for _, x in able])[0](w)
 
 

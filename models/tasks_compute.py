@@ -191,7 +191,7 @@ def now(w):
 
 def days_phrase(w):
     n = w.rng.randint(1, 400)
-    if w.chance(0.2):
+    if w.chance(0.35):
         weeks = w.rng.randint(2, 6)
         return f"{weeks} weeks", weeks * 7
     if w.chance(0.06):

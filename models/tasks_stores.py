@@ -9,7 +9,7 @@ from tasks_files import content_of, operation, question
 def remember(w):
     key, value = w.key(), w.user_value()
     v = w.quoted(value)
-    said = w.pick(["Remember {v} under {k}", "Remember under {k}: {v}", "Store {v} under the key {k}", "Note {v} under {k}", "Remember that {k} is {v}", "Keep {v} under {k}", "Save {v} under the key {k}",
+    said = w.pick(["Remember {v} under {k}", "Remember under {k}: {v}", "Store {v} under the key {k}", "Note {v} under {k}", "Remember that {k} is {v}", "Remember that my {k} is {v}", "Keep {v} under {k}", "Save {v} under the key {k}",
                    "Please remember {k} = {v}", "remember {k}: {v}", "Remember my {k}: {v}", "Store the note {v} under {k}", "Under the key {k} remember {v}", "My {k} is {v}. Remember it",
                    "Please remember that my {k} is {v}"])
     t = Task("remember").user(said.format(k=key, v=v))

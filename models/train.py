@@ -129,7 +129,7 @@ def arguments():
     p.add_argument("--shards", required=True)
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
-    p.add_argument("--start", help="a GGUF file of export.py whose weights the first checkpoint begins with")
+    p.add_argument("--start", help="a GGUF file of export.py whose weights the first checkpoint begins with; layers that it lacks are added")
     p.add_argument("--plain-start", action="store_true", help="random weights only, to see what start.py is for")
     p.add_argument("--until", help="HH:MM of today")
     p.add_argument("--minutes", type=float)
@@ -156,8 +156,9 @@ def begin(args, path):
     if loaded:
         model.load_state_dict(loaded["model"])
     elif args.start:
-        from resume import read_gguf
-        model.load_state_dict(read_gguf(args.start)[1])
+        from resume import grown, read_gguf
+        old, weights = read_gguf(args.start)
+        model.load_state_dict(grown(weights, old, config["num_hidden_layers"]))
     elif not args.plain_start:
         start.prepare(model)
     return model, loaded, config
