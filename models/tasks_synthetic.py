@@ -113,17 +113,27 @@ def finish(text, w):
     return text + w.pick(["?", "?", ""] if question else ["", "", ".", "!"])
 
 
+def problem_of(w, s):
+    return w.pick([f"no such {s['thing']}", "the service is down", f"unknown {w.word()}", "not found", f"{w.word()} is not allowed", "permission denied", f"{w.word()} {w.word()} failed"])
+
+
 def call_one(w, s):
     words, arguments = spoken_request(w, s)
     t = Task("synthetic").user(finish(words, w))
     if w.chance(0.07):
-        problem = w.pick([f"no such {s['thing']}", "the service is down", f"unknown {w.word()}", "not found", f"{w.word()} is not allowed", "permission denied", f"{w.word()} {w.word()} failed"])
+        problem = problem_of(w, s)
         t.call(s["tool"]["name"], arguments, ("error", problem))
         return t.answer(f"That did not work: {problem}.", [problem])
     result, answer, expect = result_of(w)
     t.call(s["tool"]["name"], arguments, result)
-    t.world["result"] = result
     return t.answer(answer, expect)
+
+
+def result_or_problem(w, s):
+    if w.chance(0.9):
+        return result_of(w)
+    problem = problem_of(w, s)
+    return ("error", problem), f"That did not work: {problem}.", [problem]
 
 
 def call_two(w, s, other):
@@ -133,8 +143,7 @@ def call_two(w, s, other):
     if s["tool"]["name"] == other["tool"]["name"] and args_a == args_b:
         return call_one(w, s)  # two of the same cannot have two results
     t = Task("parallel").user(finish(a + w.pick([" and ", " and ", ", and ", " and also ", ". Also "]) + b, w))
-    (ra, aa, ea), (rb, ab, eb) = result_of(w), result_of(w)
+    (ra, aa, ea), (rb, ab, eb) = result_or_problem(w, s), result_or_problem(w, other)
     na, nb = s["tool"]["name"], other["tool"]["name"]
     t.calls([(na, args_a), (nb, args_b)], [ra, rb], [f"{na} and {nb}"])
-    t.world["result"] = [ra, rb]
     return t.answer(f"First: {aa}\nSecond: {ab}", ea + eb)

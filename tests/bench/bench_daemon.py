@@ -53,7 +53,7 @@ def waiting(model, jobs):
         api = room.start("--model", model, "--max-jobs", str(jobs), plugins=(harness.PROBE,))
         api.run("Hello", wait=60)
         before = kib(room.daemon.pid)
-        ids = [api.submit("Use the tool nap with ms 60000.", tools=["nap"])["id"] for _ in range(jobs)]
+        ids = [api.submit(f"Use the tool nap with ms {60000 + n}.", tools=["nap"])["id"] for n in range(jobs)]
         end = time.monotonic() + 60
         while time.monotonic() < end and any(not api.trace(i)["turns"] or not api.trace(i)["turns"][0]["finish_reason"] for i in ids):
             time.sleep(0.2)
