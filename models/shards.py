@@ -13,8 +13,8 @@ from encode import Encoder
 
 GROUPS = 100  # per shard
 # Kinds that are learned early: only this part of them is kept, so that the time goes where it is needed.
-KEPT = {"weekday": 0.3, "now": 0.3, "date_diff": 0.4, "recall": 0.4, "read_file": 0.4, "http_fetch": 0.6, "remember": 0.5, "write_file": 0.5, "none": 0.5, "error": 0.8, "sql_query": 0.5,
-        "calculator": 0.5, "cite": 0.7, "chain": 0.8}
+KEPT = {"weekday": 0.25, "now": 0.25, "date_diff": 0.25, "recall": 0.25, "read_file": 0.25, "http_fetch": 0.35, "remember": 0.4, "write_file": 0.4, "none": 0.4, "error": 0.5, "sql_query": 0.4,
+        "calculator": 0.4, "cite": 0.4, "chain": 0.5, "date_add": 0.6, "synthetic": 0.7}
 
 
 def make_group(encoder, seed, index, level):
