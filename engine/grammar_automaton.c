@@ -419,9 +419,10 @@ void grammar_automaton_forget_masks(struct grammar *g) {
     a->mask_bytes = 0;
 }
 
-/* Those that were not used since it was last called; all, when too many are left. */
-static void thin_masks(struct grammar *g) {
+void grammar_automaton_thin_masks(struct grammar *g) {
     struct grammar_automaton *a = &g->automaton;
+    if (a->mask_bytes <= GRAMMAR_MASK_BYTES)
+        return;
     for (uint32_t s = 0; s < a->n_states; s++) {
         struct grammar_mask *mask = a->states[s].mask;
         if (mask != NULL && !mask->used) {
@@ -520,8 +521,6 @@ int grammar_automaton_begin(struct grammar *g, size_t most) {
     struct grammar_automaton old = g->automaton;
     g->automaton.status = 0;
     g->automaton.work = 0;
-    if (g->automaton.mask_bytes > GRAMMAR_MASK_BYTES)
-        thin_masks(g);
     /* Where the matchers' own states take most of it, building them anew each time would be no help. */
     if (grammar_automaton_bytes(g) <= most + 2 * g->automaton.moved_bytes)
         return 0;

@@ -231,6 +231,9 @@ static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state,
 /* At the beginning of an operation: forgets failures, and states when they take more than `most` bytes. */
 HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g, size_t most);
 size_t grammar_automaton_bytes(const struct grammar *g);
+/* When the masks take too much: forgets those that were not used since it was last called; all, when too many
+ * are left. */
+void grammar_automaton_thin_masks(struct grammar *g);
 /* All kept masks. */
 void grammar_automaton_forget_masks(struct grammar *g);
 /* What an added token of this text is behind the byte classes of a row. */
