@@ -214,6 +214,10 @@ static void follow(struct grammar *g, struct grammar_thread t, struct grammar_st
     case GRAMMAR_OP_LOOP_END:
         end_round(g, &g->loops[i->arg], t.frame);
         break;
+    case GRAMMAR_OP_EDGES:
+        if (i->next != GRAMMAR_NONE)
+            add(g, i->next, t.frame);
+        break;
     case GRAMMAR_OP_BYTES:
     case GRAMMAR_OP_SYMBOL:
     case GRAMMAR_OP_FAIL:
@@ -313,7 +317,8 @@ static uint32_t finish_list(struct grammar *g) {
         struct grammar_thread t = kept[i];
         uint32_t way = plus(g->code[t.pc].distance, a->frames[t.frame].rest);
         state.distance = way < state.distance ? way : state.distance;
-        if (g->code[t.pc].op == GRAMMAR_OP_BYTES || g->code[t.pc].op == GRAMMAR_OP_SYMBOL)
+        uint8_t op = g->code[t.pc].op;
+        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES)
             kept[n++] = t;
     }
     if (n == 0 && !state.complete)
@@ -359,24 +364,27 @@ static bool take_symbol(struct grammar *g, struct grammar_state state, uint32_t 
 static void take_byte(struct grammar *g, struct grammar_state state, uint32_t column, uint32_t *first,
                       uint32_t *last) {
     struct grammar_automaton *a = &g->automaton;
-    *first = 0;
-    *last = g->n_classes - 1;
+    struct grammar_edge own;
+    uint32_t from = 0, to = g->n_classes - 1, n;
     for (uint32_t i = 0; i < state.n; i++) {
         struct grammar_thread t = a->threads[state.first + i];
-        const struct grammar_instruction *ins = &g->code[t.pc];
-        if (ins->op != GRAMMAR_OP_BYTES)
-            continue;
-        uint32_t low = g->classes[ins->low], high = g->classes[ins->high];
-        if (high < column) {
-            *first = high + 1 > *first ? high + 1 : *first;
-        } else if (low > column) {
-            *last = low - 1 < *last ? low - 1 : *last;
-        } else {
-            *first = low > *first ? low : *first;
-            *last = high < *last ? high : *last;
-            add(g, ins->next, t.frame);
+        const struct grammar_edge *e = grammar_edges(g, t.pc, &own, &n);
+        a->work += n / GRAMMAR_SCANNED;
+        for (; n > 0; n--, e++) {
+            uint32_t low = g->classes[e->low], high = g->classes[e->high];
+            if (high < column) {
+                from = high + 1 > from ? high + 1 : from;
+            } else if (low > column) {
+                to = low - 1 < to ? low - 1 : to;
+            } else {
+                from = low > from ? low : from;
+                to = high < to ? high : to;
+                add(g, e->next, t.frame);
+            }
         }
     }
+    *first = from;
+    *last = to;
 }
 
 uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t column) {

@@ -256,29 +256,39 @@ static bool walk_text(struct search *s, uint32_t mark) {
 
 /* ---- masks that were cut ---- */
 
-/* The single bytes, as far as the work goes, and in any case one that leads nearer to the end: with that one
- * the thread goes on whose way is the shortest. */
+/* A byte that leads nearer to the end, by the thread whose way is the shortest; -1: none takes bytes. */
+static int nearest_byte(const struct grammar *g, uint32_t state) {
+    const struct grammar_automaton *a = &g->automaton;
+    const struct grammar_state *from = &a->states[state];
+    uint64_t least = UINT64_MAX;
+    int byte = -1;
+    for (uint32_t i = 0; i < from->n; i++) {
+        struct grammar_thread t = a->threads[from->first + i];
+        struct grammar_edge own;
+        uint32_t n;
+        for (const struct grammar_edge *e = grammar_edges(g, t.pc, &own, &n); n > 0; n--, e++) {
+            uint64_t way = (uint64_t)g->code[e->next].distance + a->frames[t.frame].rest;
+            if (way < least) {
+                least = way;
+                byte = e->low;
+            }
+        }
+    }
+    return byte;
+}
+
+/* The single bytes, as far as the work goes, and in any case one that leads nearer to the end. */
 static int allow_bytes(struct search *s, uint32_t state) {
     struct grammar *g = s->g;
     struct grammar_automaton *a = &g->automaton;
-    struct grammar_state from = a->states[state];
-    const struct grammar_instruction *nearest = NULL;
-    uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < from.n; i++) {
-        struct grammar_thread t = a->threads[from.first + i];
-        uint64_t way = (uint64_t)g->code[t.pc].distance + a->frames[t.frame].rest;
-        if (g->code[t.pc].op == GRAMMAR_OP_BYTES && way < least) {
-            least = way;
-            nearest = &g->code[t.pc];
-        }
-    }
+    int nearest = nearest_byte(g, state);
     a->status = 0;
-    if (nearest != NULL) {
-        uint32_t next = grammar_automaton_next(g, state, g->classes[nearest->low]);
+    if (nearest >= 0) {
+        uint32_t next = grammar_automaton_next(g, state, g->classes[nearest]);
         if (a->status != 0)
             return a->status;
         if (next != GRAMMAR_STATE_DEAD && is_near(s, next))
-            set_bit(s->mask, s->v->byte_tokens[nearest->low]);
+            set_bit(s->mask, s->v->byte_tokens[nearest]);
     }
     for (unsigned byte = 0; byte < 256 && a->work < GRAMMAR_WORK_MAX; byte++) {
         uint32_t next = grammar_automaton_next(g, state, g->classes[byte]);

@@ -89,9 +89,11 @@ static uint32_t dead_kinds(const struct search *s, uint32_t state) {
     uint32_t alive = 0;
     a->work += a->states[state].n;
     for (uint32_t i = 0; i < a->states[state].n; i++) {
-        const struct grammar_instruction *ins = &s->g->code[t[i].pc];
-        for (unsigned byte = ins->low; ins->op == GRAMMAR_OP_BYTES && byte <= ins->high; byte++)
-            alive |= 1u << s->v->byte_kinds[byte];
+        struct grammar_edge own;
+        uint32_t n;
+        for (const struct grammar_edge *e = grammar_edges(s->g, t[i].pc, &own, &n); n > 0; n--, e++)
+            for (unsigned byte = e->low; byte <= e->high; byte++)
+                alive |= 1u << s->v->byte_kinds[byte];
     }
     return GRAMMAR_KINDS_ALL & ~alive & ~(1u << GRAMMAR_KIND_BROKEN);
 }
