@@ -101,39 +101,58 @@ static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct gram
 
 /* ---- the state being made ---- */
 
-static bool grow_seen(struct grammar_automaton *a) {
-    uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
-    uint32_t *seen = calloc(size, sizeof *seen);
-    if (seen == NULL)
-        return false;
-    free(a->seen);
-    a->seen = seen;
-    a->seen_mask = size - 1;
+/* Up to so many threads looking through them is faster than a table. */
+#define LIST_SHORT 16
+
+/* Puts all of the list into the table, which grows with it. */
+static bool index_list(struct grammar_automaton *a) {
+    if (a->n_list * 2 > a->seen_mask) {
+        uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
+        uint32_t *seen = calloc(size, sizeof *seen);
+        if (seen == NULL) {
+            a->n_list = 0; /* what the table has of it is not to be trusted */
+            if (a->seen != NULL)
+                memset(a->seen, 0, ((size_t)a->seen_mask + 1) * sizeof *a->seen);
+            return false;
+        }
+        free(a->seen);
+        a->seen = seen;
+        a->seen_mask = size - 1;
+    }
     for (uint32_t i = 0; i < a->n_list; i++) {
         uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
-        while (seen[h & a->seen_mask] != 0)
+        while (a->seen[h & a->seen_mask] != 0)
             h++;
-        seen[h & a->seen_mask] = i + 1;
+        a->seen[h & a->seen_mask] = i + 1;
     }
     return true;
 }
 
-/* Adds a thread to the list, once, unless nothing can come of it. */
-static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
-    struct grammar_automaton *a = &g->automaton;
-    if (g->code[pc].distance == GRAMMAR_FOREVER ||
-        g->code[pc].height > g->max_nesting - a->frames[frame].depth)
-        return;
-    if ((a->n_list + 1) * 2 > a->seen_mask && !grow_seen(a)) {
-        fail(a, -ENOMEM);
-        return;
+/* Whether the list has the thread; *slot: where it belongs in the table, if there is one. */
+static bool is_listed(const struct grammar_automaton *a, uint32_t pc, uint32_t frame, uint64_t *slot) {
+    if (a->n_list <= LIST_SHORT) {
+        for (uint32_t i = 0; i < a->n_list; i++)
+            if (a->list[i].pc == pc && a->list[i].frame == frame)
+                return true;
+        return false;
     }
     uint64_t h = mix(mix(1, pc), frame);
     for (; a->seen[h & a->seen_mask] != 0; h++) {
         const struct grammar_thread *t = &a->list[a->seen[h & a->seen_mask] - 1];
         if (t->pc == pc && t->frame == frame)
-            return;
+            return true;
     }
+    *slot = h & a->seen_mask;
+    return false;
+}
+
+/* Adds a thread to the list, once, unless nothing can come of it. */
+static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
+    struct grammar_automaton *a = &g->automaton;
+    uint64_t slot = 0;
+    if (g->code[pc].distance == GRAMMAR_FOREVER ||
+        g->code[pc].height > g->max_nesting - a->frames[frame].depth || is_listed(a, pc, frame, &slot))
+        return;
     void *grown = grammar_grow(a->list, sizeof *a->list, a->n_list, &a->list_cap, 1);
     if (grown == NULL || a->n_list >= GRAMMAR_THREADS_MAX) {
         fail(a, grown == NULL ? -ENOMEM : -E2BIG);
@@ -141,11 +160,17 @@ static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
     }
     a->list = grown;
     a->list[a->n_list++] = (struct grammar_thread){pc, frame};
-    a->seen[h & a->seen_mask] = a->n_list;
+    if (a->n_list <= LIST_SHORT)
+        return;
+    if (a->n_list > LIST_SHORT + 1 && a->n_list * 2 <= a->seen_mask)
+        a->seen[slot] = a->n_list;
+    else if (!index_list(a)) /* all of it anew */
+        fail(a, -ENOMEM);
 }
 
+/* Empties the list, which must be as it was made. */
 static void begin_list(struct grammar_automaton *a) {
-    for (uint32_t i = 0; i < a->n_list; i++) {
+    for (uint32_t i = 0; a->n_list > LIST_SHORT && i < a->n_list; i++) {
         uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
         /* All of a run of slots is emptied from its first thread on. */
         for (; a->seen[h & a->seen_mask] != 0; h++)
