@@ -454,7 +454,7 @@ void grammar_automaton_forget_masks(struct grammar *g) {
 
 void grammar_automaton_thin_masks(struct grammar *g) {
     struct grammar_automaton *a = &g->automaton;
-    if (a->mask_bytes <= GRAMMAR_MASK_BYTES)
+    if (a->mask_bytes <= grammar_mask_room(g))
         return;
     for (uint32_t s = 0; s < a->n_states; s++) {
         struct grammar_mask *mask = a->states[s].mask;
@@ -466,7 +466,7 @@ void grammar_automaton_thin_masks(struct grammar *g) {
             mask->used = false;
         }
     }
-    if (a->mask_bytes > GRAMMAR_MASK_BYTES / 4 * 3)
+    if (a->mask_bytes > grammar_mask_room(g) / 4 * 3)
         grammar_automaton_forget_masks(g);
 }
 

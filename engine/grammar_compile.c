@@ -52,8 +52,7 @@ void grammar_info(const struct grammar *g, struct grammar_info *info) {
     *info = (struct grammar_info){
         .n_rules = g->n_rules,
         .n_instructions = g->n_code,
-        .program_bytes = g->n_code * sizeof *g->code + g->n_edges * sizeof *g->edges +
-                         g->n_loops * sizeof *g->loops + g->n_rules * sizeof *g->rules,
+        .program_bytes = grammar_program_bytes(g),
         .n_states = a->n_states,
         .state_bytes = grammar_automaton_bytes(g),
         .mask_bytes = a->mask_bytes,

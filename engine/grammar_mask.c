@@ -407,7 +407,7 @@ static int compute(struct search *s, uint32_t state) {
 int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *vocab, uint32_t within,
                          uint32_t *mask) {
     struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, GRAMMAR_STATE_BYTES);
+    int rc = grammar_automaton_begin(g, grammar_state_room(g));
     if (rc < 0)
         return rc;
     grammar_automaton_thin_masks(g);

@@ -151,11 +151,17 @@ struct grammar_state {
 #define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
 #define GRAMMAR_STATE_DEAD 1u
 
-/* Above this the states are built anew, from where the matchers are; before a token that a mask may have been
- * made for, above twice of it, because the token goes through the states of the mask. */
-#define GRAMMAR_STATE_BYTES (640u << 10)
-/* Above this the masks that were not used of late go. */
-#define GRAMMAR_MASK_BYTES (256u << 10)
+/* What a grammar should take with all that it keeps: what its program leaves of it goes to states and masks,
+ * two thirds and one. */
+#define GRAMMAR_BYTES 1000000u
+/* Above grammar_state_room(), which is at most and at least this, the states are built anew, from where the
+ * matchers are; before a token that a mask may have been made for, above twice of it, because the token goes
+ * through the states of the mask. */
+#define GRAMMAR_STATE_BYTES       (640u << 10)
+#define GRAMMAR_STATE_BYTES_LEAST (160u << 10)
+/* Above grammar_mask_room(), the masks that were not used of late go. */
+#define GRAMMAR_MASK_BYTES       (256u << 10)
+#define GRAMMAR_MASK_BYTES_LEAST (80u << 10)
 /* One step or mask may go beyond, up to here. */
 #define GRAMMAR_STATE_BYTES_MAX (64u << 20)
 #define GRAMMAR_THREADS_MAX     (1u << 14) /* of a state, while it is made */
@@ -224,6 +230,25 @@ struct grammar {
 
 /* Room for n more elements: the items, moved perhaps, or NULL when memory is out (they stay as they were). */
 HX_MUST_CHECK void *grammar_grow(void *items, size_t size, size_t used, size_t *cap, size_t n);
+
+static inline size_t grammar_program_bytes(const struct grammar *g) {
+    return g->n_code * sizeof *g->code + g->n_edges * sizeof *g->edges + g->n_loops * sizeof *g->loops +
+           g->n_rules * sizeof *g->rules;
+}
+
+static inline size_t grammar_room(const struct grammar *g, size_t thirds, size_t least, size_t most) {
+    size_t program = grammar_program_bytes(g), left = program < GRAMMAR_BYTES ? GRAMMAR_BYTES - program : 0;
+    size_t room = left / 3 * thirds;
+    return room < least ? least : room > most ? most : room;
+}
+
+static inline size_t grammar_state_room(const struct grammar *g) {
+    return grammar_room(g, 2, GRAMMAR_STATE_BYTES_LEAST, GRAMMAR_STATE_BYTES);
+}
+
+static inline size_t grammar_mask_room(const struct grammar *g) {
+    return grammar_room(g, 1, GRAMMAR_MASK_BYTES_LEAST, GRAMMAR_MASK_BYTES);
+}
 
 /* The edges of an instruction that takes bytes; none for any other. `own`: room for one. */
 static inline const struct grammar_edge *grammar_edges(const struct grammar *g, uint32_t pc,
