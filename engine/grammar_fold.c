@@ -25,6 +25,7 @@ struct fold {
     size_t n_open, open_cap, n_others, others_cap;
     struct grammar_edge *ways;
     size_t n_ways, ways_cap;
+    uint32_t *numbers;        /* by old loop */
     uint32_t *slots, n_slots; /* table of the choices among others that were made: new instruction, or 0 */
     int status;
 };
@@ -262,17 +263,35 @@ static uint32_t place_of(const struct fold *f, uint32_t pc) {
     return at != GRAMMAR_NONE ? at : 0;
 }
 
+/* The loops that one comes to, with new numbers. */
+static void keep_loops(struct fold *f) {
+    struct grammar *g = f->g;
+    uint32_t kept = 0;
+    for (uint32_t l = 0; l < g->n_loops; l++) {
+        struct grammar_loop loop = g->loops[l];
+        f->numbers[l] = kept;
+        loop.end = f->moved[loop.end];
+        if (loop.end == GRAMMAR_NONE)
+            continue;
+        loop.body = place_of(f, loop.body);
+        loop.exit = place_of(f, loop.exit);
+        g->loops[kept++] = loop;
+    }
+    for (uint32_t pc = 0; pc < f->n_code; pc++) {
+        struct grammar_instruction *i = &f->code[pc];
+        bool string = i->op == GRAMMAR_OP_STRING && i->arg != GRAMMAR_NONE;
+        if (i->op == GRAMMAR_OP_LOOP || i->op == GRAMMAR_OP_LOOP_END || string)
+            i->arg = f->numbers[i->arg];
+    }
+    g->n_loops = kept;
+}
+
 static void replace(struct fold *f) {
     struct grammar *g = f->g;
     g->root = place_of(f, g->root);
     for (uint32_t r = 0; r < g->n_rules; r++)
         g->rules[r].entry = place_of(f, g->rules[r].entry);
-    for (uint32_t l = 0; l < g->n_loops; l++) {
-        struct grammar_loop *loop = &g->loops[l];
-        loop->body = place_of(f, loop->body);
-        loop->exit = place_of(f, loop->exit);
-        loop->end = place_of(f, loop->end);
-    }
+    keep_loops(f);
     free(g->code);
     void *fitted = realloc(f->code, f->n_code * sizeof *f->code);
     g->code = fitted != NULL ? fitted : f->code;
@@ -309,7 +328,8 @@ int grammar_fold(struct grammar *g) {
     f.moved = malloc(g->n_code * sizeof *f.moved);
     f.comers = calloc(g->n_code, sizeof *f.comers);
     f.slots = calloc(f.n_slots, sizeof *f.slots);
-    if (f.moved == NULL || f.comers == NULL || f.slots == NULL) {
+    f.numbers = calloc((size_t)g->n_loops + 1, sizeof *f.numbers);
+    if (f.numbers == NULL || f.moved == NULL || f.comers == NULL || f.slots == NULL) {
         f.status = -ENOMEM;
     } else {
         memset(f.moved, 0xFF, g->n_code * sizeof *f.moved);
@@ -331,6 +351,7 @@ int grammar_fold(struct grammar *g) {
     free(f.moved);
     free(f.comers);
     free(f.slots);
+    free(f.numbers);
     free(f.todo);
     free(f.open);
     free(f.others);

@@ -223,7 +223,7 @@ struct grammar {
     uint64_t vocab;                       /* fingerprint of the vocabulary whose masks are kept; 0: none */
     int32_t tag_tokens[GRAMMAR_TAGS_MAX]; /* its added tokens of the tags, or -1 */
     size_t n_cut;                         /* masks that were cut */
-    uint64_t n_looks;                     /* at inputs of instructions, while it was compiled */
+    uint64_t n_looks;                     /* at ways between instructions, while it was compiled */
     struct grammar_matcher *matchers;
     struct grammar_automaton automaton;
 };
@@ -267,7 +267,7 @@ HX_MUST_CHECK int grammar_fold(struct grammar *g);
 /* distances, heights, and that it can be matched. */
 HX_MUST_CHECK int grammar_analyse(struct grammar *g, char *err, size_t errlen);
 /* Refuses rules that call themselves before anything is taken. */
-HX_MUST_CHECK int grammar_check_recursion(const struct grammar *g, char *err, size_t errlen);
+HX_MUST_CHECK int grammar_check_recursion(struct grammar *g, char *err, size_t errlen);
 
 /* The start state. -ENOMEM, -E2BIG. */
 HX_MUST_CHECK int grammar_automaton_start(struct grammar *g);

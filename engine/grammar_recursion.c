@@ -9,7 +9,7 @@
  * (Depth-first search and linear graph algorithms, 1972), without recursion; each instruction is visited
  * once. */
 struct search {
-    const struct grammar *g;
+    struct grammar *g;
     uint32_t *index; /* in the order of the first visit, from 1; 0: not visited */
     uint32_t *low;   /* the least index that is reached, of the part that is open */
     uint32_t *part;  /* number, from 1; 0: open */
@@ -79,6 +79,7 @@ static void search_from(struct search *s, uint32_t root) {
             continue;
         }
         s->at[pc]++;
+        s->g->n_looks++;
         if (s->index[to] == 0)
             enter(s, to);
         else if (s->part[to] == 0 && s->index[to] < s->low[pc])
@@ -86,7 +87,7 @@ static void search_from(struct search *s, uint32_t root) {
     }
 }
 
-int grammar_check_recursion(const struct grammar *g, char *err, size_t errlen) {
+int grammar_check_recursion(struct grammar *g, char *err, size_t errlen) {
     struct search s = {.g = g};
     uint32_t *room = calloc(5 * (size_t)g->n_code, sizeof *room);
     s.at = calloc(g->n_code, 1);
