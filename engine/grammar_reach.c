@@ -86,14 +86,22 @@ static uint32_t next_of(const struct search *s, uint32_t state, unsigned byte) {
 static uint32_t dead_kinds(const struct search *s, uint32_t state) {
     struct grammar_automaton *a = &s->g->automaton;
     const struct grammar_thread *t = a->threads + a->states[state].first;
+    int32_t begun[257] = {0}; /* ranges that begin at each byte, less those that ended before it */
     uint32_t alive = 0;
-    a->work += a->states[state].n;
     for (uint32_t i = 0; i < a->states[state].n; i++) {
         struct grammar_edge own;
         uint32_t n;
-        for (const struct grammar_edge *e = grammar_edges(s->g, t[i].pc, &own, &n); n > 0; n--, e++)
-            for (unsigned byte = e->low; byte <= e->high; byte++)
-                alive |= 1u << s->v->byte_kinds[byte];
+        const struct grammar_edge *e = grammar_edges(s->g, t[i].pc, &own, &n);
+        a->work += 1 + n / GRAMMAR_SCANNED;
+        for (; n > 0; n--, e++) {
+            begun[e->low]++;
+            begun[e->high + 1]--;
+        }
+    }
+    int32_t open = 0;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        open += begun[byte];
+        alive |= (uint32_t)(open > 0) << s->v->byte_kinds[byte];
     }
     return GRAMMAR_KINDS_ALL & ~alive & ~(1u << GRAMMAR_KIND_BROKEN);
 }
