@@ -78,7 +78,7 @@ uint32_t constrain_once(struct constrain *c, uint32_t expression) {
 int constrain_begin(struct constrain *c, bool whole, struct constrain_report *report) {
     *report = (struct constrain_report){.exact = true};
     *c = (struct constrain){.whole = whole, .report = report};
-    c->wide = c->escaped = c->name_rest = GRAMMAR_NONE;
+    c->name_rest = c->escaped_rest = c->odd_rest = GRAMMAR_NONE;
     for (size_t i = 0; i < sizeof c->formats / sizeof *c->formats; i++)
         c->formats[i] = GRAMMAR_NONE;
     c->b = grammar_builder_create();

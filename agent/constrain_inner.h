@@ -39,9 +39,9 @@ struct constrain {
     uint32_t *ids;
     size_t n_ids, ids_cap;
     /* rules for what comes again and again; GRAMMAR_NONE: not made yet */
-    uint32_t wide;                            /* a character beyond ASCII */
-    uint32_t escaped;                         /* a character that JSON escapes */
     uint32_t name_rest;                       /* the rest of any name, with its quote */
+    uint32_t escaped_rest;                    /* the same behind a character that JSON escapes */
+    uint32_t odd_rest;                        /* or behind one beyond ASCII */
     uint32_t formats[FORMAT_UNSUPPORTED + 1]; /* strings of a format, without lengths */
 };
 

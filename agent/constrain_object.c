@@ -114,19 +114,23 @@ static void gather_members(struct object *o) {
 
 /* ---- names of others ---- */
 
-/* A character beyond ASCII; one rule for all names. */
-static uint32_t wide(struct constrain *c) {
-    static const struct grammar_range beyond = {0x80, 0x10FFFF};
-    if (c->wide == GRAMMAR_NONE)
-        c->wide = constrain_once(c, grammar_chars(c->b, &beyond, 1));
-    return c->wide;
+/* The rest of any name. */
+static uint32_t name_rest(struct constrain *c) {
+    if (c->name_rest == GRAMMAR_NONE)
+        c->name_rest = constrain_once(
+            c, constrain_two(c, grammar_string(c->b, 0, GRAMMAR_FOREVER), constrain_text(c, "\"")));
+    return c->name_rest;
 }
 
-static uint32_t escaped(struct constrain *c) {
-    static const struct regex_range ranges[] = {{1, 0x1F}, {'"', '"'}, {'\\', '\\'}};
-    if (c->escaped == GRAMMAR_NONE)
-        c->escaped = constrain_once(c, constrain_characters(c, ranges, 3));
-    return c->escaped;
+/* A character that JSON escapes, or one beyond ASCII unless such ones are `narrow`, and the rest of any name:
+ * one rule for all names, in which every place has this. */
+static uint32_t odd_rest(struct constrain *c, bool narrow) {
+    static const struct regex_range ranges[] = {{1, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0x80, 0x10FFFF}};
+    uint32_t *rest = narrow ? &c->escaped_rest : &c->odd_rest;
+    if (*rest == GRAMMAR_NONE)
+        *rest = constrain_once(
+            c, constrain_two(c, constrain_characters(c, ranges, narrow ? 3 : 4), name_rest(c)));
+    return *rest;
 }
 
 /* A plain ASCII character of these bytes. */
@@ -141,13 +145,6 @@ static uint32_t plain_bytes(struct constrain *c, unsigned first, unsigned last) 
         first = first > cuts[i] ? first : cuts[i] + 1;
     }
     return grammar_choice(c->b, ways, n);
-}
-
-static uint32_t name_rest(struct constrain *c) {
-    if (c->name_rest == GRAMMAR_NONE)
-        c->name_rest = constrain_once(
-            c, constrain_two(c, grammar_string(c->b, 0, GRAMMAR_FOREVER), constrain_text(c, "\"")));
-    return c->name_rest;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -192,9 +189,7 @@ static uint32_t other_name(struct constrain *c, const char *const *names, size_t
     }
     if (from < 0x80)
         ways[count++] = constrain_two(c, plain_bytes(c, from, 0x7F), anything);
-    ways[count++] = constrain_two(c, escaped(c), anything);
-    if (!wide_names)
-        ways[count++] = constrain_two(c, wide(c), anything);
+    ways[count++] = odd_rest(c, wide_names);
     uint32_t e = c->status == 0 ? grammar_choice(c->b, ways, count) : GRAMMAR_NONE;
     free(ways);
     return open ? grammar_open(c->b, e) : e;

@@ -308,12 +308,9 @@ static const struct schema_node *tag_of(const struct unit *atoms, const char *na
     return found;
 }
 
+/* Without memory: not known to be. */
 static bool disjoint_choices(const struct schema_node *a, const struct schema_node *b) {
-    for (size_t i = 0; i < a->n_choices; i++)
-        for (size_t k = 0; k < b->n_choices; k++)
-            if (value_equal(a->choices[i], b->choices[k]))
-                return false;
-    return true;
+    return value_any_equal(a->choices, a->n_choices, b->choices, b->n_choices, NULL) == 0;
 }
 
 static const struct schema_node *choice_of(const struct unit *atoms) {

@@ -40,6 +40,7 @@ struct grammar_vocab; /* engine/grammar_vocab.h */
 #define GRAMMAR_DEPTH_MAX        512 /* expressions inside expressions, rules apart */
 #define GRAMMAR_TAGS_MAX         32
 #define GRAMMAR_COUNT_MAX        0x3FFFFFFFu /* of a repetition, if not GRAMMAR_FOREVER */
+#define GRAMMAR_NESTING_MAX      250
 
 /* NULL when memory is out. */
 struct grammar_builder *grammar_builder_create(void);
@@ -83,7 +84,8 @@ uint32_t grammar_text_until(struct grammar_builder *b, const char *tag);
 /* Any text in which the tag does not come. */
 uint32_t grammar_text_without(struct grammar_builder *b, const char *tag);
 
-/* The grammar whose text is `root`. max_nesting: calls of nested rules inside each other at most. -E2BIG
+/* The grammar whose text is `root`. max_nesting: calls of nested rules inside each other at most, itself at
+ * most GRAMMAR_NESTING_MAX, above it counts as that. -E2BIG
  * above a ceiling; -EINVAL for a rule without definition, one that calls itself before it takes a byte, a
  * counted repetition of what may be empty, or when no text matches at all; -ENOMEM. *out is the caller's
  * (grammar_unref). The builder is used up; destroy it. */

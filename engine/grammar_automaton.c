@@ -101,39 +101,58 @@ static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct gram
 
 /* ---- the state being made ---- */
 
-static bool grow_seen(struct grammar_automaton *a) {
-    uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
-    uint32_t *seen = calloc(size, sizeof *seen);
-    if (seen == NULL)
-        return false;
-    free(a->seen);
-    a->seen = seen;
-    a->seen_mask = size - 1;
+/* Up to so many threads looking through them is faster than a table. */
+#define LIST_SHORT 16
+
+/* Puts all of the list into the table, which grows with it. */
+static bool index_list(struct grammar_automaton *a) {
+    if (a->n_list * 2 > a->seen_mask) {
+        uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
+        uint32_t *seen = calloc(size, sizeof *seen);
+        if (seen == NULL) {
+            a->n_list = 0; /* what the table has of it is not to be trusted */
+            if (a->seen != NULL)
+                memset(a->seen, 0, ((size_t)a->seen_mask + 1) * sizeof *a->seen);
+            return false;
+        }
+        free(a->seen);
+        a->seen = seen;
+        a->seen_mask = size - 1;
+    }
     for (uint32_t i = 0; i < a->n_list; i++) {
         uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
-        while (seen[h & a->seen_mask] != 0)
+        while (a->seen[h & a->seen_mask] != 0)
             h++;
-        seen[h & a->seen_mask] = i + 1;
+        a->seen[h & a->seen_mask] = i + 1;
     }
     return true;
 }
 
-/* Adds a thread to the list, once, unless nothing can come of it. */
-static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
-    struct grammar_automaton *a = &g->automaton;
-    if (g->code[pc].distance == GRAMMAR_FOREVER ||
-        g->code[pc].height > g->max_nesting - a->frames[frame].depth)
-        return;
-    if ((a->n_list + 1) * 2 > a->seen_mask && !grow_seen(a)) {
-        fail(a, -ENOMEM);
-        return;
+/* Whether the list has the thread; *slot: where it belongs in the table, if there is one. */
+static bool is_listed(const struct grammar_automaton *a, uint32_t pc, uint32_t frame, uint64_t *slot) {
+    if (a->n_list <= LIST_SHORT) {
+        for (uint32_t i = 0; i < a->n_list; i++)
+            if (a->list[i].pc == pc && a->list[i].frame == frame)
+                return true;
+        return false;
     }
     uint64_t h = mix(mix(1, pc), frame);
     for (; a->seen[h & a->seen_mask] != 0; h++) {
         const struct grammar_thread *t = &a->list[a->seen[h & a->seen_mask] - 1];
         if (t->pc == pc && t->frame == frame)
-            return;
+            return true;
     }
+    *slot = h & a->seen_mask;
+    return false;
+}
+
+/* Adds a thread to the list, once, unless nothing can come of it. */
+static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
+    struct grammar_automaton *a = &g->automaton;
+    uint64_t slot = 0;
+    if (g->code[pc].distance == GRAMMAR_FOREVER ||
+        g->code[pc].height > g->max_nesting - a->frames[frame].depth || is_listed(a, pc, frame, &slot))
+        return;
     void *grown = grammar_grow(a->list, sizeof *a->list, a->n_list, &a->list_cap, 1);
     if (grown == NULL || a->n_list >= GRAMMAR_THREADS_MAX) {
         fail(a, grown == NULL ? -ENOMEM : -E2BIG);
@@ -141,11 +160,17 @@ static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
     }
     a->list = grown;
     a->list[a->n_list++] = (struct grammar_thread){pc, frame};
-    a->seen[h & a->seen_mask] = a->n_list;
+    if (a->n_list <= LIST_SHORT)
+        return;
+    if (a->n_list > LIST_SHORT + 1 && a->n_list * 2 <= a->seen_mask)
+        a->seen[slot] = a->n_list;
+    else if (!index_list(a)) /* all of it anew */
+        fail(a, -ENOMEM);
 }
 
+/* Empties the list, which must be as it was made. */
 static void begin_list(struct grammar_automaton *a) {
-    for (uint32_t i = 0; i < a->n_list; i++) {
+    for (uint32_t i = 0; a->n_list > LIST_SHORT && i < a->n_list; i++) {
         uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
         /* All of a run of slots is emptied from its first thread on. */
         for (; a->seen[h & a->seen_mask] != 0; h++)
@@ -213,6 +238,10 @@ static void follow(struct grammar *g, struct grammar_thread t, struct grammar_st
         break;
     case GRAMMAR_OP_LOOP_END:
         end_round(g, &g->loops[i->arg], t.frame);
+        break;
+    case GRAMMAR_OP_EDGES:
+        if (i->next != GRAMMAR_NONE)
+            add(g, i->next, t.frame);
         break;
     case GRAMMAR_OP_BYTES:
     case GRAMMAR_OP_SYMBOL:
@@ -313,7 +342,8 @@ static uint32_t finish_list(struct grammar *g) {
         struct grammar_thread t = kept[i];
         uint32_t way = plus(g->code[t.pc].distance, a->frames[t.frame].rest);
         state.distance = way < state.distance ? way : state.distance;
-        if (g->code[t.pc].op == GRAMMAR_OP_BYTES || g->code[t.pc].op == GRAMMAR_OP_SYMBOL)
+        uint8_t op = g->code[t.pc].op;
+        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES)
             kept[n++] = t;
     }
     if (n == 0 && !state.complete)
@@ -359,24 +389,27 @@ static bool take_symbol(struct grammar *g, struct grammar_state state, uint32_t 
 static void take_byte(struct grammar *g, struct grammar_state state, uint32_t column, uint32_t *first,
                       uint32_t *last) {
     struct grammar_automaton *a = &g->automaton;
-    *first = 0;
-    *last = g->n_classes - 1;
+    struct grammar_edge own;
+    uint32_t from = 0, to = g->n_classes - 1, n;
     for (uint32_t i = 0; i < state.n; i++) {
         struct grammar_thread t = a->threads[state.first + i];
-        const struct grammar_instruction *ins = &g->code[t.pc];
-        if (ins->op != GRAMMAR_OP_BYTES)
-            continue;
-        uint32_t low = g->classes[ins->low], high = g->classes[ins->high];
-        if (high < column) {
-            *first = high + 1 > *first ? high + 1 : *first;
-        } else if (low > column) {
-            *last = low - 1 < *last ? low - 1 : *last;
-        } else {
-            *first = low > *first ? low : *first;
-            *last = high < *last ? high : *last;
-            add(g, ins->next, t.frame);
+        const struct grammar_edge *e = grammar_edges(g, t.pc, &own, &n);
+        a->work += n / GRAMMAR_SCANNED;
+        for (; n > 0; n--, e++) {
+            uint32_t low = g->classes[e->low], high = g->classes[e->high];
+            if (high < column) {
+                from = high + 1 > from ? high + 1 : from;
+            } else if (low > column) {
+                to = low - 1 < to ? low - 1 : to;
+            } else {
+                from = low > from ? low : from;
+                to = high < to ? high : to;
+                add(g, e->next, t.frame);
+            }
         }
     }
+    *first = from;
+    *last = to;
 }
 
 uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t column) {
@@ -419,9 +452,10 @@ void grammar_automaton_forget_masks(struct grammar *g) {
     a->mask_bytes = 0;
 }
 
-/* Those that were not used since it was last called; all, when too many are left. */
-static void thin_masks(struct grammar *g) {
+void grammar_automaton_thin_masks(struct grammar *g) {
     struct grammar_automaton *a = &g->automaton;
+    if (a->mask_bytes <= grammar_mask_room(g))
+        return;
     for (uint32_t s = 0; s < a->n_states; s++) {
         struct grammar_mask *mask = a->states[s].mask;
         if (mask != NULL && !mask->used) {
@@ -432,7 +466,7 @@ static void thin_masks(struct grammar *g) {
             mask->used = false;
         }
     }
-    if (a->mask_bytes > GRAMMAR_MASK_BYTES / 4 * 3)
+    if (a->mask_bytes > grammar_mask_room(g) / 4 * 3)
         grammar_automaton_forget_masks(g);
 }
 
@@ -520,8 +554,6 @@ int grammar_automaton_begin(struct grammar *g, size_t most) {
     struct grammar_automaton old = g->automaton;
     g->automaton.status = 0;
     g->automaton.work = 0;
-    if (g->automaton.mask_bytes > GRAMMAR_MASK_BYTES)
-        thin_masks(g);
     /* Where the matchers' own states take most of it, building them anew each time would be no help. */
     if (grammar_automaton_bytes(g) <= most + 2 * g->automaton.moved_bytes)
         return 0;

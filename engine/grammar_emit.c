@@ -11,6 +11,7 @@ struct emitter {
     const struct grammar_builder *b;
     struct grammar *g;
     size_t code_cap, loops_cap;
+    uint32_t *slots, n_slots; /* table of the instructions that may be used again; 0: none */
     int status;
 };
 
@@ -31,13 +32,58 @@ static uint32_t put(struct emitter *e, struct grammar_instruction i) {
     return e->g->n_code++;
 }
 
+static uint64_t hash_of(const struct grammar_instruction *i) {
+    uint64_t h = ((uint64_t)i->next << 32 | i->arg) * 0x9E3779B97F4A7C15u;
+    h = (h ^ h >> 31 ^ (uint64_t)(i->op | i->low << 8 | i->high << 16)) * 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+}
+
+static bool rehash(struct emitter *e) {
+    uint32_t n = e->n_slots == 0 ? 1024 : e->n_slots * 2;
+    uint32_t *slots = calloc(n, sizeof *slots);
+    if (slots == NULL) {
+        e->status = -ENOMEM;
+        return false;
+    }
+    for (uint32_t k = 0; k < e->n_slots; k++) {
+        if (e->slots[k] == 0)
+            continue;
+        uint64_t h = hash_of(&e->g->code[e->slots[k]]);
+        while (slots[h & (n - 1)] != 0)
+            h++;
+        slots[h & (n - 1)] = e->slots[k];
+    }
+    free(e->slots);
+    e->slots = slots;
+    e->n_slots = n;
+    return true;
+}
+
+/* The same instruction as before, where there is one: equal ends are written once. Not for what is changed
+ * later. */
+static uint32_t put_once(struct emitter *e, struct grammar_instruction i) {
+    if (e->status != 0 || (e->g->n_code * 2 >= e->n_slots && !rehash(e)))
+        return RETURN;
+    uint64_t h = hash_of(&i);
+    for (; e->slots[h & (e->n_slots - 1)] != 0; h++) {
+        uint32_t pc = e->slots[h & (e->n_slots - 1)];
+        const struct grammar_instruction *x = &e->g->code[pc];
+        if (x->op == i.op && x->low == i.low && x->high == i.high && x->next == i.next && x->arg == i.arg)
+            return pc;
+    }
+    uint32_t pc = put(e, i);
+    if (e->status == 0)
+        e->slots[h & (e->n_slots - 1)] = pc;
+    return pc;
+}
+
 static uint32_t put_op(struct emitter *e, enum grammar_op op, uint32_t next, uint32_t arg) {
-    return put(e, (struct grammar_instruction){.op = (uint8_t)op, .next = next, .arg = arg});
+    return put_once(e, (struct grammar_instruction){.op = (uint8_t)op, .next = next, .arg = arg});
 }
 
 static uint32_t put_bytes(struct emitter *e, unsigned low, unsigned high, uint32_t next) {
-    return put(e, (struct grammar_instruction){
-                      .op = GRAMMAR_OP_BYTES, .low = (uint8_t)low, .high = (uint8_t)high, .next = next});
+    return put_once(e, (struct grammar_instruction){
+                           .op = GRAMMAR_OP_BYTES, .low = (uint8_t)low, .high = (uint8_t)high, .next = next});
 }
 
 static uint32_t put_text(struct emitter *e, const char *text, size_t len, uint32_t next) {
@@ -78,7 +124,8 @@ static uint32_t put_repeat(struct emitter *e, const struct grammar_expression *x
     }
     if (x->c != GRAMMAR_FOREVER || x->b > 1)
         return put_loop(e, x, next, depth);
-    uint32_t again = put_op(e, GRAMMAR_OP_SPLIT, RETURN, next);
+    uint32_t again =
+        put(e, (struct grammar_instruction){.op = GRAMMAR_OP_SPLIT, .next = RETURN, .arg = next});
     uint32_t head = string ? put_op(e, GRAMMAR_OP_STRING, again, GRAMMAR_NONE) : again;
     uint32_t body = emit(e, x->a, head, depth);
     if (e->status != 0)
@@ -190,22 +237,6 @@ static void emit_rules(struct emitter *e) {
     }
 }
 
-static void classify_bytes(struct grammar *g) {
-    bool begins[257] = {true};
-    for (uint32_t i = 0; i < g->n_code; i++)
-        if (g->code[i].op == GRAMMAR_OP_BYTES)
-            begins[g->code[i].low] = begins[g->code[i].high + 1] = true;
-    g->n_classes = 0;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        if (begins[byte]) {
-            g->class_byte[g->n_classes] = (uint8_t)byte;
-            g->class_single[g->n_classes++] = byte == 255 || begins[byte + 1];
-        }
-        g->classes[byte] = (uint8_t)(g->n_classes - 1);
-    }
-    g->width = g->n_classes + GRAMMAR_SYMBOL_TAG + g->n_tags;
-}
-
 int grammar_emit(const struct grammar_builder *b, uint32_t root, struct grammar *g, char *err,
                  size_t errlen) {
     struct emitter e = {.b = b, .g = g};
@@ -224,6 +255,7 @@ int grammar_emit(const struct grammar_builder *b, uint32_t root, struct grammar 
     if (e.status == 0)
         emit_rules(&e);
     g->root = e.status == 0 ? emit(&e, root, RETURN, 0) : RETURN;
+    free(e.slots);
     if (e.status == -E2BIG)
         return err_set(err, errlen, -E2BIG,
                        "The grammar has more than %u instructions, or expressions more than %d deep.",
@@ -233,6 +265,5 @@ int grammar_emit(const struct grammar_builder *b, uint32_t root, struct grammar 
     for (uint32_t i = 0; i < g->n_code; i++)
         if (g->code[i].op == GRAMMAR_OP_JUMP && g->code[i].next == GRAMMAR_NONE)
             g->code[i].next = g->rules[g->code[i].arg].entry;
-    classify_bytes(g);
     return 0;
 }

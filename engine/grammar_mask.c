@@ -1,5 +1,6 @@
 /* Which tokens may come next: a slice of the vocabulary where the state allows one, the others one by one. */
 #include "engine/grammar_program.h"
+#include "engine/grammar_reach.h"
 #include "engine/grammar_vocab.h"
 
 #include <errno.h>
@@ -50,13 +51,18 @@ static bool is_loop(struct grammar *g, uint32_t state) {
     return known == GRAMMAR_LOOPS_UNKNOWN ? find_loops(g, state) : known == GRAMMAR_LOOPS_ALL;
 }
 
-/* The nodes up to `end`; path[] has the states down to the first. False when it was cut: by the work, or a
- * failure. */
-static bool walk(struct search *s, const struct grammar_node *node, const struct grammar_node *end) {
+/* The nodes up to `end` that are not known; path[] has the states down to the first. False when it was cut:
+ * by the work, or a failure. */
+static bool walk(struct search *s, const struct grammar_node *node, const struct grammar_node *end,
+                 struct grammar_reach reach) {
     struct grammar *g = s->g;
     uint32_t *path = s->path, *mask = s->mask;
     bool all = s->within == GRAMMAR_FOREVER;
     while (node < end) {
+        if (grammar_reach_knows(&reach, node->holds)) {
+            node += grammar_node_size(node);
+            continue;
+        }
         uint32_t depth = grammar_node_depth(node), from = path[depth];
         uint32_t column = g->classes[node->token_byte & 255];
         uint32_t next = g->automaton.rows[(size_t)from * g->width + column];
@@ -81,26 +87,33 @@ static bool walk(struct search *s, const struct grammar_node *node, const struct
     return true;
 }
 
-/* All of a trie from path[0] on. Where its two first levels lead nowhere, nothing below is touched. */
-static bool walk_trie(struct search *s, const struct grammar_trie *trie) {
+/* All of a trie from path[0] on that is not known there, or behind a space. Where its two first levels lead
+ * nowhere, nothing below is touched. */
+static bool walk_trie(struct search *s, const struct grammar_trie *trie,
+                      const struct grammar_reach reach[2]) {
     struct grammar *g = s->g;
     for (uint32_t t = 0; t < trie->n_tops; t++) {
+        const struct grammar_reach *r = &reach[trie->tops[t].byte == ' '];
+        if (grammar_reach_knows(r, trie->tops[t].holds))
+            continue;
         uint32_t next = grammar_automaton_next(g, s->path[0], g->classes[trie->tops[t].byte]);
         if (g->automaton.status != 0 || g->automaton.work++ >= WORK_WALK)
             return false;
         if (next == GRAMMAR_STATE_DEAD)
             continue;
         const struct grammar_node *top = trie->nodes + trie->tops[t].node;
-        if (!walk(s, top, top + 1))
+        if (!walk(s, top, top + 1, *r))
             return false;
         if ((top->size_depth & GRAMMAR_NODE_BREAKS) != 0 && is_loop(g, next))
             continue;
         for (uint32_t k = trie->kids_from[t]; k < trie->kids_from[t + 1]; k++) {
+            if (grammar_reach_knows(r, trie->kids[k].holds))
+                continue;
             uint32_t kid = grammar_automaton_next(g, next, g->classes[trie->kids[k].byte]);
             if (g->automaton.status != 0 || g->automaton.work++ >= WORK_WALK)
                 return false;
             const struct grammar_node *node = trie->nodes + trie->kids[k].node;
-            if (kid != GRAMMAR_STATE_DEAD && !walk(s, node, node + grammar_node_size(node)))
+            if (kid != GRAMMAR_STATE_DEAD && !walk(s, node, node + grammar_node_size(node), *r))
                 return false;
         }
     }
@@ -134,22 +147,79 @@ static void allow_added(struct search *s, uint32_t state) {
 
 /* ---- slices ---- */
 
-/* What the state allows without a look. A token of the slice must not take more work, when it is accepted,
+/* Characters of a string that may be accepted one by one: a token of the slice must not take more work then
  * than a token may. */
+static uint32_t light_chars(const struct search *s, uint32_t state) {
+    uint64_t work = GRAMMAR_WORK_STEP + (uint64_t)s->g->automaton.states[state].n * (GRAMMAR_WORK_THREAD + 1);
+    return (uint32_t)(GRAMMAR_WORK_MAX / work);
+}
+
+/* What the state allows without a look. */
 static enum grammar_slice slice_of(const struct search *s, uint32_t state) {
     const struct grammar_state *from = &s->g->automaton.states[state];
-    uint64_t work = GRAMMAR_WORK_STEP + (uint64_t)from->n * (GRAMMAR_WORK_THREAD + 1);
     if (s->within != GRAMMAR_FOREVER)
         return GRAMMAR_SLICE_NONE;
     if (from->text != 0 && s->g->tags[(from->text - 1) / GRAMMAR_TAG_BYTES].text[0] == GRAMMAR_TEXT_BYTE)
         return GRAMMAR_SLICE_TEXT;
-    if (from->plain >= s->v->longest && work * s->v->longest <= GRAMMAR_WORK_MAX)
+    if (from->plain >= s->v->longest && light_chars(s, state) >= s->v->longest)
         return GRAMMAR_SLICE_PLAIN;
-    if (from->plain >= GRAMMAR_MEDIUM_CHARS && work * GRAMMAR_MEDIUM_CHARS <= GRAMMAR_WORK_MAX)
-        return GRAMMAR_SLICE_MEDIUM;
-    if (from->plain >= GRAMMAR_SHORT_CHARS && work * GRAMMAR_SHORT_CHARS <= GRAMMAR_WORK_MAX)
-        return GRAMMAR_SLICE_SHORT;
     return GRAMMAR_SLICE_NONE;
+}
+
+/* All that the slice lacks. */
+static bool walk_all(struct search *s, enum grammar_slice base) {
+    const struct grammar_reach nothing[2] = {grammar_reach_nothing(), grammar_reach_nothing()};
+    return walk_trie(s, &s->v->rest[base], nothing);
+}
+
+/* What tokens that the slice lacks have when they end a string, or escape oddly: without it they are not
+ * allowed in a string. */
+#define ENDS_STRING (1u << GRAMMAR_KIND_QUOTE | 1u << GRAMMAR_KIND_BACKSLASH)
+
+/* In a string that counts. */
+static bool walk_counted(struct search *s, uint32_t state) {
+    const struct grammar_trie *trie = &s->v->rest[GRAMMAR_SLICE_NONE];
+    struct grammar_reach reach[2];
+    reach[0] = reach[1] = grammar_reach_string(s->g, state, light_chars(s, state));
+    reach[1].chars--;
+    reach[1].known -= reach[1].known != GRAMMAR_FOREVER;
+    grammar_reach_add_string(&reach[0], s->v, false, s->mask);
+    grammar_reach_add_string(&reach[1], s->v, true, s->mask);
+    if (reach[0].known == GRAMMAR_FOREVER) {
+        trie = &s->v->rest[GRAMMAR_SLICE_PLAIN]; /* all of the slice is known */
+        reach[0].look = reach[1].look = ENDS_STRING;
+    }
+    return walk_trie(s, trie, reach);
+}
+
+/* Sets the tokens that are known by their kinds, and walks the others. */
+static bool walk_by_kinds(struct search *s, uint32_t state) {
+    struct grammar *g = s->g;
+    uint32_t behind = grammar_automaton_next(g, state, g->classes[' ']);
+    struct grammar_reach reach[2] = {grammar_reach_of(g, s->v, state), grammar_reach_nothing()};
+    grammar_reach_add(&reach[0], s->v, false, s->mask);
+    if (behind != GRAMMAR_STATE_DEAD) {
+        reach[1] = grammar_reach_of(g, s->v, behind);
+        grammar_reach_add(&reach[1], s->v, true, s->mask);
+    }
+    return walk_trie(s, &s->v->rest[GRAMMAR_SLICE_NONE], reach);
+}
+
+/* As many characters may follow as any token has: the slice is set. What is known of the state is known of
+ * the tokens that the slice lacks, too. */
+static bool walk_string(struct search *s, uint32_t state) {
+    bool counted = s->g->automaton.states[state].plain != GRAMMAR_FOREVER;
+    struct grammar_reach reach[2];
+    reach[0] =
+        counted ? grammar_reach_string(s->g, state, GRAMMAR_FOREVER) : grammar_reach_of(s->g, s->v, state);
+    if (counted)
+        reach[0].look = ENDS_STRING;
+    bool known =
+        reach[0].known == GRAMMAR_FOREVER && (counted || (reach[0].inside >> GRAMMAR_KIND_SPACE & 1) != 0);
+    if (!known)
+        reach[0] = grammar_reach_nothing();
+    reach[1] = reach[0];
+    return walk_trie(s, &s->v->rest[GRAMMAR_SLICE_PLAIN], reach);
 }
 
 /* Where some bytes of a tag were seen just now, tokens that begin with all the others end it: they are in the
@@ -176,34 +246,49 @@ static bool walk_end_of_tag(struct search *s, uint32_t mark) {
     for (const struct grammar_node *n = node; n < end; n++)
         if (n->token_byte >> 8 != GRAMMAR_NO_TOKEN)
             clear_bit(s->mask, n->token_byte >> 8);
-    return s->g->automaton.status == 0 && walk(s, node, end);
+    return s->g->automaton.status == 0 && walk(s, node, end, grammar_reach_nothing());
+}
+
+static bool walk_text(struct search *s, uint32_t mark) {
+    bool whole = walk_all(s, GRAMMAR_SLICE_TEXT);
+    return walk_end_of_tag(s, mark) && whole; /* in any case: it takes tokens out of the mask */
 }
 
 /* ---- masks that were cut ---- */
 
-/* The single bytes, as far as the work goes, and in any case one that leads nearer to the end: with that one
- * the thread goes on whose way is the shortest. */
+/* A byte that leads nearer to the end, by the thread whose way is the shortest; -1: none takes bytes. */
+static int nearest_byte(const struct grammar *g, uint32_t state) {
+    const struct grammar_automaton *a = &g->automaton;
+    const struct grammar_state *from = &a->states[state];
+    uint64_t least = UINT64_MAX;
+    int byte = -1;
+    for (uint32_t i = 0; i < from->n; i++) {
+        struct grammar_thread t = a->threads[from->first + i];
+        struct grammar_edge own;
+        uint32_t n;
+        for (const struct grammar_edge *e = grammar_edges(g, t.pc, &own, &n); n > 0; n--, e++) {
+            uint64_t way = (uint64_t)g->code[e->next].distance + a->frames[t.frame].rest;
+            if (way < least) {
+                least = way;
+                byte = e->low;
+            }
+        }
+    }
+    return byte;
+}
+
+/* The single bytes, as far as the work goes, and in any case one that leads nearer to the end. */
 static int allow_bytes(struct search *s, uint32_t state) {
     struct grammar *g = s->g;
     struct grammar_automaton *a = &g->automaton;
-    struct grammar_state from = a->states[state];
-    const struct grammar_instruction *nearest = NULL;
-    uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < from.n; i++) {
-        struct grammar_thread t = a->threads[from.first + i];
-        uint64_t way = (uint64_t)g->code[t.pc].distance + a->frames[t.frame].rest;
-        if (g->code[t.pc].op == GRAMMAR_OP_BYTES && way < least) {
-            least = way;
-            nearest = &g->code[t.pc];
-        }
-    }
+    int nearest = nearest_byte(g, state);
     a->status = 0;
-    if (nearest != NULL) {
-        uint32_t next = grammar_automaton_next(g, state, g->classes[nearest->low]);
+    if (nearest >= 0) {
+        uint32_t next = grammar_automaton_next(g, state, g->classes[nearest]);
         if (a->status != 0)
             return a->status;
         if (next != GRAMMAR_STATE_DEAD && is_near(s, next))
-            set_bit(s->mask, s->v->byte_tokens[nearest->low]);
+            set_bit(s->mask, s->v->byte_tokens[nearest]);
     }
     for (unsigned byte = 0; byte < 256 && a->work < GRAMMAR_WORK_MAX; byte++) {
         uint32_t next = grammar_automaton_next(g, state, g->classes[byte]);
@@ -241,6 +326,10 @@ static uint32_t list_others(const struct search *s, const uint32_t *slice, uint3
 static void keep(struct search *s, uint32_t state, enum grammar_slice base) {
     uint32_t ids[KEPT_TOKENS];
     uint32_t n = list_others(s, s->v->slices[base], ids);
+    if (n > KEPT_TOKENS && base == GRAMMAR_SLICE_NONE) {
+        base = GRAMMAR_SLICE_PLAIN;
+        n = list_others(s, s->v->slices[base], ids);
+    }
     bool list = n <= KEPT_TOKENS;
     size_t room = list ? n : s->v->words;
     size_t bytes = sizeof(struct grammar_mask) + room * sizeof(uint32_t);
@@ -286,9 +375,18 @@ static int compute(struct search *s, uint32_t state) {
     uint32_t text = a->states[state].text;
     memcpy(s->mask, s->v->slices[base], s->v->words * sizeof *s->mask);
     s->path[0] = state;
-    bool whole = walk_trie(s, &s->v->rest[base]);
+    uint32_t plain = a->states[state].plain;
+    bool whole;
     if (base == GRAMMAR_SLICE_TEXT)
-        whole = walk_end_of_tag(s, text - 1) && whole;
+        whole = walk_text(s, text - 1);
+    else if (base == GRAMMAR_SLICE_PLAIN)
+        whole = walk_string(s, state);
+    else if (s->within != GRAMMAR_FOREVER)
+        whole = walk_all(s, base);
+    else if (plain > 0 && light_chars(s, state) > 0)
+        whole = walk_counted(s, state);
+    else
+        whole = walk_by_kinds(s, state);
     int rc = a->status == -E2BIG ? 0 : a->status;
     if (rc == 0 && !whole) {
         s->g->n_cut++;
@@ -309,9 +407,10 @@ static int compute(struct search *s, uint32_t state) {
 int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *vocab, uint32_t within,
                          uint32_t *mask) {
     struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, GRAMMAR_STATE_BYTES);
+    int rc = grammar_automaton_begin(g, grammar_state_room(g));
     if (rc < 0)
         return rc;
+    grammar_automaton_thin_masks(g);
     use_vocab(g, vocab);
     struct grammar_mask *kept = g->automaton.states[m->state].mask;
     if (within == GRAMMAR_FOREVER && kept != NULL) {

@@ -43,7 +43,7 @@ void grammar_matcher_finish(struct grammar_matcher *m) {
 /* Goes over the bytes. 1; 0 and the matcher stays; or the failure. `token`: of one, which has a limit. */
 static int take(struct grammar_matcher *m, const char *bytes, size_t n, bool token) {
     struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, token ? 2 * GRAMMAR_STATE_BYTES : GRAMMAR_STATE_BYTES);
+    int rc = grammar_automaton_begin(g, (token ? 2 : 1) * grammar_state_room(g));
     if (rc < 0)
         return rc;
     uint32_t s = m->state;
@@ -86,7 +86,7 @@ int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab 
     if (vocab->kinds[token] == GRAMMAR_TOKEN_BYTES)
         return take(m, text, len, true);
     struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, 2 * GRAMMAR_STATE_BYTES);
+    int rc = grammar_automaton_begin(g, 2 * grammar_state_room(g));
     if (rc < 0)
         return rc;
     uint32_t next = grammar_automaton_next(g, m->state, g->n_classes + grammar_symbol_of(g, text, len));
@@ -128,7 +128,7 @@ static int only_byte(struct grammar *g, uint32_t state, uint32_t *next) {
 
 long grammar_matcher_forced(const struct grammar_matcher *m, char *bytes, size_t size) {
     struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, 2 * GRAMMAR_STATE_BYTES);
+    int rc = grammar_automaton_begin(g, 2 * grammar_state_room(g));
     uint32_t state = m->state;
     size_t n = 0;
     while (rc == 0 && n < size && g->automaton.work < GRAMMAR_WORK_MAX) {

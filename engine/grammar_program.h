@@ -56,7 +56,7 @@ struct grammar_builder {
     const char *why;
 };
 
-/* ---- the program (grammar_compile.c) ---- */
+/* ---- the program (grammar_emit.c, grammar_fold.c, grammar_settle.c) ---- */
 
 enum grammar_op {
     GRAMMAR_OP_RETURN,   /* of a rule; instruction 0 */
@@ -70,13 +70,23 @@ enum grammar_op {
     GRAMMAR_OP_LOOP_END, /* an iteration of loop arg is over */
     GRAMMAR_OP_STRING,   /* at next; marks that a character of loop arg (GRAMMAR_NONE: any number) begins */
     GRAMMAR_OP_TEXT,     /* at next; marks text until tag arg, of which `low` bytes came just now */
+    GRAMMAR_OP_EDGES, /* takes what an edge from arg on takes, low + 256 * high of them, goes on as that says;
+                         and at next without a byte, if it is not GRAMMAR_NONE */
 };
 
 struct grammar_instruction {
     uint8_t op, low, high;
+    uint8_t
+        height; /* nested rules that every way to the end of its rule or iteration has inside each other */
     uint32_t next, arg;
-    uint32_t distance; /* bytes of a shortest way to the end of its rule or iteration */
-    uint32_t height;   /* nested rules that every way to there has inside each other */
+    uint32_t distance; /* bytes of a shortest way to there */
+};
+#define GRAMMAR_HEIGHT_MAX 255u /* and above */
+
+/* Takes low … high, goes on at next. */
+struct grammar_edge {
+    uint8_t low, high;
+    uint32_t next;
 };
 
 struct grammar_loop {
@@ -141,11 +151,17 @@ struct grammar_state {
 #define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
 #define GRAMMAR_STATE_DEAD 1u
 
-/* Above this the states are built anew, from where the matchers are; before a token that a mask may have been
- * made for, above twice of it, because the token goes through the states of the mask. */
-#define GRAMMAR_STATE_BYTES (640u << 10)
-/* Above this the masks that were not used of late go. */
-#define GRAMMAR_MASK_BYTES (256u << 10)
+/* What a grammar should take with all that it keeps: what its program leaves of it goes to states and masks,
+ * two thirds and one. */
+#define GRAMMAR_BYTES 1000000u
+/* Above grammar_state_room(), which is at most and at least this, the states are built anew, from where the
+ * matchers are; before a token that a mask may have been made for, above twice of it, because the token goes
+ * through the states of the mask. */
+#define GRAMMAR_STATE_BYTES       (640u << 10)
+#define GRAMMAR_STATE_BYTES_LEAST (160u << 10)
+/* Above grammar_mask_room(), the masks that were not used of late go. */
+#define GRAMMAR_MASK_BYTES       (256u << 10)
+#define GRAMMAR_MASK_BYTES_LEAST (80u << 10)
 /* One step or mask may go beyond, up to here. */
 #define GRAMMAR_STATE_BYTES_MAX (64u << 20)
 #define GRAMMAR_THREADS_MAX     (1u << 14) /* of a state, while it is made */
@@ -191,6 +207,8 @@ struct grammar {
     atomic_int references;
     struct grammar_instruction *code;
     uint32_t n_code;
+    struct grammar_edge *edges;
+    uint32_t n_edges;
     struct grammar_loop *loops;
     uint32_t n_loops;
     struct grammar_rule_code *rules;
@@ -205,6 +223,7 @@ struct grammar {
     uint64_t vocab;                       /* fingerprint of the vocabulary whose masks are kept; 0: none */
     int32_t tag_tokens[GRAMMAR_TAGS_MAX]; /* its added tokens of the tags, or -1 */
     size_t n_cut;                         /* masks that were cut */
+    uint64_t n_looks;                     /* at ways between instructions, while it was compiled */
     struct grammar_matcher *matchers;
     struct grammar_automaton automaton;
 };
@@ -212,10 +231,43 @@ struct grammar {
 /* Room for n more elements: the items, moved perhaps, or NULL when memory is out (they stay as they were). */
 HX_MUST_CHECK void *grammar_grow(void *items, size_t size, size_t used, size_t *cap, size_t n);
 
-/* Both compile steps fill their part of `g`; grammar_destroy() frees what there is. */
+static inline size_t grammar_program_bytes(const struct grammar *g) {
+    return g->n_code * sizeof *g->code + g->n_edges * sizeof *g->edges + g->n_loops * sizeof *g->loops +
+           g->n_rules * sizeof *g->rules;
+}
+
+static inline size_t grammar_room(const struct grammar *g, size_t thirds, size_t least, size_t most) {
+    size_t program = grammar_program_bytes(g), left = program < GRAMMAR_BYTES ? GRAMMAR_BYTES - program : 0;
+    size_t room = left / 3 * thirds;
+    return room < least ? least : room > most ? most : room;
+}
+
+static inline size_t grammar_state_room(const struct grammar *g) {
+    return grammar_room(g, 2, GRAMMAR_STATE_BYTES_LEAST, GRAMMAR_STATE_BYTES);
+}
+
+static inline size_t grammar_mask_room(const struct grammar *g) {
+    return grammar_room(g, 1, GRAMMAR_MASK_BYTES_LEAST, GRAMMAR_MASK_BYTES);
+}
+
+/* The edges of an instruction that takes bytes; none for any other. `own`: room for one. */
+static inline const struct grammar_edge *grammar_edges(const struct grammar *g, uint32_t pc,
+                                                       struct grammar_edge *own, uint32_t *n) {
+    const struct grammar_instruction *i = &g->code[pc];
+    *own = (struct grammar_edge){i->low, i->high, i->next};
+    *n = i->op == GRAMMAR_OP_BYTES ? 1 : i->op == GRAMMAR_OP_EDGES ? i->low + 256u * i->high : 0;
+    return i->op == GRAMMAR_OP_EDGES ? g->edges + i->arg : own;
+}
+
+/* The compile steps, each fills its part of `g`; grammar_destroy() frees what there is. Instructions; */
 HX_MUST_CHECK int grammar_emit(const struct grammar_builder *b, uint32_t root, struct grammar *g, char *err,
                                size_t errlen);
+/* fewer of them, and classes of bytes; -ENOMEM; */
+HX_MUST_CHECK int grammar_fold(struct grammar *g);
+/* distances, heights, and that it can be matched. */
 HX_MUST_CHECK int grammar_analyse(struct grammar *g, char *err, size_t errlen);
+/* Refuses rules that call themselves before anything is taken. */
+HX_MUST_CHECK int grammar_check_recursion(struct grammar *g, char *err, size_t errlen);
 
 /* The start state. -ENOMEM, -E2BIG. */
 HX_MUST_CHECK int grammar_automaton_start(struct grammar *g);
@@ -231,6 +283,9 @@ static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state,
 /* At the beginning of an operation: forgets failures, and states when they take more than `most` bytes. */
 HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g, size_t most);
 size_t grammar_automaton_bytes(const struct grammar *g);
+/* When the masks take too much: forgets those that were not used since it was last called; all, when too many
+ * are left. */
+void grammar_automaton_thin_masks(struct grammar *g);
 /* All kept masks. */
 void grammar_automaton_forget_masks(struct grammar *g);
 /* What an added token of this text is behind the byte classes of a row. */

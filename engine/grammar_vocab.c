@@ -1,5 +1,7 @@
 #include "engine/grammar_vocab.h"
 
+#include "engine/grammar_program.h"
+
 #include "base/utf8.h"
 #include "engine/tokenizer.h"
 
@@ -17,6 +19,81 @@ static const char *token_text(const struct grammar_vocab *v, uint32_t id, size_t
 
 static void set_bit(uint32_t *mask, uint32_t id) {
     mask[id / 32] |= (uint32_t)1 << id % 32;
+}
+
+/* ---- characters ---- */
+
+/* Whether the bytes are the beginning of a character, but not the whole: some bytes more make it one. */
+static bool is_begun(const char *text, size_t len) {
+    static const char second[] = {(char)0x80, (char)0x90, (char)0xA0};
+    size_t wanted = utf8_wanted((unsigned char)text[0]);
+    for (size_t i = 0; i < sizeof second && len < wanted; i++) {
+        char whole[4] = {0, second[i], (char)0x80, (char)0x80};
+        memcpy(whole, text, len);
+        if (utf8_length(whole, wanted) == wanted)
+            return true;
+    }
+    return false;
+}
+
+/* Characters of a text that is part of a JSON string (enum grammar_slice); 0 for any other. */
+static uint32_t string_characters(const char *text, size_t len) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; n++) {
+        size_t left = len - i, step = utf8_length(text + i, left);
+        if ((unsigned char)text[i] < 0x20 || text[i] == '"')
+            return 0;
+        if (text[i] == '\\') {
+            if (left > 1 && (text[i + 1] == '\0' || strchr("bfnrt\"\\", text[i + 1]) == NULL))
+                return 0;
+            step = left > 1 ? 2 : 1;
+        } else if (step == 0) {
+            if (!is_begun(text + i, left))
+                return 0;
+            step = left;
+        }
+        i += step;
+    }
+    return n;
+}
+
+static enum grammar_byte_kind kind_of(unsigned byte) {
+    static const char singles[] = "-_./: @+%#?\"\\";
+    static const uint8_t kinds[] = {GRAMMAR_KIND_MINUS,    GRAMMAR_KIND_UNDERLINE, GRAMMAR_KIND_POINT,
+                                    GRAMMAR_KIND_SLASH,    GRAMMAR_KIND_COLON,     GRAMMAR_KIND_SPACE,
+                                    GRAMMAR_KIND_AT,       GRAMMAR_KIND_PLUS,      GRAMMAR_KIND_PERCENT,
+                                    GRAMMAR_KIND_HASH,     GRAMMAR_KIND_QUESTION,  GRAMMAR_KIND_QUOTE,
+                                    GRAMMAR_KIND_BACKSLASH};
+    if (byte < 0x20 || byte == 0x7F)
+        return GRAMMAR_KIND_CONTROL;
+    if (byte >= 0x80)
+        return GRAMMAR_KIND_WIDE;
+    if (byte >= 'a' && byte <= 'z')
+        return byte <= 'f' ? GRAMMAR_KIND_HEX_LOWER : GRAMMAR_KIND_LOWER;
+    if (byte >= 'A' && byte <= 'Z')
+        return byte <= 'F' ? GRAMMAR_KIND_HEX_UPPER : GRAMMAR_KIND_UPPER;
+    if (byte >= '0' && byte <= '9')
+        return byte == '0' ? GRAMMAR_KIND_ZERO : GRAMMAR_KIND_DIGIT;
+    const char *at = strchr(singles, (int)byte);
+    if (at != NULL)
+        return kinds[at - singles];
+    return byte == '<' || byte == '>'           ? GRAMMAR_KIND_ANGLE
+           : byte == '[' || byte == ']'         ? GRAMMAR_KIND_BRACKET
+           : strchr("{}|^`", (int)byte) != NULL ? GRAMMAR_KIND_BRACE
+                                                : GRAMMAR_KIND_MARK;
+}
+
+/* What a node has in `holds` of a token that ends there. */
+static uint32_t held_by(const struct grammar_vocab *v, const char *text, size_t len) {
+    uint32_t kinds = 0, chars = string_characters(text, len), space = text[0] == ' ';
+    for (size_t i = space; i < len; i++)
+        kinds |= 1u << v->byte_kinds[(unsigned char)text[i]];
+    if (chars == 0) {
+        kinds |= 1u << GRAMMAR_KIND_BROKEN;
+        chars = (uint32_t)len;
+    }
+    chars -= space;
+    return (chars < GRAMMAR_CHARS_MAX ? chars : GRAMMAR_CHARS_MAX) << GRAMMAR_KINDS | kinds;
 }
 
 /* ---- order ---- */
@@ -80,6 +157,20 @@ static void mark_breaks(struct grammar_node *nodes, size_t n) {
     }
 }
 
+/* Where tokens end, `holds` is set; here it becomes that of all behind a node. */
+static void gather_holds(struct grammar_node *nodes, size_t n) {
+    for (size_t i = n; i-- > 0;) {
+        uint32_t kinds = nodes[i].holds & GRAMMAR_KINDS_ALL, chars = nodes[i].holds >> GRAMMAR_KINDS;
+        size_t end = i + grammar_node_size(&nodes[i]);
+        for (size_t kid = i + 1; kid < end; kid += grammar_node_size(&nodes[kid])) {
+            uint32_t more = nodes[kid].holds >> GRAMMAR_KINDS;
+            kinds |= nodes[kid].holds & GRAMMAR_KINDS_ALL;
+            chars = more > chars ? more : chars;
+        }
+        nodes[i].holds = chars << GRAMMAR_KINDS | kinds;
+    }
+}
+
 /* The first two levels. */
 static int index_trie(struct grammar_trie *trie) {
     const struct grammar_node *nodes = trie->nodes;
@@ -92,20 +183,22 @@ static int index_trie(struct grammar_trie *trie) {
     n_kids = 0;
     for (uint32_t top = 0; top < trie->n; top += grammar_node_size(&nodes[top])) {
         trie->kids_from[trie->n_tops] = n_kids;
-        trie->tops[trie->n_tops++] = (struct grammar_branch){top, nodes[top].token_byte & 255};
+        trie->tops[trie->n_tops++] =
+            (struct grammar_branch){top, nodes[top].token_byte & 255, nodes[top].holds};
         uint32_t end = top + grammar_node_size(&nodes[top]);
         for (uint32_t kid = top + 1; kid < end; kid += grammar_node_size(&nodes[kid]))
-            trie->kids[n_kids++] = (struct grammar_branch){kid, nodes[kid].token_byte & 255};
+            trie->kids[n_kids++] =
+                (struct grammar_branch){kid, nodes[kid].token_byte & 255, nodes[kid].holds};
     }
     trie->kids_from[trie->n_tops] = n_kids;
-    trie->tops[trie->n_tops] = (struct grammar_branch){(uint32_t)trie->n, 0};
+    trie->tops[trie->n_tops] = (struct grammar_branch){(uint32_t)trie->n, 0, 0};
     return 0;
 }
 
 /* Nodes of the entries for which `without` has no bit. Entries are sorted. */
-static int build_trie(const struct entry *entries, size_t n, const uint32_t *without, uint32_t max_bytes,
-                      struct grammar_trie *trie) {
-    uint32_t *path = calloc((size_t)max_bytes + 1, sizeof *path); /* open nodes, by depth */
+static int build_trie(const struct grammar_vocab *v, const struct entry *entries, size_t n,
+                      const uint32_t *without, struct grammar_trie *trie) {
+    uint32_t *path = calloc((size_t)v->max_bytes + 1, sizeof *path); /* open nodes, by depth */
     size_t cap = 1;
     for (size_t i = 0; i < n; i++)
         cap += entries[i].len;
@@ -134,6 +227,7 @@ static int build_trie(const struct entry *entries, size_t n, const uint32_t *wit
                 .token_byte = GRAMMAR_NO_TOKEN << 8 | (unsigned char)e->text[open], .size_depth = open};
         }
         nodes[count - 1].token_byte = e->id << 8 | (unsigned char)e->text[e->len - 1];
+        nodes[count - 1].holds = held_by(v, e->text, e->len);
         last = e;
     }
     while (open > 0) {
@@ -145,43 +239,69 @@ static int build_trie(const struct entry *entries, size_t n, const uint32_t *wit
     trie->nodes = fitted != NULL ? fitted : nodes;
     trie->n = count;
     mark_breaks(trie->nodes, count);
+    gather_holds(trie->nodes, count);
     return index_trie(trie);
 }
 
 /* ---- slices ---- */
 
-/* Whether the bytes are the beginning of a character, but not the whole: some bytes more make it one. */
-static bool is_begun(const char *text, size_t len) {
-    static const char second[] = {(char)0x80, (char)0x90, (char)0xA0};
-    size_t wanted = utf8_wanted((unsigned char)text[0]);
-    for (size_t i = 0; i < sizeof second && len < wanted; i++) {
-        char whole[4] = {0, second[i], (char)0x80, (char)0x80};
-        memcpy(whole, text, len);
-        if (utf8_length(whole, wanted) == wanted)
-            return true;
-    }
-    return false;
+/* By kinds, and by characters. */
+static void fill_masks(struct grammar_vocab *v, uint32_t id, const char *text, size_t len) {
+    uint32_t held = held_by(v, text, len);
+    uint32_t kinds = held & GRAMMAR_KINDS_ALL;
+    for (unsigned kind = 0; kind < GRAMMAR_KINDS; kind++)
+        if ((kinds & GRAMMAR_WORDS) >> kind & 1)
+            set_bit(v->kinds_held[kind], id);
+    if ((kinds & ~GRAMMAR_WORDS) == 0)
+        set_bit(v->words_only, id);
+    else if ((kinds &
+              (1u << GRAMMAR_KIND_BROKEN | 1u << GRAMMAR_KIND_BACKSLASH | 1u << GRAMMAR_KIND_CONTROL)) == 0)
+        v->marked[v->n_marked++] = (struct grammar_marked){id, held};
+    if (text[0] == ' ')
+        set_bit(v->spaced, id);
+    for (uint32_t n = held >> GRAMMAR_KINDS; n < GRAMMAR_CHARS_MAX; n++)
+        if ((held >> GRAMMAR_KIND_BROKEN & 1) == 0)
+            set_bit(v->up_to[n], id);
 }
 
-/* Characters of a text that is part of a JSON string (enum grammar_slice); 0 for any other. */
-static uint32_t string_characters(const char *text, size_t len) {
-    uint32_t n = 0;
-    for (size_t i = 0; i < len; n++) {
-        size_t left = len - i, step = utf8_length(text + i, left);
-        if ((unsigned char)text[i] < 0x20 || text[i] == '"')
-            return 0;
-        if (text[i] == '\\') {
-            if (left > 1 && (text[i + 1] == '\0' || strchr("bfnrt\"\\", text[i + 1]) == NULL))
-                return 0;
-            step = left > 1 ? 2 : 1;
-        } else if (step == 0) {
-            if (!is_begun(text + i, left))
-                return 0;
-            step = left;
-        }
-        i += step;
+static uint32_t others_of(const struct grammar_vocab *v, const struct grammar_marked *m) {
+    uint32_t others = m->holds & GRAMMAR_KINDS_ALL & ~GRAMMAR_WORDS;
+    return (v->spaced[m->id / 32] >> m->id % 32 & 1) != 0 ? others | GRAMMAR_MARKS_SPACED : others;
+}
+
+/* Tokens that hold the same kinds beside those of words, together: a counting sort over the few sets. */
+static int group_marked(struct grammar_vocab *v) {
+    uint32_t *set = calloc((size_t)v->n_marked + 1, sizeof *set); /* of each token */
+    struct grammar_marked *sorted = calloc((size_t)v->n_marked + 1, sizeof *sorted);
+    size_t cap = 0;
+    int rc = set == NULL || sorted == NULL ? -ENOMEM : 0;
+    for (uint32_t i = 0; i < v->n_marked && rc == 0; i++) {
+        uint32_t others = others_of(v, &v->marked[i]), k = 0;
+        while (k < v->n_marks && v->marks[k].others != others)
+            k++;
+        void *grown = grammar_grow(v->marks, sizeof *v->marks, v->n_marks, &cap, 2);
+        rc = grown != NULL ? 0 : -ENOMEM;
+        v->marks = grown != NULL ? grown : v->marks;
+        if (rc == 0 && k == v->n_marks)
+            v->marks[v->n_marks++] = (struct grammar_marks){others, 0};
+        set[i] = k;
+        if (rc == 0)
+            v->marks[k].from++;
     }
-    return n;
+    uint32_t from = 0;
+    for (uint32_t k = 0; k < v->n_marks && rc == 0; k++) {
+        uint32_t n = v->marks[k].from;
+        v->marks[k].from = from;
+        from += n;
+    }
+    for (uint32_t i = 0; i < v->n_marked && rc == 0; i++)
+        sorted[v->marks[set[i]].from++] = v->marked[i];
+    for (uint32_t k = v->n_marks; k-- > 0 && rc == 0;)
+        v->marks[k].from = k > 0 ? v->marks[k - 1].from : 0;
+    free(set);
+    free(rc == 0 ? v->marked : sorted);
+    v->marked = rc == 0 ? sorted : v->marked;
+    return rc;
 }
 
 static void fill_slices(struct grammar_vocab *v) {
@@ -199,15 +319,14 @@ static void fill_slices(struct grammar_vocab *v) {
         v->max_bytes = len > v->max_bytes ? (uint32_t)len : v->max_bytes;
         if (memchr(text, GRAMMAR_TEXT_BYTE, len) == NULL)
             set_bit(v->slices[GRAMMAR_SLICE_TEXT], id);
+        fill_masks(v, id, text, len);
         uint32_t n = string_characters(text, len);
         if (n == 0)
             continue;
         v->longest = n > v->longest ? n : v->longest;
         set_bit(v->slices[GRAMMAR_SLICE_PLAIN], id);
-        if (n <= GRAMMAR_MEDIUM_CHARS)
-            set_bit(v->slices[GRAMMAR_SLICE_MEDIUM], id);
-        if (n <= GRAMMAR_SHORT_CHARS)
-            set_bit(v->slices[GRAMMAR_SLICE_SHORT], id);
+        if (n >= GRAMMAR_CHARS_MAX)
+            v->longs[v->n_longs++] = (struct grammar_long){id, n};
     }
 }
 
@@ -247,11 +366,23 @@ static int allocate(struct grammar_vocab *v) {
     v->kinds = calloc(n + 1, sizeof *v->kinds);
     v->added = calloc(v->words, sizeof *v->added);
     v->ends = calloc(v->words, sizeof *v->ends);
-    bool ok = v->offsets != NULL && v->kinds != NULL && v->added != NULL && v->ends != NULL;
-    for (int s = 0; s < GRAMMAR_SLICES; s++) {
-        v->slices[s] = calloc(v->words, sizeof *v->slices[s]);
-        ok = ok && v->slices[s] != NULL;
-    }
+    v->spaced = calloc(v->words, sizeof *v->spaced);
+    v->longs = calloc(n + 1, sizeof *v->longs);
+    bool ok = v->offsets != NULL && v->kinds != NULL && v->added != NULL && v->ends != NULL &&
+              v->spaced != NULL && v->longs != NULL;
+    for (int s = 0; s < GRAMMAR_SLICES; s++)
+        ok = (v->slices[s] = calloc(v->words, sizeof *v->slices[s])) != NULL && ok;
+    for (unsigned kind = 0; kind < GRAMMAR_KINDS; kind++)
+        if ((GRAMMAR_WORDS >> kind & 1) != 0)
+            ok = (v->kinds_held[kind] = calloc(v->words, sizeof *v->kinds_held[kind])) != NULL && ok;
+    v->words_only = calloc(v->words, sizeof *v->words_only);
+    v->marked = calloc(n + 1, sizeof *v->marked);
+    ok = ok && v->words_only != NULL && v->marked != NULL;
+    for (unsigned c = 0; c < GRAMMAR_CHARS_MAX; c++)
+        ok = (v->up_to[c] = calloc(v->words, sizeof *v->up_to[c])) != NULL && ok;
+    for (unsigned byte = 0; byte < 256; byte++)
+        v->byte_kinds[byte] = (uint8_t)kind_of(byte);
+    v->longest = 1;
     return ok ? 0 : -ENOMEM;
 }
 
@@ -297,9 +428,12 @@ int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t 
         v->fingerprint = fingerprint_of(v);
         n = sort_tokens(v, entries);
         fill_slices(v);
+        struct grammar_long *fitted = realloc(v->longs, ((size_t)v->n_longs + 1) * sizeof *v->longs);
+        v->longs = fitted != NULL ? fitted : v->longs;
+        rc = group_marked(v);
     }
     for (int s = 0; s < GRAMMAR_SLICES && rc == 0; s++)
-        rc = build_trie(entries, n, v->slices[s], v->max_bytes, &v->rest[s]);
+        rc = build_trie(v, entries, n, v->slices[s], &v->rest[s]);
     if (rc == -EINVAL)
         rc = err_set(err, errlen, rc, "The tokens of the vocabulary have more than %u bytes together.",
                      BYTES_MAX);
@@ -328,6 +462,15 @@ void grammar_vocab_destroy(struct grammar_vocab *v) {
         free(v->rest[s].kids);
         free(v->slices[s]);
     }
+    for (unsigned kind = 0; kind < GRAMMAR_KINDS; kind++)
+        free(v->kinds_held[kind]);
+    for (unsigned c = 0; c < GRAMMAR_CHARS_MAX; c++)
+        free(v->up_to[c]);
+    free(v->words_only);
+    free(v->marked);
+    free(v->marks);
+    free(v->spaced);
+    free(v->longs);
     free(v);
 }
 
@@ -336,8 +479,11 @@ size_t grammar_vocab_words(const struct grammar_vocab *v) {
 }
 
 size_t grammar_vocab_bytes(const struct grammar_vocab *v) {
-    size_t total = sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) +
-                   v->offsets[v->n_tokens] + (GRAMMAR_SLICES + 2) * v->words * sizeof(uint32_t);
+    size_t total =
+        sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) + v->offsets[v->n_tokens] +
+        (GRAMMAR_SLICES + GRAMMAR_CHARS_MAX + 4) * v->words * sizeof(uint32_t) +
+        (size_t)__builtin_popcount(GRAMMAR_WORDS) * v->words * sizeof(uint32_t) +
+        v->n_longs * sizeof *v->longs + v->n_marked * sizeof *v->marked + v->n_marks * sizeof *v->marks;
     for (int s = 0; s < GRAMMAR_SLICES; s++)
         total += v->rest[s].n * sizeof *v->rest[s].nodes +
                  v->rest[s].kids_from[v->rest[s].n_tops] * sizeof *v->rest[s].kids;

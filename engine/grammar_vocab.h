@@ -16,6 +16,7 @@ struct grammar_node {
     uint32_t token_byte; /* token << 8 | byte; token GRAMMAR_NO_TOKEN: none ends here */
     uint32_t size_depth; /* GRAMMAR_NODE_BREAKS or 0 | nodes of its subtree, itself included, << 8 | bytes
                             before it */
+    uint32_t holds;      /* all tokens of its subtree: characters of the longest << GRAMMAR_KINDS | kinds */
 };
 #define GRAMMAR_NO_TOKEN 0xFFFFFFu
 /* All tokens behind it go on with plain ASCII characters, if any, and then a control byte, as no string does.
@@ -30,11 +31,48 @@ static inline uint32_t grammar_node_depth(const struct grammar_node *node) {
     return node->size_depth & 255;
 }
 
+/* Kinds of bytes: patterns seldom tell apart bytes of one kind. A token holds a kind when a byte of it is of
+ * that kind; a space that a token begins with does not count, because words come with and without it. */
+enum grammar_byte_kind {
+    GRAMMAR_KIND_HEX_LOWER, /* a-f */
+    GRAMMAR_KIND_LOWER,     /* g-z */
+    GRAMMAR_KIND_HEX_UPPER,
+    GRAMMAR_KIND_UPPER,
+    GRAMMAR_KIND_ZERO,
+    GRAMMAR_KIND_DIGIT, /* 1-9 */
+    GRAMMAR_KIND_MINUS,
+    GRAMMAR_KIND_UNDERLINE,
+    GRAMMAR_KIND_POINT,
+    GRAMMAR_KIND_SLASH,
+    GRAMMAR_KIND_COLON,
+    GRAMMAR_KIND_SPACE,
+    GRAMMAR_KIND_AT,
+    GRAMMAR_KIND_PLUS,
+    GRAMMAR_KIND_PERCENT,
+    GRAMMAR_KIND_HASH,
+    GRAMMAR_KIND_QUESTION,
+    GRAMMAR_KIND_MARK, /* !$&'()*,;=~ */
+    GRAMMAR_KIND_QUOTE,
+    GRAMMAR_KIND_BACKSLASH,
+    GRAMMAR_KIND_ANGLE,   /* <> */
+    GRAMMAR_KIND_BRACKET, /* [] */
+    GRAMMAR_KIND_BRACE,   /* {}|^` */
+    GRAMMAR_KIND_CONTROL, /* below a space, and DEL */
+    GRAMMAR_KIND_WIDE,    /* from 0x80 on */
+    GRAMMAR_BYTE_KINDS,
+    GRAMMAR_KIND_BROKEN = GRAMMAR_BYTE_KINDS, /* no byte: not a token of GRAMMAR_SLICE_PLAIN */
+    GRAMMAR_KINDS,
+};
+#define GRAMMAR_KINDS_ALL ((1u << GRAMMAR_KINDS) - 1)
+/* Characters of tokens of GRAMMAR_SLICE_PLAIN are counted up to here, without a space at the beginning. */
+#define GRAMMAR_CHARS_MAX 63u
+
 /* The nodes of the first two levels lie far from each other; those that a state has no use for are passed
  * here. */
 struct grammar_branch {
     uint32_t node; /* index */
     uint32_t byte;
+    uint32_t holds; /* as the node has it */
 };
 
 struct grammar_trie {
@@ -52,15 +90,32 @@ struct grammar_trie {
  * (grammar_state.text). */
 enum grammar_slice {
     GRAMMAR_SLICE_NONE,
-    GRAMMAR_SLICE_SHORT,  /* at most GRAMMAR_SHORT_CHARS characters */
-    GRAMMAR_SLICE_MEDIUM, /* at most GRAMMAR_MEDIUM_CHARS */
-    GRAMMAR_SLICE_PLAIN,  /* all of them, at most `longest` characters */
+    GRAMMAR_SLICE_PLAIN, /* at most `longest` characters */
     GRAMMAR_SLICE_TEXT,
     GRAMMAR_SLICES
 };
-#define GRAMMAR_SHORT_CHARS  12
-#define GRAMMAR_MEDIUM_CHARS 28
-#define GRAMMAR_TEXT_BYTE    '<'
+#define GRAMMAR_TEXT_BYTE '<'
+
+/* Kinds that tokens of words are made of: most tokens hold no others. */
+#define GRAMMAR_WORDS                                                                                        \
+    (1u << GRAMMAR_KIND_HEX_LOWER | 1u << GRAMMAR_KIND_LOWER | 1u << GRAMMAR_KIND_HEX_UPPER |                \
+     1u << GRAMMAR_KIND_UPPER | 1u << GRAMMAR_KIND_ZERO | 1u << GRAMMAR_KIND_DIGIT |                         \
+     1u << GRAMMAR_KIND_WIDE)
+
+/* A token that holds kinds beside those of words. */
+struct grammar_marked {
+    uint32_t id, holds; /* as a node has it */
+};
+
+struct grammar_marks {
+    uint32_t others; /* kinds beside those of words, and GRAMMAR_MARKS_SPACED: begin with a space */
+    uint32_t from;   /* the first; up to where the next ones begin */
+};
+#define GRAMMAR_MARKS_SPACED (1u << GRAMMAR_KINDS)
+
+struct grammar_long {
+    uint32_t id, chars; /* all characters */
+};
 
 struct grammar_vocab {
     int n_tokens;
@@ -70,11 +125,22 @@ struct grammar_vocab {
     uint8_t *kinds;                           /* enum grammar_token */
     struct grammar_trie rest[GRAMMAR_SLICES]; /* the tokens that the slice lacks */
     uint32_t *slices[GRAMMAR_SLICES];         /* masks; [GRAMMAR_SLICE_NONE] is empty */
-    uint32_t *added;                          /* mask of the added tokens that do not end a turn */
-    uint32_t *ends;                           /* and of those that do */
-    uint32_t byte_tokens[256];                /* the tokens of one byte */
-    uint32_t longest;                         /* characters of the longest token of strings */
-    uint32_t max_bytes;                       /* of an ordinary token */
+    uint32_t *kinds_held[GRAMMAR_KINDS]; /* masks of the ordinary tokens that hold a kind of GRAMMAR_WORDS */
+    uint32_t *words_only;                /* and of those of GRAMMAR_SLICE_PLAIN that hold no other kind */
+    struct grammar_marked *marked;       /* others of it, without escapes and DEL, sorted by `others` */
+    uint32_t n_marked;
+    struct grammar_marks *marks; /* where those with the same others are */
+    uint32_t n_marks;
+    uint32_t *up_to[GRAMMAR_CHARS_MAX]; /* and of those of GRAMMAR_SLICE_PLAIN of that many characters */
+    uint32_t *spaced;                   /* and of those that begin with a space */
+    uint8_t byte_kinds[256];
+    struct grammar_long *longs; /* tokens of GRAMMAR_SLICE_PLAIN with GRAMMAR_CHARS_MAX characters and more */
+    uint32_t n_longs;
+    uint32_t *added;           /* mask of the added tokens that do not end a turn */
+    uint32_t *ends;            /* and of those that do */
+    uint32_t byte_tokens[256]; /* the tokens of one byte */
+    uint32_t longest;          /* characters of the longest token of strings, at least 1 */
+    uint32_t max_bytes;        /* of an ordinary token */
     uint64_t fingerprint; /* of the tokens; an address would not do, the next vocabulary may get the same */
 };
 

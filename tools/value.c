@@ -339,6 +339,46 @@ bool value_equal(const struct value *a, const struct value *b) {
     }
 }
 
+static int by_hash(const void *a, const void *b) {
+    uint64_t x = (*(const struct value *const *)a)->hash, y = (*(const struct value *const *)b)->hash;
+    return x < y ? -1 : x > y;
+}
+
+/* Both lists are sorted by hash. */
+static int find_equal(const struct value *const *a, size_t n, const struct value *const *b, size_t m,
+                      size_t *looks) {
+    size_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (; from < m && b[from]->hash < a[i]->hash; from++)
+            ++*looks;
+        for (size_t k = from; k < m && b[k]->hash == a[i]->hash; k++) {
+            ++*looks;
+            if (value_equal(a[i], b[k]))
+                return 1;
+        }
+    }
+    return 0;
+}
+
+int value_any_equal(const struct value *const *a, size_t n, const struct value *const *b, size_t m,
+                    size_t *looks) {
+    const struct value **sorted = malloc((n + m + 1) * sizeof(struct value *));
+    size_t spent = 0;
+    if (sorted == NULL)
+        return -ENOMEM;
+    if (n > 0)
+        memcpy(sorted, a, n * sizeof(struct value *));
+    if (m > 0)
+        memcpy(sorted + n, b, m * sizeof(struct value *));
+    qsort(sorted, n, sizeof(struct value *), by_hash);
+    qsort(sorted + n, m, sizeof(struct value *), by_hash);
+    int rc = find_equal(sorted, n, sorted + n, m, &spent);
+    free(sorted);
+    if (looks != NULL)
+        *looks += spent;
+    return rc;
+}
+
 static int print_members(const struct value *value, struct buf *out) {
     bool object = value->kind == VALUE_OBJECT;
     int rc = buf_putc(out, object ? '{' : '[');

@@ -54,6 +54,10 @@ size_t value_count(const struct value_document *document);
 const struct value *value_get(const struct value *object, const char *name);
 /* JSON Schema's equality: 1 equals 1.0, objects without order, strings by code points. */
 bool value_equal(const struct value *a, const struct value *b);
+/* Whether one of the first n values equals one of the m others: 1, 0, -ENOMEM. *looks, if not NULL, grows by
+ * the pairs that were compared: where hashes do not collide it stays below n + m. */
+HX_MUST_CHECK int value_any_equal(const struct value *const *a, size_t n, const struct value *const *b,
+                                  size_t m, size_t *looks);
 /* The hash that a string of these characters has, for one that is not from a document. */
 uint64_t value_hash_string(const char *text, size_t len);
 /* Appends compact JSON, numbers as written. 0, -ENOBUFS (what fits stands there), -ENOMEM. */

@@ -1,6 +1,6 @@
 /* What grammars cost, with the 128,256 tokens of Llama 3 and 1,509 schemas of real projects: each valid
  * instance is walked token by token; every mask and every accepted token is timed, in time of this thread
- * less what reading the clock takes.
+ * less what reading the clock takes. Then the same of a grammar made to be slow.
  *
  *   bench_grammar [-n SCHEMAS] [-s FIRST] [-j]   (all, from line 1)
  *
@@ -80,7 +80,7 @@ struct bench {
     uint32_t *mask;
     double clock_us;
     bool json;
-    struct times compile, mask_first, mask_all, mask_again, accept, program_kb, states_kb;
+    struct times compile, mask_first, mask_all, mask_again, accept, program_kb, states_kb, whole_kb;
     size_t schemas, instances, tokens, not_walked, cut;
     struct times masks; /* of the present schema, for -j */
 };
@@ -174,11 +174,16 @@ static bool judge(struct bench *b, const struct schema *schema, struct grammar *
     return taken;
 }
 
-static void count_bytes(struct bench *b, const struct grammar *g) {
+static void count_bytes(struct bench *b, const struct grammar *g, size_t number) {
     struct grammar_info info;
     grammar_info(g, &info);
     add(&b->states_kb, (double)(info.state_bytes + info.mask_bytes) / 1e3);
     add(&b->program_kb, (double)info.program_bytes / 1e3);
+    double whole = (double)(info.program_bytes + info.state_bytes + info.mask_bytes) / 1e3;
+    add(&b->whole_kb, whole);
+    if (whole > 1000 && !b->json)
+        printf("line %zu: %.0f kB, of which its program %.0f\n", number, whole,
+               (double)info.program_bytes / 1e3);
 }
 
 static void play(struct bench *b, struct rawjson line, size_t number) {
@@ -218,7 +223,7 @@ static void play(struct bench *b, struct rawjson line, size_t number) {
         b->masks.n = 0;
     }
     if (rc == 0)
-        count_bytes(b, g);
+        count_bytes(b, g, number);
     grammar_unref(g);
     schema_destroy(schema);
 }
@@ -234,6 +239,54 @@ static void print_all(struct bench *b) {
     print("accept a token", &b->accept, "us");
     print("program", &b->program_kb, "kB");
     print("states and masks", &b->states_kb, "kB");
+    print("all of it", &b->whole_kb, "kB");
+}
+
+/* As a hostile schema may be: so many counters that all go on with every letter, and no two places alike. */
+static struct grammar *hostile_grammar(void) {
+    enum { WAYS = 3000 };
+    struct grammar_builder *b = grammar_builder_create();
+    static uint32_t ways[WAYS];
+    struct grammar *g = NULL;
+    char err[300] = "";
+    for (uint32_t i = 0; i < WAYS; i++) {
+        char end[16];
+        int len = snprintf(end, sizeof end, "%u", i);
+        uint32_t items[] = {grammar_repeat(b, grammar_byte(b, 'A', 'z'), 1 + i % 7, 2000 + i),
+                            grammar_literal(b, end, (size_t)len)};
+        ways[i] = grammar_sequence(b, items, 2);
+    }
+    if (grammar_compile(b, grammar_choice(b, ways, WAYS), 8, &g, err, sizeof err) < 0) {
+        fprintf(stderr, "%s\n", err);
+        exit(1);
+    }
+    grammar_builder_destroy(b);
+    return g;
+}
+
+static void play_hostile(const struct bench *b) {
+    struct times masks = {0}, tokens = {0};
+    double before = now_us();
+    struct grammar *g = hostile_grammar();
+    printf("hostile grammar: compile %.1f us\n", now_us() - before);
+    struct grammar_matcher m;
+    if (grammar_matcher_init(&m, g) != 0)
+        abort();
+    for (int i = 0; i < 40; i++) {
+        double t0 = now_us();
+        if (grammar_matcher_mask(&m, b->vocab, GRAMMAR_FOREVER, b->mask) != 0)
+            abort();
+        double t1 = now_us();
+        if (grammar_matcher_byte(&m, 'k') != 1)
+            abort();
+        add(&masks, passed(b, t0, t1));
+        add(&tokens, passed(b, t1, now_us()));
+    }
+    printf("%zu masks were cut\n", n_cut(g));
+    print("hostile mask", &masks, "us");
+    print("hostile byte", &tokens, "us");
+    grammar_matcher_finish(&m);
+    grammar_unref(g);
 }
 
 int main(int argc, char **argv) {
@@ -266,8 +319,10 @@ int main(int argc, char **argv) {
         if (n >= first)
             play(&b, rawjson_of(line, strlen(line)), n);
     (void)fclose(f);
-    if (!b.json)
+    if (!b.json) {
         print_all(&b);
+        play_hostile(&b);
+    }
     grammar_vocab_destroy(v);
     model_close(m);
     free(b.masks.us);

@@ -66,7 +66,9 @@ static void compare(struct grammar_matcher *m, const struct grammar_vocab *v, ui
         if (rc == 1 && within != GRAMMAR_FOREVER && v->kinds[id] != GRAMMAR_TOKEN_END)
             rc = grammar_matcher_distance(&clone) < within;
         if ((mask[id / 32] >> id % 32 & 1) != (uint32_t)rc)
-            fail_msg("token %d is %s, but the mask says otherwise", id, rc == 1 ? "allowed" : "not allowed");
+            fail_msg("token %d '%.*s' is %s, but the mask says otherwise; distance %u", id,
+                     (int)(v->offsets[id + 1] - v->offsets[id]), v->bytes + v->offsets[id],
+                     rc == 1 ? "allowed" : "not allowed", grammar_matcher_distance(m));
         allowed += rc;
         grammar_matcher_finish(&clone);
     }
@@ -102,6 +104,97 @@ static void test_small(void **state) {
 static void test_llama3(void **state) {
     (void)state;
     compare_along(large_vocab, 7);
+}
+
+/* At each place of the text in a grammar: a pattern or a string, in quotes. */
+static void compare_in(const struct grammar_vocab *v, const char *what,
+                       uint32_t (*make)(struct grammar_builder *), const char *text, size_t step) {
+    struct grammar_builder *b = grammar_builder_create();
+    struct grammar *g = NULL;
+    struct grammar_matcher m;
+    char err[200] = "";
+    uint32_t quote = grammar_literal(b, "\"", 1);
+    uint32_t items[] = {quote, make(b), quote, grammar_literal(b, ", \"next\"", 8)};
+    if (grammar_compile(b, grammar_sequence(b, items, 4), 8, &g, err, sizeof err) < 0)
+        fail_msg("%s: %s", what, err);
+    grammar_builder_destroy(b);
+    assert_int_equal(grammar_matcher_init(&m, g), 0);
+    for (size_t i = 0; text[i] != '\0'; i++) {
+        if (i % step == 0)
+            compare(&m, v, GRAMMAR_FOREVER);
+        if (grammar_matcher_byte(&m, (unsigned char)text[i]) != 1)
+            fail_msg("%s: byte %zu of '%s'", what, i, text);
+    }
+    grammar_matcher_finish(&m);
+    grammar_unref(g);
+}
+
+static uint32_t counted_70(struct grammar_builder *b) {
+    return grammar_string(b, 2, 70);
+}
+
+static uint32_t counted_100(struct grammar_builder *b) {
+    return grammar_string(b, 0, 100);
+}
+
+static uint32_t counted_3(struct grammar_builder *b) {
+    return grammar_string(b, 3, 3);
+}
+
+/* Either of two strings that count, or a word: what is longer than one may still be the other. */
+static uint32_t two_counts(struct grammar_builder *b) {
+    uint32_t ways[] = {grammar_string(b, 1, 4), grammar_string(b, 7, 20),
+                       grammar_literal(b, "hello world", 11)};
+    return grammar_choice(b, ways, 3);
+}
+
+static const struct grammar_range word_set[] = {{'-', '-'}, {'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+static const struct grammar_range no_space[] = {{'!', '!'}, {'#', '['}, {']', '~'}, {0x80, 0x10FFFF}};
+
+static uint32_t identifier(struct grammar_builder *b) {
+    uint32_t items[] = {grammar_chars(b, word_set + 2, 3),
+                        grammar_repeat(b, grammar_chars(b, word_set, 5), 0, GRAMMAR_FOREVER)};
+    return grammar_sequence(b, items, 2);
+}
+
+static uint32_t short_identifier(struct grammar_builder *b) {
+    return grammar_repeat(b, grammar_chars(b, word_set, 5), 1, 24);
+}
+
+/* (\S+\s){0,19}\S+ */
+static uint32_t some_words(struct grammar_builder *b) {
+    uint32_t word = grammar_repeat(b, grammar_chars(b, no_space, 4), 1, GRAMMAR_FOREVER);
+    uint32_t more[] = {word, grammar_literal(b, " ", 1)};
+    uint32_t items[] = {grammar_repeat(b, grammar_sequence(b, more, 2), 0, 19), word};
+    return grammar_sequence(b, items, 2);
+}
+
+/* Runs of one character, of which vocabularies have long tokens. */
+static uint32_t lines(struct grammar_builder *b) {
+    static const struct grammar_range set[] = {{' ', ' '}, {'*', '/'}, {'=', '='}, {'a', 'z'}};
+    return grammar_repeat(b, grammar_chars(b, set, 4), 0, 80);
+}
+
+static void compare_patterns(const struct grammar_vocab *v, size_t step) {
+    compare_in(v, "70 characters", counted_70,
+               "\"Hello w\xC3\xA4rld\\n12345678901234567890123456789012345678901", step);
+    compare_in(v, "100 characters", counted_100, "\"abc", step);
+    compare_in(v, "3 characters", counted_3, "\"abc", 1);
+    compare_in(v, "two counts", two_counts, "\"hello wo", step);
+    compare_in(v, "identifier", identifier, "\"My_id-2\"", step);
+    compare_in(v, "short identifier", short_identifier, "\"My_id-2890123456789012", step);
+    compare_in(v, "words", some_words, "\"some w\xC3\xB6rds that", step);
+    compare_in(v, "lines", lines, "\"== a ========", step);
+}
+
+static void test_patterns_small(void **state) {
+    (void)state;
+    compare_patterns(small_vocab, 1);
+}
+
+static void test_patterns_llama3(void **state) {
+    (void)state;
+    compare_patterns(large_vocab, 4);
 }
 
 /* An added token passes as a tag and in free text only, never as the bytes that spell it. */
@@ -209,11 +302,50 @@ static uint32_t other_than(struct grammar_builder *b, const char *word) {
     return grammar_open(b, grammar_choice(b, ways, n));
 }
 
+/* Characters of a pattern, again and again: some of all kinds, whole kinds or parts of them, beyond ASCII or
+ * not, counted or not. */
+static uint32_t random_pattern(struct grammar_builder *b) {
+    static const struct grammar_range sets[][5] = {
+        {{'a', 'z'}},
+        {{'a', 'z'}, {'A', 'Z'}, {'0', '9'}, {'_', '_'}, {'-', '-'}},
+        {{'A', 'Z'}, {'.', '9'}},
+        {{'0', '9'}, {'a', 'f'}},
+        {{' ', '!'}, {'#', '['}, {']', '~'}},
+        {{' ', '!'}, {'#', '['}, {']', 0x7F}, {0x80, 0x10FFFF}},
+        {{'!', '!'}, {'#', '['}, {']', '~'}, {0x80, 0x10FFFF}},
+        {{'a', 'y'}, {' ', '/'}, {0x80, 0xFF}},
+        {{' ', ' '}, {'a', 'z'}, {'=', '='}, {0x3042, 0x9FFF}},
+    };
+    static const uint32_t most[] = {1,
+                                    2,
+                                    3,
+                                    5,
+                                    15,
+                                    16,
+                                    17,
+                                    18,
+                                    30,
+                                    62,
+                                    63,
+                                    64,
+                                    70,
+                                    300,
+                                    GRAMMAR_FOREVER,
+                                    GRAMMAR_FOREVER,
+                                    GRAMMAR_FOREVER};
+    const struct grammar_range *set = sets[below(sizeof sets / sizeof *sets)];
+    size_t n = 0;
+    while (n < 5 && set[n].last != 0)
+        n++;
+    uint32_t max = most[below(sizeof most / sizeof *most)], min = below(4);
+    return grammar_repeat(b, grammar_chars(b, set, n), min < max ? min : max, max);
+}
+
 static uint32_t random_expression(struct grammar_builder *b, int depth) {
     static const char *const texts[] = {"\"", "the ", "a", "\": ", ", \"", "{\"name\": \"", "\\n", "<", "\n"};
-    static const uint32_t most[] = {5, 12, 20, 28, 40, 300, GRAMMAR_FOREVER};
+    static const uint32_t most[] = {1, 5, 12, 20, 28, 40, 64, 90, 300, GRAMMAR_FOREVER};
     uint32_t items[4], n = 2 + below(3), min;
-    switch (below(depth > 0 ? 10 : 6)) {
+    switch (below(depth > 0 ? 12 : 8)) {
     case 0:
     case 1:
         n = below(sizeof texts / sizeof *texts);
@@ -222,17 +354,26 @@ static uint32_t random_expression(struct grammar_builder *b, int depth) {
         return below(2) == 0 ? grammar_byte(b, 'a', (unsigned char)('b' + below(24)))
                              : grammar_byte(b, '0', '9');
     case 3:
-        return grammar_string(b, below(5), most[below(7)]);
+        return grammar_string(b, below(5), most[below(sizeof most / sizeof *most)]);
     case 4:
         return other_than(b, below(2) == 0 ? "the" : "name");
     case 5:
         return below(2) == 0 ? grammar_text_until(b, "<tool_call>") : grammar_tag(b, "</tool_call>");
     case 6:
+        items[0] = random_pattern(b);
+        items[1] = grammar_literal(b, below(2) == 0 ? "\"" : "-", 1);
+        return grammar_sequence(b, items, 2);
     case 7:
+        items[0] = grammar_literal(b, "\"", 1);
+        items[1] = grammar_string(b, below(3), most[below(sizeof most / sizeof *most)]);
+        items[2] = items[0];
+        return grammar_sequence(b, items, 3);
+    case 8:
+    case 9:
         for (uint32_t i = 0; i < n; i++)
             items[i] = random_expression(b, depth - 1);
         return grammar_sequence(b, items, n);
-    case 8:
+    case 10:
         for (uint32_t i = 0; i < n; i++)
             items[i] = random_expression(b, depth - 1);
         return grammar_choice(b, items, n);
@@ -260,7 +401,8 @@ static void compare_some(struct grammar_matcher *m, const struct grammar_vocab *
         bool allowed = (mask[id / 32] >> id % 32 & 1) != 0;
         bool heavy = rc == -E2BIG && m->grammar->n_cut > 0;
         if (!heavy && (allowed ? rc != 1 : rc != 0 && cut == 0))
-            fail_msg("token %d gives %d, but the mask says otherwise", id, rc);
+            fail_msg("token %d '%.*s' gives %d, but the mask says otherwise", id,
+                     (int)(v->offsets[id + 1] - v->offsets[id]), v->bytes + v->offsets[id], rc);
         grammar_matcher_finish(&clone);
     }
 }
@@ -437,11 +579,13 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small), cmocka_unit_test(test_added_tokens),
-                                       cmocka_unit_test(test_too_late), cmocka_unit_test(test_same_address),
-                                       cmocka_unit_test(test_random_small)};
-    const struct CMUnitTest large[] = {cmocka_unit_test(test_llama3), cmocka_unit_test(test_random_llama3),
-                                       cmocka_unit_test(test_ceiling), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_small),        cmocka_unit_test(test_patterns_small),
+        cmocka_unit_test(test_added_tokens), cmocka_unit_test(test_too_late),
+        cmocka_unit_test(test_same_address), cmocka_unit_test(test_random_small)};
+    const struct CMUnitTest large[] = {cmocka_unit_test(test_llama3), cmocka_unit_test(test_patterns_llama3),
+                                       cmocka_unit_test(test_random_llama3), cmocka_unit_test(test_ceiling),
+                                       cmocka_unit_test(test_memory)};
     int failed = cmocka_run_group_tests_name("grammar masks", tests, set_up, tear_down);
     if (failed != 0)
         return 1;

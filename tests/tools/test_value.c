@@ -90,6 +90,62 @@ static void test_equality(void **state) {
     value_destroy(text);
 }
 
+static size_t items_of(const struct value_document *d, const struct value **out) {
+    size_t n = 0;
+    for (const struct value *v = value_root(d)->child; v != NULL; v = v->next)
+        out[n++] = v;
+    return n;
+}
+
+static void test_any_equal(void **state) {
+    static const struct {
+        const char *a, *b;
+        int equal;
+    } cases[] = {
+        {"[]", "[1]", 0},
+        {"[1, 2, 3]", "[4, \"3\", 3.5]", 0},
+        {"[1, 2, 3]", "[4, 3.0]", 1},
+        {"[[1], {\"a\": 1, \"b\": 2}]", "[{\"b\": 2, \"a\": 1}]", 1},
+        {"[null, null]", "[false, \"null\"]", 0},
+        {"[\"x\", \"x\"]", "[\"y\", \"x\"]", 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct value_document *a = parsed(cases[i].a), *b = parsed(cases[i].b);
+        const struct value *x[4], *y[4];
+        size_t n = items_of(a, x), m = items_of(b, y);
+        if (value_any_equal(x, n, y, m, NULL) != cases[i].equal ||
+            value_any_equal(y, m, x, n, NULL) != cases[i].equal)
+            fail_msg("%s and %s", cases[i].a, cases[i].b);
+        value_destroy(a);
+        value_destroy(b);
+    }
+}
+
+/* Two lists of thousands without a common value are told apart in as many looks as they have items. */
+static void test_any_equal_is_linear(void **state) {
+    enum { N = 3000 };
+    static const struct value *x[N], *y[N];
+    struct value_document *d[2];
+    struct buf text;
+    size_t looks = 0;
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        buf_init(&text, 1u << 20);
+        for (int i = 0; i < N; i++)
+            assert_int_equal(buf_printf(&text, "%s\"%c%d\"", i > 0 ? "," : "[", "xy"[k], i), 0);
+        assert_int_equal(buf_putc(&text, ']'), 0);
+        d[k] = parsed(text.data);
+        buf_finish(&text);
+    }
+    assert_int_equal(items_of(d[0], x), N);
+    assert_int_equal(items_of(d[1], y), N);
+    assert_int_equal(value_any_equal(x, N, y, N, &looks), 0);
+    assert_in_range(looks, 1, 2 * N);
+    value_destroy(d[0]);
+    value_destroy(d[1]);
+}
+
 /* Many members, in an order that sorting has to change, are all found. */
 static void test_many_members(void **state) {
     struct buf text;
@@ -146,8 +202,10 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reading),  cmocka_unit_test(test_equality), cmocka_unit_test(test_many_members),
-        cmocka_unit_test(test_printing), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_reading),      cmocka_unit_test(test_equality),
+        cmocka_unit_test(test_any_equal),    cmocka_unit_test(test_any_equal_is_linear),
+        cmocka_unit_test(test_many_members), cmocka_unit_test(test_printing),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
