@@ -76,9 +76,8 @@ static void end_with_error(struct job *job, int rc, const char *err) {
     }
 }
 
-void job_turn_begin(struct job *job, const struct agent_step *step) {
+static void begin(struct job *job, const struct agent_step *step) {
     char err[512] = "";
-    job_constrain_turn(job, step);
     struct engine_generate how = {
         .sampling = job->request.sampling,
         .max_tokens = step->max_tokens > 0 ? step->max_tokens : 1,
@@ -109,6 +108,19 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
     }
     job->generating = true;
     job_loop_tell(job, step, how.grammar != NULL);
+}
+
+void job_turn_begin(struct job *job, const struct agent_step *step) {
+    if (job_constrain_turn(job, step)) {
+        begin(job, step);
+    } else {
+        job->turn_step = *step; /* nothing is fed to the agent before the turn has begun */
+    }
+}
+
+void job_turn_constrained(struct job *job) {
+    begin(job, &job->turn_step);
+    job_step(job);
 }
 
 /* ---- what the agent made of the text ---- */
