@@ -98,6 +98,7 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
         .turn = turn->turn,
         .finish = "interrupted",
         .output_tokens = (int64_t)turn->n_tokens,
+        .forced_tokens = -1,
         .queue_ms = -1,
         .prompt_ms = -1,
         .first_token_ms = -1,
@@ -122,6 +123,8 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
     json_int(&e.w, end.output_tokens);
     json_key(&e.w, "cached_tokens");
     json_int(&e.w, 0);
+    json_key(&e.w, "forced_tokens");
+    json_null(&e.w);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_null(&e.w);

@@ -294,6 +294,8 @@ static void tell_turn(struct job *job, const struct journal_turn *turn) {
     json_int(&e.w, turn->output_tokens);
     json_key(&e.w, "cached_tokens");
     json_int(&e.w, turn->cached_tokens);
+    json_key(&e.w, "forced_tokens");
+    json_int(&e.w, turn->forced_tokens);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_object_begin(&e.w);
@@ -318,6 +320,7 @@ static void close_turn(struct job *job, const struct engine_event *event, const 
         .input_tokens = event->prompt_tokens,
         .output_tokens = job->turn_output_tokens,
         .cached_tokens = event->cached_tokens,
+        .forced_tokens = event->forced_tokens,
         .reasoning_tokens = job->turn_reasoning_tokens,
         .queue_ms = event->queue_ms,
         .prompt_ms = event->prefill_ms,
