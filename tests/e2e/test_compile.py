@@ -34,7 +34,7 @@ class Room(unittest.TestCase):
     def setUp(self):
         self.room = harness.Room(SCRIPTS)
         self.addCleanup(self.room.close)
-        self.api = self.room.start()
+        self.api = self.room.start("--shutdown-grace-ms", "60000")
 
     def sent(self, n):
         """A submission that is not answered yet."""
@@ -73,9 +73,9 @@ class Others(Room):
     def test_a_client_that_leaves_takes_nothing_with_it(self):
         self.sent(0).close()
         begin = time.monotonic()
-        while not (jobs := self.api.ask("GET", "/v1/jobs")["data"]) and time.monotonic() < begin + 20:
+        while not (jobs := self.api.ask("GET", "/v1/jobs")["data"]) and time.monotonic() < begin + 60:
             time.sleep(0.02)
-        self.assertEqual(self.api.wait(jobs[0]["id"])["status"], "completed")
+        self.assertEqual(self.api.wait(jobs[0]["id"], 60)["status"], "completed")
 
     def test_a_key_is_kept_while_its_schema_is_compiled(self):
         body = json.dumps({"input": "A slow one.", "response_format": slow(0)})
@@ -93,14 +93,14 @@ class Ends(Room):
 
     def test_out_of_time(self):
         id = self.compiling(deadline_ms=20)
-        self.assertEqual(self.api.wait(id)["error"]["code"], "deadline_exceeded")
+        self.assertEqual(self.api.wait(id, 60)["error"]["code"], "deadline_exceeded")
         self.assertEqual(self.names(id), ["job.queued", "job.started", "job.failed"])
 
 
 class Stops(Room):
     def test_a_stop_waits_for_it(self):
         id = self.compiling()
-        self.assertEqual(self.room.stop(), 0)
+        self.assertEqual(self.room.stop(seconds=90), 0)
         self.api = self.room.start()
         job = self.api.job(id)
         self.assertEqual((job["status"], job["turns"]), ("completed", 1))
@@ -114,14 +114,14 @@ class Stops(Room):
         told = [(a.status, json.load(a).get("error", {}).get("code")) for a in answers]
         self.assertIn((503, "shutting_down"), told)
         self.assertLessEqual(set(told), {(503, "shutting_down"), (202, None)})
-        self.assertEqual(self.room.daemon.wait(20), 0)
+        self.assertEqual(self.room.daemon.wait(60), 0)
         self.room.daemon = None
         self.api = self.room.start()
         self.assertEqual(len(self.api.ask("GET", "/v1/jobs")["data"]), told.count((202, None)))
 
     def resumed(self, id):
         self.api = self.room.start()
-        job = self.api.wait(id)
+        job = self.api.wait(id, 60)
         self.assertEqual((job["status"], job["turns"], job["result"]["text"]), ("completed", 1, '{"a": 1}'))
         self.assertEqual(self.names(id).count("job.resumed"), 1)
         self.assertEqual(self.names(id).count("turn.started"), 1)
@@ -131,7 +131,7 @@ class Stops(Room):
         for _ in range(2):
             self.room.daemon.send_signal(signal.SIGTERM)
             time.sleep(0.02)
-        self.assertEqual(self.room.daemon.wait(20), 0)
+        self.assertEqual(self.room.daemon.wait(60), 0)
         self.room.daemon = None
         self.resumed(id)
 
