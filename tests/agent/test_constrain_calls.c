@@ -22,7 +22,8 @@
 
 #include <cmocka.h>
 
-#define SESSIONS 12
+#define SESSIONS  12
+#define SAY_EVERY 500 /* calls; a long run shows that it goes on */
 
 static struct bfcl data;
 
@@ -119,6 +120,12 @@ static void play(struct harness *h, size_t from, size_t n, int most, struct tall
     }
 }
 
+static void say(const struct tally *t) {
+    (void)printf("%zu calls of %zu tokens: %zu parsed, %zu of those valid; %zu cut, %zu with white space\n",
+                 t->calls, t->tokens, t->parsed, t->valid, t->cut, t->spaces);
+    (void)fflush(stdout);
+}
+
 /* A model of random weights with this tokenizer writes n calls of at most so many tokens. */
 static void check_calls(const struct model *tokenizer, size_t n, int most) {
     struct random_shape shape = {.n_layers = 1,
@@ -142,10 +149,12 @@ static void check_calls(const struct model *tokenizer, size_t n, int most) {
     struct engine_config config = {.n_threads = 1, .wake = harness_wake, .wake_arg = &h};
     if (local_open_model(&config, &r.model, false, &h.engine, err, sizeof err) != 0)
         fail_msg("%s", err);
-    for (size_t done = 0; done < n; done += SESSIONS)
+    for (size_t done = 0; done < n; done += SESSIONS) {
         play(&h, done, n - done < SESSIONS ? n - done : SESSIONS, most, &t);
-    (void)printf("%zu calls of %zu tokens: %zu parsed, %zu of those valid; %zu cut, %zu with white space\n",
-                 t.calls, t.tokens, t.parsed, t.valid, t.cut, t.spaces);
+        if (t.calls / SAY_EVERY != done / SAY_EVERY && t.calls < n)
+            say(&t);
+    }
+    say(&t);
     harness_finish(&h);
     random_engine_finish(&r);
     assert_int_equal(t.calls, n);
