@@ -237,10 +237,14 @@ int jobs_submit(struct jobs *jobs, struct job_request *request, const char *body
     }
     jobs_link(jobs, job);
     rc = job->request.format.json ? job_constrain_check(job) : accept_job(job, problem);
-    if (rc != 0) {
-        jobs_unlink(job);
-        job_destroy(job);
+    if (rc == 0) {
+        return 0;
     }
+    if (problem->code == NULL) {
+        (void)job_refuse(problem, "internal_error", "", "memory is out");
+    }
+    jobs_unlink(job);
+    job_destroy(job);
     return rc;
 }
 
