@@ -88,7 +88,7 @@ static struct job *next_waiting(const struct jobs *jobs) {
 /* Another job may have had the same grammar made: most have the same tools, and then the states and masks
  * that were built are of use to all of them. */
 static void look_in_cache(const struct jobs *jobs, struct job_order *order) {
-    if (jobs->grammar != NULL && order->ingredients != NULL &&
+    if (order->cached == NULL && jobs->grammar != NULL && order->ingredients != NULL &&
         strcmp(jobs->grammar_tools, order->ingredients) == 0) {
         order->cached = grammar_ref(jobs->grammar);
         order->compile.wants_grammar = false;
