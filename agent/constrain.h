@@ -7,7 +7,9 @@
  *
  * Most of JSON Schema can be said exactly. What cannot (uniqueItems, not, if, dependentRequired, a pattern
  * together with a format, …) is left out: the grammar then lets more pass than the schema, `exact` is false
- * and `why` names the first place. Values must be validated after all in any case. Pure; any thread. */
+ * and `why` names the first place. Values must be validated after all in any case: names that no schema
+ * declares can come twice in an object, too, which no grammar of a bearable size excludes. Pure; any thread.
+ */
 #ifndef AGENT_CONSTRAIN_H
 #define AGENT_CONSTRAIN_H
 

@@ -77,6 +77,19 @@ static void on_existing(struct api_pending *pending, const struct jobs_accepted 
     }
 }
 
+static void reply_problem(struct http_request *req, int rc, const struct job_problem *problem) {
+    const char *param = problem->param[0] != '\0' ? problem->param : NULL;
+    if (rc == -EAGAIN) {
+        http_reply_error(req, 429, "rate_limit_error", problem->code, param, "%s", problem->message);
+    } else if (rc == -ESHUTDOWN) {
+        http_reply_error(req, 503, "server_error", problem->code, param, "%s", problem->message);
+    } else if (rc == -EINVAL) {
+        http_reply_error(req, 400, "invalid_request_error", problem->code, param, "%s", problem->message);
+    } else {
+        http_reply_error(req, 500, "server_error", problem->code, param, "%s", problem->message);
+    }
+}
+
 static void on_accepted(void *arg, const struct jobs_accepted *result) {
     struct api_pending *pending = arg;
     if (pending->req == NULL) {
@@ -91,6 +104,10 @@ static void on_accepted(void *arg, const struct jobs_accepted *result) {
     struct api *api = pending->api;
     struct http_request *req = api_pending_take(pending);
     free(pending);
+    if (result->problem != NULL) {
+        reply_problem(req, result->status, result->problem);
+        return;
+    }
     if (result->status != 0) {
         api_fail(req, result->status, result->err);
         return;
@@ -104,17 +121,6 @@ static void on_accepted(void *arg, const struct jobs_accepted *result) {
         jobs_watch(api->jobs, req, kind, id, 0);
     } else {
         jobs_wait(result->job, req, (uint64_t)preferred_wait(req) * 1000, 202);
-    }
-}
-
-static void reply_problem(struct http_request *req, int rc, const struct job_problem *problem) {
-    const char *param = problem->param[0] != '\0' ? problem->param : NULL;
-    if (rc == -EAGAIN) {
-        http_reply_error(req, 429, "rate_limit_error", problem->code, param, "%s", problem->message);
-    } else if (rc == -EINVAL) {
-        http_reply_error(req, 400, "invalid_request_error", problem->code, param, "%s", problem->message);
-    } else {
-        http_reply_error(req, 500, "server_error", problem->code, param, "%s", problem->message);
     }
 }
 

@@ -3,6 +3,8 @@
 #include "agent/rawjson.h"
 #include "agent/render.h"
 #include "base/json.h"
+#include "daemon/job_format.h"
+#include "daemon/job_problem.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -21,6 +23,7 @@ struct input {
     struct rawjson system, tools, messages; /* empty when absent */
     struct agent_tool *all;                 /* owned, with their strings */
     size_t n_tools;
+    struct job_format format; /* owned; of the answer */
 };
 
 static struct rawjson member(struct rawjson object, const char *key) {
@@ -83,6 +86,16 @@ static void input_finish(struct input *in) {
         free((char *)in->all[i].schema);
     }
     free(in->all);
+    job_format_finish(&in->format);
+}
+
+/* The member as a job has it; the schema is not compiled, only shown. */
+static int read_format(struct input *in, const char *json, size_t len, char *err, size_t errlen) {
+    struct job_problem problem = {0};
+    int rc = job_format_read(json, len, &in->format, &problem);
+    if (rc == -ENOMEM)
+        return err_set(err, errlen, rc, "Not enough memory for the format of the answer.");
+    return rc == 0 ? 0 : err_set(err, errlen, rc, "%s.", problem.message);
 }
 
 /* ---- messages ---- */
@@ -271,7 +284,8 @@ static int render_input(struct input *in, struct render *r, char *err, size_t er
         return err_set(err, errlen, rc, "The system text must be a string.");
     rc = read_tools(in, err, errlen);
     if (rc == 0) {
-        render_prefix(r, in->all, in->n_tools, system);
+        const struct render_answer answer = {.schema = in->format.schema};
+        render_prefix_for(r, in->all, in->n_tools, in->format.json ? &answer : NULL, system);
         rc = put_messages(r, in->messages, in_list, err, errlen);
     }
     free(system);
@@ -291,7 +305,8 @@ int cli_render_text(const char *json, size_t len, enum agent_profile profile, bo
                        .messages = member(whole, "messages")};
     struct render r;
     render_init(&r, profile, PROMPT_BYTES_MAX);
-    rc = render_input(&in, &r, err, errlen);
+    rc = read_format(&in, json, len, err, errlen);
+    rc = rc ? rc : render_input(&in, &r, err, errlen);
     if (rc == 0) {
         rc = put_output(&r, spans, out);
         if (rc < 0)

@@ -10,7 +10,8 @@
  * object, or JSON in a string tool       responses: the bodies of one turn; or content, one body: messages of
  * this role that follow each other are one turn. With a "name" the body is made of it as for a job's call,
  * else the content is the body. A conversation that does not end with the assistant's message gets the
- * beginning of the assistant's next turn. */
+ * beginning of the assistant's next turn. A member "response_format" is that of a job (daemon/api.md): what
+ * JSON mode tells the model stands in the system turn. */
 #ifndef DAEMON_CLI_RENDER_H
 #define DAEMON_CLI_RENDER_H
 

@@ -141,6 +141,8 @@ static void put_turn_line(const struct branch *b, const cJSON *turn) {
         ctl_term_printf(b->t, CTL_DIM, "  %.0f tokens in (%.0f cached), %.0f out",
                         number(usage, "input_tokens"), number(usage, "cached_tokens"),
                         number(usage, "output_tokens"));
+    if (number(usage, "forced_tokens") > 0)
+        ctl_term_printf(b->t, CTL_DIM, " (%.0f forced)", number(usage, "forced_tokens"));
     if (cJSON_IsNumber(member(timings, "decode_ms")))
         ctl_term_printf(b->t, CTL_DIM, "  read %.0f ms, wrote %.0f ms", number(timings, "prefill_ms"),
                         number(timings, "decode_ms"));

@@ -37,6 +37,7 @@ void job_destroy(struct job *job) {
     if (job == NULL) {
         return;
     }
+    job_constrain_leave(job);
     engine_session_destroy(job->session);
     agent_destroy(job->agent);
     schema_destroy(job->answer_schema);
@@ -57,6 +58,7 @@ void job_destroy(struct job *job) {
     free(job->end_text);
     free(job->citations_json);
     free(job->end_repaired);
+    free(job->accepting);
     free(job);
 }
 
@@ -66,13 +68,13 @@ bool job_is_busy(const struct job *job) {
             return true;
         }
     }
-    return job->batches_out > 0 || job->phase == JOB_READING;
+    return job->batches_out > 0 || job->phase == JOB_READING || job->order != NULL;
 }
 
 /* ---- beginning ---- */
 
 int job_start_agent(struct job *job, char *err, size_t errlen) {
-    struct agent_answer answer = {.prompt_schema = job->request.format.schema};
+    struct agent_answer answer = {.prompt_schema = job->request.format.schema, .schema = job->answer_schema};
     struct agent_config config = {
         .profile = job->request.profile,
         .system = job->request.system,
@@ -84,22 +86,10 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
         .documents = job->request.documents,
         .n_documents = job->request.n_documents,
     };
-    int rc = job_tools_read(job->tools_json, &job->tools);
-    if (rc != 0) {
-        return err_set(err, errlen, rc, "the job's tools cannot be read back");
-    }
     if (job->request.format.json) {
-        rc = job_format_compile(&job->request.format, &job->answer_schema, err, errlen);
-        answer.schema = job->answer_schema;
         config.answer = &answer;
     }
-    if (rc != 0) {
-        return rc;
-    }
-    config.tools = job->tools.items;
-    config.n_tools = job->tools.n;
-    job_constrain(job);
-    rc = agent_create(&config, &job->agent, err, errlen);
+    int rc = agent_create(&config, &job->agent, err, errlen);
     if (rc == 0) {
         rc = agent_start(job->agent, job->request.messages, job->request.n_messages, err, errlen);
     }
@@ -131,6 +121,14 @@ static void tell_begin(struct job *job) {
     job_event_end(&e);
 }
 
+static void start(struct job *job) {
+    char err[256] = "";
+    if (job->end_status == NULL && job_start_agent(job, err, sizeof err) != 0) {
+        job_fail(job, "internal_error", err);
+    }
+    job_step(job);
+}
+
 static void on_trace(void *arg, const struct journal_result *result) {
     struct job *job = arg;
     if (job->suspended) {
@@ -147,9 +145,26 @@ static void on_trace(void *arg, const struct journal_result *result) {
     job_step(job);
 }
 
+/* Its earlier life out of the journal; then on_trace(). */
+static void read_trace(struct job *job) {
+    job->phase = JOB_READING;
+    job_flush(job);
+    if (journal_read_trace(job->jobs->config.journal, job->id, on_trace, job) != 0) {
+        job->phase = JOB_WORKING;
+        job_abandon(job, "the journal takes no more reads");
+    }
+}
+
+void job_constrained(struct job *job) {
+    if (job->resume && job->end_status == NULL) {
+        read_trace(job);
+    } else {
+        start(job);
+    }
+}
+
 void job_begin(struct job *job) {
     struct journal_batch *batch = job_batch(job);
-    char err[256] = "";
     if (batch == NULL) {
         return;
     }
@@ -160,20 +175,18 @@ void job_begin(struct job *job) {
     journal_add_job_started(batch, job->id);
     choose_seed(job);
     tell_begin(job);
+    if (job_tools_read(job->tools_json, &job->tools) != 0) {
+        job_fail(job, "internal_error", "the job's tools cannot be read back");
+    }
     if (job->resume) {
-        job->phase = JOB_READING;
-        job_flush(job);
-        int rc = journal_read_trace(job->jobs->config.journal, job->id, on_trace, job);
-        if (rc != 0) {
-            job->phase = JOB_WORKING;
-            job_abandon(job, "the journal takes no more reads");
-        }
+        read_trace(job);
         return;
     }
-    if (job_start_agent(job, err, sizeof err) != 0) {
-        job_fail(job, "internal_error", err);
+    if (job->end_status != NULL || job_constrain(job)) {
+        start(job);
+    } else {
+        job_flush(job); /* that it began */
     }
-    job_step(job);
 }
 
 /* ---- ending ---- */
@@ -199,6 +212,7 @@ void job_end(struct job *job, const char *status, const char *code, const char *
         engine_session_cancel(job->session);
     }
     job_calls_cancel(job);
+    job_constrain_stop(job);
 }
 
 void job_fail(struct job *job, const char *code, const char *sentence) {
@@ -270,6 +284,7 @@ void job_abandon(struct job *job, const char *why) {
 
 void job_suspend(struct job *job) {
     job->suspended = true;
+    job_constrain_stop(job);
     if (job->generating) {
         engine_session_cancel(job->session);
     }
@@ -313,7 +328,7 @@ static void take_step(struct job *job, const struct agent_step *step) {
 
 void job_step(struct job *job) {
     struct agent_step step = {.type = AGENT_STEP_STOP};
-    while (job->phase == JOB_WORKING && !job->suspended && job->end_status == NULL &&
+    while (job->phase == JOB_WORKING && !job->suspended && job->end_status == NULL && job->order == NULL &&
            step.type != AGENT_STEP_WAIT) {
         step = (struct agent_step){.type = AGENT_STEP_WAIT};
         agent_next(job->agent, &step);

@@ -1,7 +1,11 @@
 /* One job: an agent, an engine session and the calls it made, driven on the loop thread until it ends.
  *
- *   jobs_submit → (committed) QUEUED → job_begin → WORKING → job_end → (calls and generation have stopped,
- *   end committed) → ENDED → freed
+ *   jobs_submit → (JSON mode: CHECKING) → ACCEPTING → (committed) QUEUED → job_begin → WORKING → job_end →
+ *   (calls and generation have stopped, end committed) → ENDED → freed
+ *
+ * Schemas and grammars are made on the thread pool (job_constrain.c). Meanwhile the job waits with job->order
+ * set: for whether its schema can be used (CHECKING), for what it begins with, or for the grammar of its next
+ * turn (both WORKING, and no step is taken). It can end in the meantime as always.
  *
  * job_step() asks the agent what is next and does it; everything that answers (engine events, results of
  * calls, commits) feeds the agent and steps again. The rules of the journal:
@@ -27,6 +31,7 @@
 #include "tools/tools.h"
 
 enum job_phase {
+    JOB_CHECKING,  /* the schema of its answer is being compiled: nothing of it is on disk, it has no id */
     JOB_ACCEPTING, /* not committed yet: nobody knows its id */
     JOB_QUEUED,
     JOB_READING, /* its earlier life is being read from the journal */
@@ -58,7 +63,9 @@ struct job_call {
     size_t output_len;
 };
 
-struct job_item; /* an event on its way, job_events.c */
+struct job_accepting; /* who submitted it, jobs_submit.c */
+struct job_item;      /* an event on its way, job_events.c */
+struct job_order;     /* what the thread pool makes for it, job_constrain.c */
 struct job_watch;
 struct job_wait;
 
@@ -76,17 +83,21 @@ struct job {
     struct journal_job row;
     struct job_request request;
     struct job_tools tools;
-    bool resume;      /* the daemon was restarted since it began */
-    bool was_working; /* and had no time to put it back: it may be at fault */
-    bool suspended;   /* the daemon stops: it stays in the journal as it is */
-    bool dirty;       /* in the engine's round: to be flushed */
+    bool resume;                     /* the daemon was restarted since it began */
+    bool was_working;                /* and had no time to put it back: it may be at fault */
+    bool suspended;                  /* the daemon stops: it stays in the journal as it is */
+    bool dirty;                      /* in the engine's round: to be flushed */
+    struct job_accepting *accepting; /* owned; CHECKING */
 
     struct agent *agent;
     struct engine_session *session;
+    struct job_order *order;      /* the pool's until it comes back; NULL: nothing is waited for */
+    bool made;                    /* the next two are what they will be */
     struct schema *answer_schema; /* owned; JSON mode; NULL: the answer is text */
     struct grammar *grammar;      /* a reference; NULL: the model may write anything */
     size_t n_forbidden;           /* calls that are taken out of it */
     bool *left_out;               /* owned, by tool: all of its calls are; NULL: none was yet */
+    struct agent_step turn_step;  /* the turn that waits for its grammar; its texts are the agent's */
     uint64_t seed;
 
     /* how it ends; NULL: it goes on */
@@ -106,6 +117,7 @@ struct job {
 
     struct job_call **calls; /* by number */
     int n_calls;
+    bool remembered; /* those that the journal has are in it */
 
     /* what waits for the journal */
     struct journal_batch *batch;
@@ -131,7 +143,9 @@ struct job *job_create(struct jobs *jobs, struct job_request *request);
 void job_destroy(struct job *job);
 /* Starts or resumes it. */
 void job_begin(struct job *job);
-/* Agent, tools and session, at their beginning. */
+/* job_constrain() has come to its end: goes on, by beginning or by reading its earlier life. */
+void job_constrained(struct job *job);
+/* Agent and session, at their beginning. */
 HX_MUST_CHECK int job_start_agent(struct job *job, char *err, size_t errlen);
 /* Asks the agent what is next and does it, until it has to wait; then commits what has to be. */
 void job_step(struct job *job);
@@ -145,17 +159,24 @@ void job_fail(struct job *job, const char *code, const char *sentence);
 void job_abandon(struct job *job, const char *why);
 /* Stops what runs without a word to the journal: the daemon ends. */
 void job_suspend(struct job *job);
-/* True while an engine, a tool or the journal may still call back. */
+/* True while a tool, the journal or the thread pool may still call back. */
 bool job_is_busy(const struct job *job);
 
-/* ---- job_constrain.c ---- */
+/* ---- job_constrain.c: schemas and grammars, made on the thread pool ---- */
 
-/* Makes job->grammar from its tools and the format of its answer. What stands in the way is only logged:
- * calls are checked in any case.
- */
-void job_constrain(struct job *job);
-/* Before a turn: takes out of it what the step forbids. */
-void job_constrain_turn(struct job *job, const struct agent_step *step);
+/* CHECKING: whether its answers can be what the request asks for; jobs_checked() is told. -ENOMEM. */
+HX_MUST_CHECK int job_constrain_check(struct job *job);
+/* Makes job->answer_schema and job->grammar, from its tools and the format of its answer. True: they are
+ * there, or the job has failed. False: job_constrained() is called when they are. That there is no grammar is
+ * only logged: calls are checked in any case. */
+HX_MUST_CHECK bool job_constrain(struct job *job);
+/* Before a turn: takes out of the grammar what the step forbids. True: done. False: job_turn_constrained() is
+ * called when it is. */
+HX_MUST_CHECK bool job_constrain_turn(struct job *job, const struct agent_step *step);
+/* Nothing is to come of it any more; the job is busy until the pool has noticed. */
+void job_constrain_stop(struct job *job);
+/* The same for a job that is freed now, whatever the pool does. */
+void job_constrain_leave(struct job *job);
 
 /* ---- job_loop.c: calls that lead nowhere ---- */
 
@@ -167,8 +188,10 @@ void job_loop_tell(struct job *job, const struct agent_step *step, bool constrai
 
 /* ---- job_turn.c: the engine's side ---- */
 
-/* Appends the step's spans and generates. */
+/* Appends the step's spans and generates, perhaps later: when its grammar is there. */
 void job_turn_begin(struct job *job, const struct agent_step *step);
+/* The grammar of job->turn_step is what it can be. */
+void job_turn_constrained(struct job *job);
 /* What the model wrote since the last time goes into the batch. */
 void job_turn_keep_text(struct job *job);
 void job_turn_event(struct job *job, const struct engine_event *event);
@@ -240,7 +263,8 @@ void job_wait_break(struct job *job);
 
 /* ---- job_replay.c ---- */
 
-/* Rebuilds agent and timeline from what the journal has; then the job goes on with job_step(). */
+/* Rebuilds agent and timeline from what the journal has; then the job goes on with job_step(). Where schemas
+ * have to be compiled for it, it waits for them first, and this is called again. */
 void job_replay(struct job *job, const struct journal_result *trace);
 
 #endif

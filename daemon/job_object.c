@@ -233,6 +233,7 @@ static void write_turn(struct json_writer *w, const struct journal_turn *turn,
     json_int(w, turn->cached_tokens);
     json_key(w, "reasoning_tokens");
     json_int(w, turn->reasoning_tokens);
+    write_int_unless(w, "forced_tokens", turn->forced_tokens, turn->forced_tokens < 0);
     json_object_end(w);
     json_key(w, "timings");
     json_object_begin(w);

@@ -98,6 +98,7 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
         .turn = turn->turn,
         .finish = "interrupted",
         .output_tokens = (int64_t)turn->n_tokens,
+        .forced_tokens = -1,
         .queue_ms = -1,
         .prompt_ms = -1,
         .first_token_ms = -1,
@@ -122,6 +123,8 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
     json_int(&e.w, end.output_tokens);
     json_key(&e.w, "cached_tokens");
     json_int(&e.w, 0);
+    json_key(&e.w, "forced_tokens");
+    json_null(&e.w);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_null(&e.w);
@@ -221,15 +224,8 @@ static bool is_poisoned(const struct job *job, const struct journal_result *trac
     return job->was_working && job->row.starts - job->row.clean_stops - progress > STARTS_MAX;
 }
 
-void job_replay(struct job *job, const struct journal_result *trace) {
-    char err[512] = "";
-    if (remember_calls(job, trace) != 0) {
-        job_abandon(job, "memory is out");
-        return;
-    }
-    if (trace->n_turns > 0) {
-        job->seed = trace->turns[0].seed;
-    }
+/* Ends it where its earlier life, or what happened since, says so. */
+static void judge(struct job *job, const struct journal_result *trace) {
     if (job->end_status != NULL) {
         job_calls_cancel(job); /* it was told to end while it was being read */
     } else if (trace->jobs[0].cancel_requested) {
@@ -238,14 +234,42 @@ void job_replay(struct job *job, const struct journal_result *trace) {
         job_fail(job, "deadline_exceeded", "the job's deadline is over");
     } else if (is_poisoned(job, trace)) {
         job_fail(job, "poisoned", "three starts of the daemon ended while it worked on this job");
-    } else if (job_start_agent(job, err, sizeof err) != 0) {
-        job_fail(job, "internal_error", err);
     }
-    if (job->end_status != NULL) {
-        /* Nothing is fed any more; what there was still counts. */
-        for (size_t i = 0; i < trace->n_turns; i++) {
-            count_turn(job, &trace->turns[i]);
-        }
+}
+
+/* Before anything is fed: what there was counts, also for a job that ends here or while it waits. */
+static void count_all(struct job *job, const struct journal_result *trace) {
+    for (size_t i = 0; i < trace->n_turns; i++) {
+        count_turn(job, &trace->turns[i]);
+    }
+}
+
+static void forget_counts(struct job *job) {
+    job->row.turns = 0;
+    job->row.input_tokens = job->row.output_tokens = 0;
+    job->row.cached_tokens = job->row.reasoning_tokens = 0;
+}
+
+void job_replay(struct job *job, const struct journal_result *trace) {
+    char err[512] = "";
+    if (!job->remembered && remember_calls(job, trace) != 0) {
+        job_abandon(job, "memory is out");
+        return;
+    }
+    job->remembered = true;
+    if (trace->n_turns > 0) {
+        job->seed = trace->turns[0].seed;
+    }
+    forget_counts(job);
+    judge(job, trace);
+    bool waits = job->end_status == NULL && !job_constrain(job);
+    if (waits || job->end_status != NULL) {
+        count_all(job, trace);
+        return;
+    }
+    if (job_start_agent(job, err, sizeof err) != 0) {
+        job_fail(job, "internal_error", err);
+        count_all(job, trace);
     }
     while (job->phase == JOB_WORKING && job->end_status == NULL && replay_step(job, trace)) {
     }

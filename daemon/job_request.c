@@ -323,14 +323,6 @@ int job_request_check_model(const struct job_request *request, const char *model
                       cJSON_IsString(item) ? item->valuestring : "?", model);
 }
 
-int job_request_check_format(const struct job_request *request, struct job_problem *problem) {
-    int rc = job_format_check(&request->format, request->constrained, problem);
-    if (rc == -ENOMEM) {
-        (void)job_refuse(problem, "internal_error", "", "memory is out");
-    }
-    return rc;
-}
-
 void job_request_title(const struct job_request *request, char title[201]) {
     const char *text =
         request->title != NULL ? request->title : request->messages[request->n_messages - 1].text;

@@ -44,9 +44,6 @@ HX_MUST_CHECK int job_request_check_model(const struct job_request *request, con
 /* At most 200 bytes, never inside a character: the request's title, or its last message's first line. */
 void job_request_title(const struct job_request *request, char title[201]);
 
-/* Whether its answers can be what `response_format` asks for. -EINVAL. */
-HX_MUST_CHECK int job_request_check_format(const struct job_request *request, struct job_problem *problem);
-
 /* The tools the request names, as JSON for the journal: what the model is offered, so that a restart offers
  * the same. -EINVAL for a name that is not there. */
 HX_MUST_CHECK int job_tools_choose(const struct job_request *request, const struct tools *tools,

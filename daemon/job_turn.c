@@ -76,9 +76,8 @@ static void end_with_error(struct job *job, int rc, const char *err) {
     }
 }
 
-void job_turn_begin(struct job *job, const struct agent_step *step) {
+static void begin(struct job *job, const struct agent_step *step) {
     char err[512] = "";
-    job_constrain_turn(job, step);
     struct engine_generate how = {
         .sampling = job->request.sampling,
         .max_tokens = step->max_tokens > 0 ? step->max_tokens : 1,
@@ -109,6 +108,19 @@ void job_turn_begin(struct job *job, const struct agent_step *step) {
     }
     job->generating = true;
     job_loop_tell(job, step, how.grammar != NULL);
+}
+
+void job_turn_begin(struct job *job, const struct agent_step *step) {
+    if (job_constrain_turn(job, step)) {
+        begin(job, step);
+    } else {
+        job->turn_step = *step; /* nothing is fed to the agent before the turn has begun */
+    }
+}
+
+void job_turn_constrained(struct job *job) {
+    begin(job, &job->turn_step);
+    job_step(job);
 }
 
 /* ---- what the agent made of the text ---- */
@@ -282,6 +294,8 @@ static void tell_turn(struct job *job, const struct journal_turn *turn) {
     json_int(&e.w, turn->output_tokens);
     json_key(&e.w, "cached_tokens");
     json_int(&e.w, turn->cached_tokens);
+    json_key(&e.w, "forced_tokens");
+    json_int(&e.w, turn->forced_tokens);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_object_begin(&e.w);
@@ -306,6 +320,7 @@ static void close_turn(struct job *job, const struct engine_event *event, const 
         .input_tokens = event->prompt_tokens,
         .output_tokens = job->turn_output_tokens,
         .cached_tokens = event->cached_tokens,
+        .forced_tokens = event->forced_tokens,
         .reasoning_tokens = job->turn_reasoning_tokens,
         .queue_ms = event->queue_ms,
         .prompt_ms = event->prefill_ms,

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/job.h"
-#include "daemon/job_id.h"
 #include "daemon/jobs_inner.h"
 #include "engine/grammar.h"
 
@@ -14,8 +13,6 @@
 
 /* Between the moment a job had to be left and the next attempt. */
 #define AGAIN_MS INT64_C(2000)
-/* Requests of all unfinished jobs together; what is made of one takes a few times its size. */
-#define REQUESTS_MAX ((size_t)64 << 20)
 
 /* ---- the list ---- */
 
@@ -29,7 +26,8 @@ void jobs_link(struct jobs *jobs, struct job *job) {
     jobs->last = job;
 }
 
-static void unlink_job(struct jobs *jobs, struct job *job) {
+void jobs_unlink(struct job *job) {
+    struct jobs *jobs = job->jobs;
     if (job->prev != NULL) {
         job->prev->next = job->next;
     } else {
@@ -49,7 +47,7 @@ static bool works(const struct job *job) {
 int jobs_count(const struct jobs *jobs, bool working) {
     int n = 0;
     for (const struct job *job = jobs->first; job != NULL; job = job->next) {
-        bool waits = job->phase == JOB_QUEUED || job->phase == JOB_ACCEPTING;
+        bool waits = job->phase <= JOB_QUEUED;
         n += working ? works(job) : waits;
     }
     return n;
@@ -58,7 +56,7 @@ int jobs_count(const struct jobs *jobs, bool working) {
 struct job *jobs_find(const struct jobs *jobs, const char *id) {
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         if (strcmp(job->id, id) == 0) {
-            bool known = job->phase != JOB_ENDED && job->phase != JOB_ACCEPTING && job->phase != JOB_LEFT;
+            bool known = job->phase >= JOB_QUEUED && job->phase != JOB_ENDED && job->phase != JOB_LEFT;
             if (known) {
                 return job;
             }
@@ -126,7 +124,7 @@ static void on_reap(uv_timer_t *timer) {
             jobs_set_clock(jobs);
         }
         if (job->phase == JOB_ENDED && !job_is_busy(job)) {
-            unlink_job(jobs, job);
+            jobs_unlink(job);
             job_destroy(job);
         }
     }
@@ -199,189 +197,7 @@ void jobs_set_clock(struct jobs *jobs) {
     }
 }
 
-/* ---- accepting ---- */
-
-static int quota(struct jobs *jobs, int64_t owner, size_t len, struct job_problem *problem) {
-    int same = 0;
-    size_t bytes = len;
-    memset(problem, 0, sizeof *problem);
-    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
-        same += job->phase != JOB_ENDED && job->row.client_uid == owner;
-        bytes += job->request_len;
-    }
-    if (same >= jobs->config.max_per_user) {
-        problem->code = "quota_exceeded";
-        (void)!err_set(problem->message, sizeof problem->message, 0,
-                       "you have %d unfinished jobs; wait for one to end", same);
-    } else if (jobs_count(jobs, false) + jobs_count(jobs, true) >=
-               jobs->config.max_queued + jobs->config.max_working) {
-        problem->code = "queue_full";
-        (void)!err_set(problem->message, sizeof problem->message, 0, "%d jobs wait already; try again later",
-                       jobs_count(jobs, false));
-    } else if (bytes > REQUESTS_MAX) {
-        problem->code = "queue_full";
-        (void)!err_set(problem->message, sizeof problem->message, 0,
-                       "unfinished jobs hold %zu bytes of requests already; try again later", bytes - len);
-    } else {
-        return 0;
-    }
-    jobs->counters.refused++;
-    return -EAGAIN;
-}
-
-struct accepting {
-    struct job *job;
-    void (*accepted)(void *arg, const struct jobs_accepted *result);
-    void *arg;
-};
-
-static void on_accepted(void *arg, const struct journal_result *result) {
-    struct accepting accepting = *(struct accepting *)arg;
-    struct job *job = accepting.job;
-    struct jobs *jobs = job->jobs;
-    free(arg);
-    job->batches_out--;
-    struct jobs_accepted answer = {.status = result->status,
-                                   .job = result->status == 0 ? job : NULL,
-                                   .existing = result->existing_id,
-                                   .same = result->same_request,
-                                   .err = result->err};
-    if (result->status == 0) {
-        job->phase = JOB_QUEUED;
-        job->committed = 1;
-        job->committed_seq = job->last_seq;
-        jobs->counters.accepted++;
-        job_events_deliver(job);
-    } else {
-        job->phase = JOB_ENDED;
-    }
-    accepting.accepted(accepting.arg, &answer);
-    if (!jobs->suspended) {
-        jobs_set_clock(jobs);
-        on_reap(&jobs->reap);
-    }
-}
-
-static void add_messages(struct journal_batch *batch, const struct job *job) {
-    struct journal_part part = {.job_id = job->id, .type = "text", .n_tokens = -1, .ms = -1};
-    if (job->request.system != NULL && job->request.system[0] != '\0') {
-        part.role = "system";
-        part.text = job->request.system;
-        part.len = strlen(part.text);
-        journal_add_part(batch, &part);
-    }
-    for (size_t i = 0; i < job->request.n_messages; i++) {
-        part.role = job->request.messages[i].role == AGENT_ROLE_USER ? "user" : "assistant";
-        if (part.role[0] == 'a') {
-            continue; /* its place in turn 0 belongs to what the model writes */
-        }
-        part.position = (int)i;
-        part.text = job->request.messages[i].text;
-        part.len = strlen(part.text);
-        journal_add_part(batch, &part);
-    }
-}
-
-static int write_acceptance(struct job *job, const char *key) {
-    struct journal_batch *batch = job_batch(job);
-    if (batch == NULL) {
-        return -ENOMEM;
-    }
-    struct journal_job row = job->row;
-    row.tools_json = job->tools_json;
-    row.idempotency_key = key;
-    journal_add_job(batch, &row);
-    add_messages(batch, job);
-    struct job_event e;
-    job_event_begin(&e, job, "job.queued", true);
-    json_key(&e.w, "position");
-    json_int(&e.w, jobs_count(job->jobs, false));
-    job_event_end(&e);
-    return job->phase == JOB_ACCEPTING ? 0 : -ENOMEM;
-}
-
-int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner) {
-    job->request_json = strndup(body, len);
-    job->request_len = len;
-    job->model = strdup(job->jobs->engine.model_name);
-    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(job->request.json, "metadata");
-    job->metadata_json = cJSON_IsObject(metadata) ? cJSON_PrintUnformatted(metadata) : NULL;
-    if (job->request_json == NULL || job->model == NULL ||
-        (cJSON_IsObject(metadata) && job->metadata_json == NULL)) {
-        return -ENOMEM;
-    }
-    job->row = (struct journal_job){
-        .id = job->id,
-        .kind = "agent",
-        .status = "queued",
-        .title = job->title,
-        .model = job->model,
-        .request_json = job->request_json,
-        .metadata_json = job->metadata_json,
-        .trace_id = job->trace_id,
-        .client_uid = owner,
-        .created_ns = clock_wall_ns(),
-    };
-    if (job->request.deadline_ms > 0) {
-        job->deadline_ns = job->row.created_ns + job->request.deadline_ms * 1000000;
-        job->row.deadline_ns = job->deadline_ns;
-    }
-    return 0;
-}
-
-static int prepare(struct job *job, const char *body, size_t len, int64_t owner, const char *key,
-                   struct job_problem *problem) {
-    struct buf tools;
-    size_t tools_len = 0;
-    buf_init(&tools, 16u << 20);
-    int rc = job_request_check_model(&job->request, job->jobs->engine.model_name, problem);
-    rc = rc == 0 ? job_request_check_format(&job->request, problem) : rc;
-    rc = rc == 0 ? job_tools_choose(&job->request, job->jobs->config.tools, &tools, problem) : rc;
-    if (rc == 0 && (job->tools_json = buf_take(&tools, &tools_len)) == NULL) {
-        rc = -ENOMEM;
-    }
-    buf_finish(&tools);
-    rc = rc == 0 ? jobs_fill_row(job, body, len, owner) : rc;
-    if (rc == 0) {
-        rc = job_id_make(job->id, job->trace_id);
-    }
-    return rc == 0 ? write_acceptance(job, key) : rc;
-}
-
-int jobs_submit(struct jobs *jobs, struct job_request *request, const char *body, size_t len, int64_t owner,
-                const char *key, void (*accepted)(void *, const struct jobs_accepted *), void *arg,
-                struct job_problem *problem) {
-    int rc = quota(jobs, owner, len, problem);
-    if (rc != 0) {
-        job_request_finish(request);
-        return rc;
-    }
-    struct job *job = job_create(jobs, request);
-    struct accepting *accepting = malloc(sizeof *accepting);
-    rc = job != NULL && accepting != NULL ? prepare(job, body, len, owner, key, problem) : -ENOMEM;
-    if (rc == 0) {
-        struct journal_batch *batch = job->batch;
-        *accepting = (struct accepting){.job = job, .accepted = accepted, .arg = arg};
-        job->batch = NULL;
-        job->urgent = false;
-        job->batch_number++;
-        job->batches_out = 1;
-        rc = journal_submit(jobs->config.journal, batch, on_accepted, accepting);
-    }
-    if (rc == 0) {
-        jobs_link(jobs, job);
-        return 0;
-    }
-    job_destroy(job);
-    free(accepting);
-    if (problem->code == NULL) {
-        problem->code = rc == -EAGAIN ? "queue_full" : "internal_error";
-        (void)!err_set(problem->message, sizeof problem->message, 0, "%s",
-                       rc == -EAGAIN ? "the journal takes no more at the moment; try again later"
-                                     : "the job cannot be kept: memory is out, or the disk is broken");
-    }
-    return rc;
-}
+/* ---- cancelling ---- */
 
 void jobs_cancel(struct job *job) {
     if (job->end_status != NULL || job->phase == JOB_ENDED || job->suspended) {
@@ -441,6 +257,7 @@ void jobs_drain(struct jobs *jobs, void (*drained)(void *arg), void *arg) {
     jobs->draining = true;
     jobs->drained = drained;
     jobs->drained_arg = arg;
+    jobs_refuse_unchecked(jobs);
     jobs_reap_later(jobs);
 }
 
@@ -457,6 +274,7 @@ void jobs_suspend(struct jobs *jobs) {
     jobs->draining = true;
     jobs->suspended = true;
     jobs->drained = NULL;
+    jobs_refuse_unchecked(jobs);
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         bool goes_back = job->phase == JOB_WORKING || job->phase == JOB_READING;
         job_flush(job);
@@ -482,7 +300,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 void jobs_destroy(struct jobs *jobs) {
     while (jobs->first != NULL) {
         struct job *job = jobs->first;
-        unlink_job(jobs, job);
+        jobs_unlink(job);
         job_destroy(job);
     }
     grammar_unref(jobs->grammar);

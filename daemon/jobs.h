@@ -68,16 +68,19 @@ const struct journal_job *job_row(const struct job *job);
 bool jobs_may_see(const struct http_request *req, int64_t owner);
 
 /* `accepted` is called once: with the job on disk (status 0), with the job that already has the key (status
- * -EEXIST, `existing` and `same`), or with a failure. */
+ * -EEXIST, `existing` and `same`), with what is wrong with the request (`problem`, and a status as
+ * jobs_submit() returns it, or -ESHUTDOWN), or with a failure of the journal. */
 struct jobs_accepted {
     int status;
     struct job *job;
     const char *existing;
     bool same;
     const char *err;
+    const struct job_problem *problem; /* NULL: nothing is */
 };
 /* `request` is taken (also on failure), `body` is what the client sent. -EAGAIN: full, see the problem;
- * -EINVAL; -ENOMEM. `key` may be NULL. `owner` -1 for TCP. */
+ * -EINVAL; -ENOMEM; then `accepted` is not called. `body` and `key` are copied; `key` may be NULL. `owner` -1
+ * for TCP. */
 HX_MUST_CHECK int jobs_submit(struct jobs *jobs, struct job_request *request, const char *body, size_t len,
                               int64_t owner, const char *key,
                               void (*accepted)(void *arg, const struct jobs_accepted *result), void *arg,

@@ -27,8 +27,14 @@ void jobs_reap_later(struct jobs *jobs);
 /* A deadline was added: looks when the clock must fire. */
 void jobs_set_clock(struct jobs *jobs);
 void jobs_link(struct jobs *jobs, struct job *job);
-/* Fills what clients are shown; the texts live in the job. -ENOMEM. */
+void jobs_unlink(struct job *job);
+/* jobs_submit.c: what clients are shown, but for id, times and status; the texts live in the job. -ENOMEM. */
 HX_MUST_CHECK int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner);
+/* jobs_submit.c: a job's format can be used (0), or not, with the problem: from CHECKING to ACCEPTING or
+ * ENDED. */
+void jobs_checked(struct job *job, int rc, struct job_problem *problem);
+/* jobs_submit.c: no job is accepted any more; whoever waits for a check is told. */
+void jobs_refuse_unchecked(struct jobs *jobs);
 /* jobs_recover.c: a job that was left: takes it from the journal as after a restart. */
 void jobs_take_again(struct job *job);
 /* The end is on disk (job.c). */

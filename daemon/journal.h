@@ -108,6 +108,7 @@ struct journal_turn {
     const char *finish; /* "stop", "length", "context", "cancelled", "tool_calls", …; NULL = not finished */
     int64_t finished_ns; /* 0 on writing = now */
     int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
+    int64_t forced_tokens; /* of the output: what the grammar left no choice about; < 0 = unknown */
     double queue_ms, prompt_ms, first_token_ms, decode_ms; /* < 0 = unknown */
 };
 

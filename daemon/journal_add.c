@@ -205,7 +205,8 @@ void journal_add_turn_finished(struct journal_batch *b, const struct journal_tur
     PUT(b, JOURNAL_SQL_TURN_FINISHED, v_text(turn->job_id), v_int(turn->turn), v_text(turn->finish),
         v_time(turn->finished_ns, finished), v_int(turn->input_tokens), v_int(turn->output_tokens),
         v_int(turn->cached_tokens), v_int(turn->reasoning_tokens), v_real(turn->queue_ms),
-        v_real(turn->prompt_ms), v_real(turn->first_token_ms), v_real(turn->decode_ms));
+        v_real(turn->prompt_ms), v_real(turn->first_token_ms), v_real(turn->decode_ms),
+        v_int_or_null(turn->forced_tokens, turn->forced_tokens >= 0));
 }
 
 /* ---- parts, calls, events ---- */

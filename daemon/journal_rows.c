@@ -272,6 +272,7 @@ int journal_rows_add_turn(struct journal_rows *rows, sqlite3_stmt *s) {
     turn->prompt_ms = next_real(&c);
     turn->first_token_ms = next_real(&c);
     turn->decode_ms = next_real(&c);
+    turn->forced_tokens = next_int_or(&c, -1);
     turn->started_ns = next_time(&c);
     turn->finished_ns = next_time(&c);
     if (c.status == 0)

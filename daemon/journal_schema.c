@@ -139,19 +139,23 @@ static const char schema_reasoning[] =
     "           AND (c.turn, c.position) > (p.turn, p.position)) AS call"
     "    FROM parts p WHERE p.type = 'rehearsed';";
 
-/* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 /* Of `starts`, how many ended with the daemon being stopped in order: no fault of the job. */
 static const char schema_clean_stops[] = "ALTER TABLE jobs ADD COLUMN clean_stops INTEGER NOT NULL DEFAULT 0";
 
 /* NULL: the result is text; else it is JSON, made so by the rules of these names. */
 static const char schema_result_repaired[] = "ALTER TABLE jobs ADD COLUMN result_repaired TEXT";
 
+/* Tokens that the grammar left no choice about; NULL: not known. */
+static const char schema_forced_tokens[] = "ALTER TABLE turns ADD COLUMN forced_tokens INTEGER";
+
+/* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
 static const char *const step_2[] = {schema_reasoning, NULL};
 static const char *const step_3[] = {schema_clean_stops, NULL};
 static const char *const step_4[] = {schema_result_repaired, NULL};
-static const char *const *const steps[] = {step_1, step_2, step_3, step_4};
+static const char *const step_5[] = {schema_forced_tokens, NULL};
+static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

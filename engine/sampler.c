@@ -2,6 +2,10 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
+
+#define LANES 8  /* numbers that are worked on side by side */
+#define BLOCK 64 /* tokens that are summed up together */
 
 static bool within(float value, float low, float high) {
     return value >= low && value <= high; /* false for NaN */
@@ -60,13 +64,101 @@ void sampler_mask(float *logits, int n_vocab, const uint32_t *mask) {
     }
 }
 
+/* The first of the largest; 0 where nothing is a number. */
 static int32_t largest(const float *logits, int n_vocab) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n_vocab; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
+    float top[LANES];
+    for (int k = 0; k < LANES; k++)
+        top[k] = -INFINITY;
+    int32_t whole = n_vocab - n_vocab % LANES;
+    for (int32_t i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            top[k] = logits[i + k] > top[k] ? logits[i + k] : top[k];
+    for (int32_t i = whole; i < n_vocab; i++)
+        top[0] = logits[i] > top[0] ? logits[i] : top[0];
+    for (int k = 1; k < LANES; k++)
+        top[0] = top[k] > top[0] ? top[k] : top[0];
+    for (int32_t i = 0; i < n_vocab; i++)
+        if (logits[i] == top[0])
+            return i;
+    return 0;
 }
+
+/* ---- the whole vocabulary: no top-k, top-p, min-p ---- */
+
+/* e^x for -87 <= x <= 0, to about 2e-7 of it: 2^n * e^r with r within half of ln 2, e^r by its Taylor series;
+ * n by adding 1.5 * 2^23, which leaves it in the low bits. No branches, so that a compiler does many at once.
+ */
+static inline float power(float x) {
+    union {
+        float number;
+        uint32_t bits;
+    } e, shifted;
+    shifted.number = x * 1.44269504f + 12582912.0f;
+    float n = shifted.number - 12582912.0f;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts (Cody and Waite) */
+    e.number =
+        1 + r * (1 + r * (1 / 2.0f + r * (1 / 6.0f + r * (1 / 24.0f + r * (1 / 120.0f + r / 720.0f)))));
+    e.bits += (shifted.bits - 0x4B400000u) << 23;
+    return e.number;
+}
+
+/* Makes weights of the logits of one block, 0 of those that are masked, far below the largest or no numbers;
+ * returns their sum. */
+static float weigh(float *logits, int n, float inverse, float top) {
+    float x[BLOCK], sums[LANES] = {0};
+    for (int i = 0; i < BLOCK; i++)
+        x[i] = i < n ? logits[i] * inverse - top : -INFINITY;
+    uint32_t counts[BLOCK];
+    for (int i = 0; i < BLOCK; i++)
+        counts[i] = x[i] > -87 ? UINT32_MAX : 0;
+    for (int i = 0; i < BLOCK; i++)
+        x[i] = x[i] > -87 ? x[i] : -87;
+    for (int i = 0; i < BLOCK; i++)
+        x[i] = power(x[i]);
+    for (int i = 0; i < BLOCK; i++) {
+        union {
+            float number;
+            uint32_t bits;
+        } w = {.number = x[i]};
+        w.bits &= counts[i];
+        x[i] = w.number;
+    }
+    for (int i = 0; i < BLOCK; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            sums[k] += x[i + k];
+    for (int k = 1; k < LANES; k++)
+        sums[0] += sums[k];
+    memcpy(logits, x, (size_t)n * sizeof *x);
+    return sums[0];
+}
+
+/* Draws among all that are not masked. The weights are looked at again in one block only, so that a large
+ * vocabulary costs one power for each token. */
+static int32_t draw_any(struct sampler *s, float *logits, int n_vocab, int32_t best,
+                        struct sampler_candidate *scratch) {
+    float inverse = 1 / s->how.temperature, top = logits[best] * inverse;
+    int n_blocks = (n_vocab + BLOCK - 1) / BLOCK;
+    double sum = 0;
+    for (int b = 0; b < n_blocks; b++) {
+        int from = b * BLOCK, n = n_vocab - from < BLOCK ? n_vocab - from : BLOCK;
+        scratch[b].logit = weigh(logits + from, n, inverse, top);
+        sum += (double)scratch[b].logit;
+    }
+    double target = draw(s) * sum;
+    int b = n_blocks - 1;
+    while (b >= 0 && target >= (double)scratch[b].logit)
+        target -= (double)scratch[b--].logit;
+    if (b < 0)
+        return best; /* nothing is a number */
+    int32_t token = best, end = (b + 1) * BLOCK < n_vocab ? (b + 1) * BLOCK : n_vocab;
+    for (int32_t i = end - 1; i >= b * BLOCK && target >= 0; i--) {
+        target -= (double)logits[i];
+        token = logits[i] > 0 ? i : token;
+    }
+    return token;
+}
+
+/* ---- some of it ---- */
 
 static bool before(const struct sampler_candidate *a, const struct sampler_candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
@@ -141,8 +233,10 @@ int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_
     int32_t best = largest(logits, n_vocab);
     if (how->temperature <= 0 || how->top_k == 1)
         return best;
+    if (how->top_k == 0 && how->top_p >= 1 && how->min_p <= 0)
+        return draw_any(s, logits, n_vocab, best, scratch);
     float inverse = 1 / how->temperature;
-    int first = 0, n = 0;
+    int n = 0;
     for (int32_t i = 0; i < n_vocab; i++)
         if (logits[i] > -INFINITY) /* not masked */
             scratch[n++] = (struct sampler_candidate){.logit = logits[i] * inverse, .id = i};
@@ -150,15 +244,9 @@ int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_
         return best;
     float top = logits[best] * inverse;
     double sum = 0;
-    if (how->top_k > 0 || how->top_p < 1 || how->min_p > 0) {
-        for (int i = n / 2 - 1; i >= 0; i--)
-            sift_down(scratch, n, i);
-        int left = truncate_candidates(how, scratch, n, top, &sum);
-        first = n - left;
-    } else {
-        for (int i = 0; i < n; i++)
-            sum += weight(&scratch[i], top);
-    }
+    for (int i = n / 2 - 1; i >= 0; i--)
+        sift_down(scratch, n, i);
+    int first = n - truncate_candidates(how, scratch, n, top, &sum);
     double target = draw(s) * sum;
     for (int i = n - 1; i > first; i--) {
         target -= weight(&scratch[i], top);

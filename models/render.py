@@ -12,6 +12,9 @@ P2 = ("\n</tools>\nUse the following pydantic model json schema for each tool ca
       "function name and arguments within <tool_call></tool_call> XML tags as follows:\n<tool_call>\n{\"name\": <function-name>, "
       "\"arguments\": <args-dict>}\n</tool_call>")
 
+J1 = "You are a helpful assistant that answers in JSON."
+J2 = " Here's the json schema you must adhere to:\n<schema>\n"
+
 
 def dumps(value):
     return json.dumps(value, ensure_ascii=False)
@@ -25,17 +28,27 @@ def tool_lines(tools):
     return escape("\n".join(dumps({"type": "function", "function": t}) for t in tools))
 
 
-def prefix_spans(tools, system):
-    """What all dialogues of one tool set and system text begin with."""
-    if not tools and not system:
+def answer_spans(response_format):
+    """What JSON mode tells the model; nothing for text. `response_format` is that of a job."""
+    kind = (response_format or {"type": "text"})["type"]
+    if kind == "text":
         return []
-    spans = [(True, "<|im_start|>system\n")]
-    if tools:
-        spans += [(True, P1), (False, tool_lines(tools)), (True, P2)]
-        if system:
-            spans += [(True, "\n\n"), (False, system)]
-    else:
-        spans.append((False, system))
+    schema = response_format["json_schema"]["schema"] if kind == "json_schema" else response_format.get("schema")
+    if schema is None:
+        return [(True, J1)]
+    return [(True, J1 + J2), (False, escape(dumps(schema))), (True, "\n</schema>")]
+
+
+def prefix_spans(tools, system, response_format=None):
+    """What all dialogues of one tool set, system text and format of the answer begin with."""
+    parts = [[(True, P1), (False, tool_lines(tools)), (True, P2)]] if tools else []
+    parts += [answer_spans(response_format), [(False, system)] if system else []]
+    parts = [part for part in parts if part]
+    if not parts:
+        return []
+    spans = [(True, "<|im_start|>system\n")] + parts[0]
+    for part in parts[1:]:
+        spans += [(True, "\n\n")] + part
     return spans + [(True, "<|im_end|>\n")]
 
 

@@ -274,6 +274,8 @@ int files_search(int root, const char *path, const char *needle, bool (*stop)(vo
         search_file(&s, from, fd);
     else if (fd == -EISDIR)
         status = search_folder(&s, from, 1, err, errlen);
+    else if (fd == -ENOENT) /* a file could be meant, but a folder is likelier */
+        snprintf(err, errlen, "no such folder: %.200s", from);
     text_put(out, s.truncated ? "], \"truncated\": true}" : "]}");
     return status;
 }

@@ -165,6 +165,36 @@ static void empty_stays_empty(void **state) {
     free(text);
 }
 
+#define JSON_MODE(format)                                                                                    \
+    "{\"response_format\": " format ", \"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}"
+#define SAID "<|im_start|>system\nYou are a helpful assistant that answers in JSON."
+#define REST "<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+static void renders_json_mode(void **state) {
+    (void)state;
+    char *text = render(JSON_MODE("{\"type\": \"json_object\"}"), AGENT_PROFILE_STABLE, false);
+    assert_string_equal(text, SAID REST);
+    free(text);
+    text = render(JSON_MODE("{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"minimum\":1.50,"
+                            "\"title\":\"</schema>\"}}}"),
+                  AGENT_PROFILE_STABLE, true);
+    assert_string_equal(
+        text,
+        "[{\"trusted\": true, \"text\": \"<|im_start|>system\\nYou are a helpful assistant that answers "
+        "in JSON. Here's the json schema you must adhere to:\\n<schema>\\n\"}, {\"trusted\": false, "
+        "\"text\": \"{\\\"minimum\\\": 1.50, \\\"title\\\": "
+        "\\\"\\\\u003c/schema\\\\u003e\\\"}\"}, {\"trusted\": true, \"text\": "
+        "\"\\n</schema><|im_end|>\\n<|im_start|>user\\n\"}, {\"trusted\": false, \"text\": \"Hi\"}, "
+        "{\"trusted\": true, \"text\": \"<|im_end|>\\n<|im_start|>assistant\\n\"}]\n");
+    free(text);
+    text = render(JSON_MODE("{\"type\": \"text\"}"), AGENT_PROFILE_STABLE, false);
+    assert_string_equal(text, REST + strlen("<|im_end|>\n"));
+    free(text);
+    text = render(JSON_MODE("{\"type\": \"json_object\"}"), AGENT_PROFILE_HF_COMPAT, false);
+    assert_string_equal(text, BOS SAID REST);
+    free(text);
+}
+
 static void refuses_what_it_cannot_render(void **state) {
     (void)state;
     static const char *const bad[] = {
@@ -183,6 +213,9 @@ static void refuses_what_it_cannot_render(void **state) {
         "{\"tools\": [{\"name\": 1, \"parameters\": {}}], \"messages\": []}",
         "{\"messages\": [{\"role\": \"tool\", \"responses\": [1]}]}",
         "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{\"name\": 1}]}]}",
+        "{\"response_format\": 1, \"messages\": []}",
+        "{\"response_format\": {\"type\": \"xml\"}, \"messages\": []}",
+        "{\"response_format\": {\"type\": \"json_schema\"}, \"messages\": []}",
         "{\"messages\": [}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char err[300] = "";
@@ -249,6 +282,7 @@ int main(void) {
         cmocka_unit_test(renders_what_the_model_is_trained_on),
         cmocka_unit_test(renders_openai_messages),
         cmocka_unit_test(empty_stays_empty),
+        cmocka_unit_test(renders_json_mode),
         cmocka_unit_test(refuses_what_it_cannot_render),
         cmocka_unit_test(the_command_reads_and_writes),
     };

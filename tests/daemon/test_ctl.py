@@ -81,7 +81,7 @@ TRACE = {
     "input": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How much?\nQuick."}],
     "turns": [
         {"turn": 0, "finish_reason": "stop", "started_at": "", "finished_at": "",
-         "usage": {"input_tokens": 400, "cached_tokens": 0, "output_tokens": 60},
+         "usage": {"input_tokens": 400, "cached_tokens": 0, "output_tokens": 60, "forced_tokens": 21},
          "timings": {"queue_ms": 0.1, "prefill_ms": 120.4, "first_token_ms": 130, "decode_ms": 88.2},
          "parts": [
              {"position": 0, "type": "reasoning", "section": "PLAN", "text": "Multiply.\nThen answer.", "tokens": 9, "call": None},
@@ -103,7 +103,7 @@ TREE = f"""{ID}  completed  2 turns, 1 calls, 812 tokens in (640 cached), 143 ou
 ├─ user
 │  How much?
 │  Quick.
-├─ turn 0  stop  400 tokens in (0 cached), 60 out  read 120 ms, wrote 88 ms
+├─ turn 0  stop  400 tokens in (0 cached), 60 out (21 forced)  read 120 ms, wrote 88 ms
 │  ├─ PLAN  9 tokens
 │  │  Multiply.
 │  │  Then answer.

@@ -20,7 +20,7 @@ static int judge(const char *format, const char *more, struct job_request *reque
     assert_int_equal(buf_printf(&body, "{\"input\": \"hi\", \"response_format\": %s%s}", format, more), 0);
     *problem = (struct job_problem){0};
     int rc = job_request_parse(body.data, body.len, request, problem);
-    if (rc == 0 && (rc = job_request_check_format(request, problem)) != 0)
+    if (rc == 0 && (rc = job_format_check(&request->format, request->constrained, problem)) != 0)
         job_request_finish(request);
     buf_finish(&body);
     return rc;

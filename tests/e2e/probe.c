@@ -180,9 +180,23 @@ static const hermes_tool tool_look_up = {
     .invoke = not_yet,
 };
 
+static const hermes_tool tool_pick = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY,
+    .name = "pick",
+    .description = "Pick a side; there are two calls of it in all.",
+    .args_schema = HERMES_SCHEMA({
+        "type" : "object",
+        "properties" : {"side" : {"enum" : [ "left", "right" ]}},
+        "required" : ["side"],
+        "additionalProperties" : false
+    }),
+    .invoke = not_yet,
+};
+
 static const hermes_tool *const tools[] = {
-    &tool_count,     &tool_count_again, &tool_count_slowly, &tool_nap,     &tool_crash,
-    &tool_long_text, &tool_passages,    &tool_is_done,      &tool_look_up, NULL};
+    &tool_count,    &tool_count_again, &tool_count_slowly, &tool_nap,  &tool_crash, &tool_long_text,
+    &tool_passages, &tool_is_done,     &tool_look_up,      &tool_pick, NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

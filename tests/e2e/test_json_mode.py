@@ -43,6 +43,9 @@ class Scripted(harness.Case):
         {"match": "A second try.", "turns": ['{"author": "Jane Austen", "year": 2815}', json.dumps(RIGHT)]},
         {"match": "In three tries.", "turns": ["I do not know.", "Really not.", "No."]},
         {"match": "They are all alike.", "turns": ["[1, 1]", "[1, 2]"]},
+        {"match": "Thrice.", "turns": [call("passages")] * 3 + [json.dumps(RIGHT)]},
+        {"match": "Again and again.", "turns": [call("passages")] * 9},
+        {"match": "Forbidden, but an answer.", "turns": [call("passages")] * 4 + ["Well.", json.dumps(RIGHT)]},
         {"match": "It cites.", "turns": ['{"author": "A <co>memo</co>", "year": 1}']},
         {"match": "", "turns": ["Hello there."]},
     ]
@@ -79,6 +82,23 @@ class Scripted(harness.Case):
     def test_calls_come_before_the_answer(self):
         job = self.result("A call first.", response_format=by(BOOK))
         self.assertEqual((job["tool_calls"], job["turns"], job["result"]["json"]), (1, 2, RIGHT))
+
+    def forbidden(self, job):
+        told = [d for _, n, d in self.api.events(job["id"]) if n == "tool_call.forbidden"]
+        return [(d["turn"], d["name"], d["arguments"], d["removed"]) for d in told]
+
+    def test_calls_that_lead_nowhere(self):
+        for constrained, removed in ((True, "arguments"), (False, None)):
+            job = self.result("Thrice.", response_format=by(BOOK), constrained=constrained)
+            self.assertEqual((self.forbidden(job), job["result"]["json"]), ([(3, "passages", {}, removed)], RIGHT))
+        job = self.api.run("Again and again.", response_format=by(BOOK), tools=["passages"])
+        self.assertEqual((job["status"], job["error"]["code"], job["tool_calls"]), ("failed", "identical_calls", 6), job)
+
+    def test_a_refused_call_is_no_failed_answer(self):
+        job = self.result("Forbidden, but an answer.", response_format=by(BOOK))
+        self.assertEqual((job["tool_calls"], job["turns"], job["result"]["json"]), (4, 6, RIGHT))
+        calls = [p["call"]["status"] for t in self.api.trace(job["id"])["turns"] for p in t["parts"] if p["call"]]
+        self.assertEqual(calls, ["ok"] * 3 + ["invalid"])
 
     def test_citations_are_places_in_the_text(self):
         job = self.result("It cites.", response_format=by(BOOK), documents=[{"id": "memo", "text": "A."}])
@@ -174,10 +194,18 @@ class Restarted(unittest.TestCase):
     def setUp(self):
         self.room = harness.Room([
             {"match": "A misfit.", "turns": ['{"year": 1}', "{\n" + json.dumps(RIGHT)[1:] + " " * 300], "delay_ms": 5},
+            {"match": "Thrice, and a nap.", "turns": [call("passages")] * 3 + [call("nap", ms=1000), call("passages"), json.dumps(RIGHT)]},
             {"match": "Take a nap.", "turns": [call("nap", ms=1000), "```\n" + json.dumps(RIGHT) + "\n```"]},
         ])
         self.addCleanup(self.room.close)
         self.api = self.room.start()
+
+    def test_what_was_forbidden_still_is(self):
+        job = self.killed_at("Thrice, and a nap.", "tool_call.started", 3, response_format=by(BOOK))
+        self.assertEqual((job["status"], job["result"]["json"], job["tool_calls"]), ("completed", RIGHT, 5), job)
+        told = self.api.events(job["id"])
+        self.assertEqual([d["turn"] for _, n, d in told if n == "tool_call.forbidden"], [3])
+        self.assertEqual([d["status"] for _, n, d in told if n == "tool_call.completed"], ["ok"] * 4 + ["invalid"])
 
     def killed_at(self, text, event, turn, **members):
         id = self.api.submit(text, **members)["id"]
@@ -222,7 +250,7 @@ SCHEMAS = [
 class Model(harness.Case):
     """The default model was never taught any of this: the grammar holds it."""
     flags = ("--model", MODEL)
-    plugins = (harness.PLUGINS,)
+    plugins = (harness.PLUGINS, harness.PROBE)
 
     def judge(self, job, schema, fits):
         value = job["result"]["json"]
@@ -266,6 +294,36 @@ class Model(harness.Case):
                 self.assertTrue(all(p["call"]["status"] in ("ok", "error") for p in turn["parts"] if p["call"]), turn)
         self.assertGreater(answered, 0)
         self.assertGreater(called, 0)
+
+    def test_a_forbidden_call_cannot_be_written(self):
+        """A tool with two calls in all: after them only the answer is left; with another tool beside it, that one's calls, too."""
+        schema, fits = {"type": "object", "properties": {"day": {"type": "string", "maxLength": 30}}, "required": ["day"], "additionalProperties": False}, lambda v: set(v) == {"day"}
+        forbidden, answered, all_gone = 0, 0, 0
+        for seed in range(1, 13):
+            tools = ["pick"] if seed % 2 else ["pick", "calculator"]
+            job = self.api.run("Pick left or right.", wait=25, response_format=by(schema), tools=tools, temperature=1.2, seed=seed,
+                               max_turns=8, max_turn_tokens=80, max_identical_calls=1, max_idle_calls=50)
+            with self.subTest(seed=seed):
+                gone, again = [], []
+                for _, name, data in self.api.events(job["id"]):
+                    said = json.dumps([data.get("name"), data.get("arguments")])
+                    if name == "tool_call.forbidden":
+                        self.assertEqual(data["removed"], "arguments")
+                        gone.append(said)
+                    elif name == "tool_call.completed":
+                        self.assertIn(data["status"], ("ok", "error"), data)
+                        again += [said] if said in gone else []
+                self.assertEqual(again, [])
+                forbidden += len(gone)
+                all_gone += sum("pick" in said for said in gone) == 2
+                if job["status"] == "completed":
+                    answered += 1
+                    self.judge(job, schema, fits)
+                else:
+                    self.assertIn(job["error"]["code"], ("max_turns", "turn_too_long"), job)
+        self.assertGreater(forbidden, 0)
+        self.assertGreater(answered, 0)
+        self.assertGreater(all_gone, 0)
 
     def test_a_section_that_the_prompt_opened(self):
         schema, fits = SCHEMAS[0]

@@ -1,6 +1,7 @@
 """The default model through the whole path: real tokens, real tools."""
 import datetime
 import os
+import subprocess
 import sys
 
 import harness
@@ -24,6 +25,17 @@ class Model(harness.Case):
         told = [d for _, name, d in self.api.events(job["id"]) if name == "tool_call.forbidden"]
         self.assertEqual([(d["turn"], d["name"], d["arguments"], d["removed"]) for d in told],
                          [(1, "calculator", {"expression": "12 * 9"}, "arguments")])
+
+    def test_forced_tokens_are_counted(self):
+        for constrained in (True, False):
+            job = self.api.run("How much is 12 times 9?", wait=120, tools=["calculator"], constrained=constrained)
+            usage = [turn["usage"] for turn in self.api.trace(job["id"])["turns"]]
+            self.assertEqual([d["usage"]["forced_tokens"] for _, name, d in self.api.events(job["id"]) if name == "turn.completed"], [u["forced_tokens"] for u in usage])
+            self.assertEqual(usage[0]["forced_tokens"] > 0, constrained, usage)  # a call
+            self.assertLess(usage[0]["forced_tokens"], usage[0]["output_tokens"])
+            self.assertEqual(usage[-1]["forced_tokens"], 0)  # free text
+            shown = subprocess.run([os.path.join(harness.BIN, "hermesctl"), "--socket", self.room.socket, "trace", job["id"]], capture_output=True, text=True, timeout=30).stdout
+            self.assertEqual(f" out ({usage[0]['forced_tokens']} forced)" in shown, constrained, shown)
 
     def test_a_chain(self):
         before = datetime.datetime.now(datetime.timezone.utc).date()

@@ -46,6 +46,27 @@ class Render(unittest.TestCase):
                     self.assertEqual(wrong, [], "bytes of another trust")
         self.assertGreater(len(kinds), 10, "the dialogues are too much alike to compare anything")
 
+    def test_json_mode(self):
+        schema = {"type": "object", "title": "a < b & c", "properties": {"name": {"type": "string", "maxLength": 20}, "größe": {"type": "number", "minimum": 0.5}},
+                  "required": ["name"], "additionalProperties": False}
+        formats = [None, {"type": "text"}, {"type": "json_object"}, {"type": "json_object", "schema": schema},
+                   {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}]
+        tools, _, tasks = generate.group("render", 3, 1, branches=1)
+        seen = set()
+        for format in formats:
+            for system in ("", "Be <brief>."):
+                for some in ([], tools):
+                    conversation = {"system": system, "tools": some, "messages": tasks[0].messages[:1], "response_format": format}
+                    spans = prefix_spans(some, system, format) + [(t, s) for t, s, _ in branch_spans(tasks[0].messages[:1])]
+                    with self.subTest(format=format, system=system, tools=len(some)):
+                        text = rendered(conversation)
+                        self.assertEqual(text, "".join(s for _, s in spans))
+                        ours = [(s["trusted"], s["text"]) for s in json.loads(rendered(conversation, "--spans"))]
+                        self.assertEqual(trust_of(ours), trust_of(spans))
+                        self.assertEqual("answers in JSON" in text, format is not None and format["type"] != "text")
+                        seen.add(text)
+        self.assertEqual(len(seen), 12)  # text twice, and a schema twice
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -72,6 +72,52 @@ static void test_plain_temperature(void **state) {
     }
 }
 
+#define LARGE 10007 /* no multiple of anything */
+
+/* Uniform in [0, 1): what engine/sampler.h names. */
+static double split_mix(uint64_t *state) {
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+/* The token whose share of the whole, counted from the last token on, holds the random number: against the
+ * same sum in double precision. */
+static void test_a_large_vocabulary(void **state) {
+    (void)state;
+    float *given = malloc(LARGE * sizeof *given), *logits = malloc(LARGE * sizeof *logits);
+    struct sampler_candidate *scratch = malloc(LARGE * sizeof *scratch);
+    assert_true(given != NULL && logits != NULL && scratch != NULL);
+    uint64_t random = 7;
+    for (int round = 0; round < 300; round++) {
+        double temperature = 0.05 + 3 * split_mix(&random), masked = round % 3 * 0.49;
+        double sum = 0, top = -1e9, behind = 0;
+        for (int i = 0; i < LARGE; i++) {
+            given[i] =
+                i > 0 && split_mix(&random) < masked ? -INFINITY : (float)(20 * split_mix(&random) - 8);
+            top = (double)given[i] > top ? (double)given[i] : top;
+        }
+        uint64_t seed = random;
+        struct sampler s =
+            sampler_of((struct engine_sampling){.temperature = (float)temperature, .top_p = 1, .seed = seed});
+        memcpy(logits, given, LARGE * sizeof *logits);
+        int32_t token = sampler_next(&s, logits, LARGE, NULL, 0, scratch);
+        for (int i = 0; i < LARGE; i++)
+            sum += exp(((double)given[i] - top) / temperature);
+        for (int i = LARGE - 1; i > token; i--)
+            behind += exp(((double)given[i] - top) / temperature);
+        double own = exp(((double)given[token] - top) / temperature), target = split_mix(&seed) * sum;
+        assert_true(given[token] > -INFINITY);
+        if (target < behind - 2e-6 * sum || target > behind + own + 2e-6 * sum)
+            fail_msg("round %d: token %d is for %g to %g, not for %g", round, token, behind / sum,
+                     (behind + own) / sum, target / sum);
+    }
+    free(given);
+    free(logits);
+    free(scratch);
+}
+
 static void test_top_k(void **state) {
     (void)state;
     int counts[N];
@@ -210,6 +256,7 @@ static void test_settings_are_checked(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_temperature),
+        cmocka_unit_test(test_a_large_vocabulary),
         cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_p),
         cmocka_unit_test(test_min_p),

@@ -167,8 +167,8 @@ static void test_search(void **state) {
                    "text must be one line and not empty");
     expect_failure(&t, "search_files", "{\"text\": \"a\\nb\"}", HERMES_E_TOOL,
                    "text must be one line and not empty");
-    expect_failure(&t, "search_files", "{\"text\": \"a\", \"path\": \"no\"}", HERMES_E_TOOL,
-                   "no such file: no");
+    expect_failure(&t, "search_files", "{\"text\": \"a\", \"path\": \"no/\"}", HERMES_E_TOOL,
+                   "no such folder: no");
     expect_refusal(&t, "search_files", "{\"text\": \"secret\", \"path\": \"../outside\"}",
                    "outside the workspace");
     folder_put("ws/bin", "beta\0", 5); /* binary: passed over */
