@@ -123,7 +123,7 @@ static int take_tensor(struct tensor *to, const struct gguf *g, const char *name
         return err_set(
             err, errlen, -ENOTSUP,
             "Tensor %s of model '%s' (byte %zu) is of ggml type %u or has more than two dimensions; "
-            "matrices of F32, F16, BF16 and Q8_0 are supported.",
+            "matrices of F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are supported.",
             name, g->path, (size_t)((const uint8_t *)t->name.data - g->map), t->ggml_type);
     if (t != NULL)
         *to = t->tensor;
