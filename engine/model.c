@@ -1,6 +1,6 @@
 #include "engine/model.h"
 
-#include "engine/gguf.h"
+#include "engine/gguf_set.h"
 #include "engine/model_build.h"
 #include "engine/tokenizer.h"
 #include "kernels/cpu/convert.h"
@@ -157,7 +157,7 @@ void model_close(struct model *m) {
         return;
     struct model_files *files = m->files;
     if (files != NULL) {
-        gguf_close(files->gguf);
+        gguf_set_close(files->gguf);
         for (int i = 0; i < files->n_maps; i++)
             munmap(files->maps[i], files->map_sizes[i]);
         for (int i = 0; i < files->n_floats; i++)

@@ -28,7 +28,7 @@ struct model_layer {
 struct model {
     char *name;   /* from the file, or the file's own name; for people */
     char *path;   /* as given */
-    char *format; /* "GGUF v3", "safetensors" */
+    char *format; /* "GGUF v3", "GGUF v3 in 3 parts", "safetensors" */
 
     int n_layers, n_heads, n_kv_heads, head_dim;
     int dim; /* width of the residual stream */
@@ -60,9 +60,10 @@ struct model {
     void *files; /* mappings; private to the readers */
 };
 
-/* Opens a .gguf file or a Hugging Face folder (config.json + tokenizer.json + *.safetensors). Every byte is
- * checked; a bad file gives -EINVAL with field and offset, an unsupported one -ENOTSUP with what is not
- * supported. Takes milliseconds: weights are mapped, not read. The result is the caller's. */
+/* Opens a .gguf file (of a split model the first part, NAME-00001-of-00003.gguf) or a Hugging Face folder
+ * (config.json + tokenizer.json + *.safetensors). Every byte is checked; a bad file gives -EINVAL with field
+ * and offset, an unsupported one -ENOTSUP with what is not supported. Takes milliseconds: weights are mapped,
+ * not read. The result is the caller's. */
 HX_MUST_CHECK int model_open(const char *path, struct model **out, char *err, size_t errlen);
 /* The same without a tokenizer (m->tokenizer is NULL), for a model whose tokenizer is missing or not
  * supported. */

@@ -6,7 +6,7 @@
 
 /* m->files: what the readers keep until model_close(). */
 struct model_files {
-    struct gguf *gguf;
+    struct gguf_set *gguf;
     void *maps[256]; /* safetensors files */
     size_t map_sizes[256];
     int n_maps;
