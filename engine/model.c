@@ -23,21 +23,30 @@ int model_build_rope(struct model *m, char *err, size_t errlen) {
     return 0;
 }
 
-int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen) {
+int model_build_floats(struct model *m, int64_t n, float **out, char *err, size_t errlen) {
     struct model_files *files = m->files;
-    if (t->data == NULL || t->type == DTYPE_F32)
-        return 0;
-    if (t->type != DTYPE_F16 && t->type != DTYPE_BF16)
-        return err_set(err, errlen, -ENOTSUP, "A norm of model '%s' is neither F32, F16 nor BF16.", m->path);
     float **floats = realloc(files->floats, (size_t)(files->n_floats + 1) * sizeof *floats);
     if (floats != NULL)
         files->floats = floats;
-    float *v = malloc((size_t)t->cols * sizeof *v);
+    float *v = malloc((size_t)n * sizeof *v);
     if (floats == NULL || v == NULL) {
         free(v);
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
     }
     files->floats[files->n_floats++] = v;
+    *out = v;
+    return 0;
+}
+
+int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen) {
+    if (t->data == NULL || t->type == DTYPE_F32)
+        return 0;
+    if (t->type != DTYPE_F16 && t->type != DTYPE_BF16)
+        return err_set(err, errlen, -ENOTSUP, "A norm of model '%s' is neither F32, F16 nor BF16.", m->path);
+    float *v = NULL;
+    int rc = model_build_floats(m, t->cols, &v, err, errlen);
+    if (rc < 0)
+        return rc;
     convert_row(t->type, t->data, t->cols, v);
     t->data = v;
     t->type = DTYPE_F32;

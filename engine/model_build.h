@@ -10,12 +10,14 @@ struct model_files {
     void *maps[256]; /* safetensors files */
     size_t map_sizes[256];
     int n_maps;
-    float **floats; /* converted norms */
+    float **floats; /* converted norms, row scales */
     int n_floats;
 };
 
 /* Fills m->rope_inv_freq for theta; free()d by model_close(). */
 HX_MUST_CHECK int model_build_rope(struct model *m, char *err, size_t errlen);
+/* `n` floats that model_close() frees. */
+HX_MUST_CHECK int model_build_floats(struct model *m, int64_t n, float **out, char *err, size_t errlen);
 /* Keeps `t` as F32: converts into owned memory where it is not. */
 HX_MUST_CHECK int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen);
 /* Shapes against each other, counts, eog tokens by text. */

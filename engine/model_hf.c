@@ -1,6 +1,8 @@
 /* A model from a Hugging Face folder: config.json here, then the weights and tokenizer.json. */
 #include "engine/model_hf.h"
 
+#include "engine/model_fp8.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -46,7 +48,7 @@ int model_hf_read_json(const struct model *m, const char *name, cJSON **out, cha
         rc = -EINVAL;
         (void)snprintf(why, sizeof why, "it should be an object");
     }
-    return rc < 0 ? err_set(err, errlen, rc, "Cannot read '%s': %s", path, why) : 0;
+    return rc < 0 ? err_set(err, errlen, rc, "Cannot read '%s': %s.", path, why) : 0;
 }
 
 int model_hf_number(const struct model *m, const char *file, const cJSON *object, const char *key, double min,
@@ -246,7 +248,11 @@ static int read_weights(struct model *m, const cJSON *config, char *err, size_t 
     m->name = strdup(folder != NULL && folder[1] != '\0' ? folder + 1 : m->path);
     if (m->layers == NULL || m->format == NULL || m->name == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
-    int rc = model_safetensors_read(m, err, errlen);
+    struct model_fp8 fp8;
+    int rc = model_fp8_init(&fp8, m, config, err, errlen);
+    rc = rc ? rc : model_safetensors_read(m, &fp8, err, errlen);
+    rc = rc ? rc : model_fp8_apply(&fp8, m, err, errlen);
+    model_fp8_finish(&fp8);
     return rc ? rc : tie(m, cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"), err, errlen);
 }
 
