@@ -28,6 +28,7 @@
 #define TOLERANCE_ROUNDED 0.05
 /* llama.cpp rounds the inputs of all products with quantised weights to 8 bits (of the K types in blocks of
  * 256), in F16 and BF16 to that type; ours are in F32 here. Relative root mean square again. */
+#define TOLERANCE_HALVES    0.02
 #define TOLERANCE_LLAMA_CPP 0.08
 
 static char path[256];
@@ -126,8 +127,44 @@ static void test_every_type_against_f32(void **state) {
     (void)unlink(path);
 }
 
+/* The same files as llama.cpp reads them. */
+static void test_every_type_against_llama_cpp(void **state) {
+    (void)state;
+    cJSON *golden = logits_read_json("tests/data/quantised-logits.json");
+    const cJSON *run_of;
+    int n_types = 0;
+    cJSON_ArrayForEach(run_of, cJSON_GetObjectItem(golden, "types")) {
+        int t = 0;
+        while (t < DTYPE_COUNT && strcmp(dtype_info((enum dtype)t)->name, run_of->string) != 0)
+            t++;
+        assert_true(t < DTYPE_COUNT);
+        struct random_shape shape = QUANTISED_SHAPE((enum dtype)t);
+        float got[96], want[96];
+        struct kernels_model m;
+        random_model_init(&m, &shape);
+        write_gguf(path, &m, &(struct write_gguf){.n_ctx = 256});
+        random_model_finish(&m);
+        run(true, got);
+        assert_int_equal(cJSON_GetArraySize(run_of), shape.n_vocab);
+        for (int i = 0; i < shape.n_vocab; i++)
+            want[i] = (float)cJSON_GetArrayItem(run_of, i)->valuedouble;
+        double r = relative(got, want, shape.n_vocab);
+        double bound = t == DTYPE_F32    ? TOLERANCE_EXACT
+                       : t <= DTYPE_BF16 ? TOLERANCE_HALVES
+                                         : TOLERANCE_LLAMA_CPP;
+        print_message("%-5s differs from llama.cpp by %.2g of the norm\n", run_of->string, r);
+        if (r > bound)
+            fail_msg("%s: bound is %g", run_of->string, bound);
+        n_types++;
+    }
+    assert_int_equal(n_types, DTYPE_F8_E4M3); /* all types before it */
+    cJSON_Delete(golden);
+    (void)unlink(path);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_type_against_f32)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_type_against_f32),
+                                       cmocka_unit_test(test_every_type_against_llama_cpp)};
     fixture_path(path, "quantised.gguf");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
