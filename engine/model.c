@@ -64,7 +64,7 @@ int model_build_add_eog(struct model *m, int32_t id) {
     return 0;
 }
 
-static void count(struct model *m, const struct tensor *t) {
+void model_build_count(struct model *m, const struct tensor *t) {
     uint64_t n = (uint64_t)t->rows * (uint64_t)t->cols;
     m->n_params += n;
     m->weight_bytes += (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
@@ -100,7 +100,7 @@ static int finish_layer(struct model *m, int l, char *err, size_t errlen) {
     rc = rc ? rc : model_build_norm(m, &y->ffn_norm, err, errlen);
     for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
         rc = check(m, all[i].t, all[i].name, l, all[i].rows, all[i].cols, err, errlen);
-        count(m, all[i].t);
+        model_build_count(m, all[i].t);
     }
     return rc;
 }
@@ -115,10 +115,11 @@ int model_build_finish(struct model *m, char *err, size_t errlen) {
         rc = finish_layer(m, l, err, errlen);
     if (rc < 0)
         return rc;
-    count(m, &m->tok_embd);
-    count(m, &m->output_norm);
-    if (m->output.data != m->tok_embd.data)
-        count(m, &m->output);
+    model_build_count(m, &m->tok_embd);
+    model_build_count(m, &m->output_norm);
+    m->tied_head = m->output.data == m->tok_embd.data;
+    if (!m->tied_head)
+        model_build_count(m, &m->output);
     for (size_t i = 0; m->tokenizer != NULL && i < sizeof texts / sizeof texts[0] && rc == 0; i++)
         rc = model_build_add_eog(m, tokenizer_find_added(m->tokenizer, texts[i]));
     if (rc == 0 && m->tokenizer != NULL && tokenizer_n_vocab(m->tokenizer) > m->n_vocab)
@@ -128,7 +129,18 @@ int model_build_finish(struct model *m, char *err, size_t errlen) {
     return rc;
 }
 
-static int open_model(const char *path, bool with_tokenizer, struct model **out, char *err, size_t errlen) {
+enum what { ALL, WEIGHTS_ALONE, CONFIG_ALONE };
+
+static int read_model(struct model *m, bool folder, enum what what, char *err, size_t errlen) {
+    if (what == CONFIG_ALONE)
+        return folder ? model_hf_plan(m, err, errlen)
+                      : err_set(err, errlen, -EINVAL, "'%s' is no folder.", m->path);
+    int rc =
+        folder ? model_hf_read(m, what == ALL, err, errlen) : model_gguf_read(m, what == ALL, err, errlen);
+    return rc ? rc : model_build_finish(m, err, errlen);
+}
+
+static int open_model(const char *path, enum what what, struct model **out, char *err, size_t errlen) {
     struct stat st;
     if (stat(path, &st) < 0)
         return err_set(err, errlen, -errno, "Cannot open model '%s': %s.", path, strerror(errno));
@@ -142,9 +154,7 @@ static int open_model(const char *path, bool with_tokenizer, struct model **out,
                  ? err_set(err, errlen, -ENOMEM, "Not enough memory for the model.")
                  : 0;
     if (rc == 0)
-        rc = S_ISDIR(st.st_mode) ? model_hf_read(m, with_tokenizer, err, errlen)
-                                 : model_gguf_read(m, with_tokenizer, err, errlen);
-    rc = rc ? rc : model_build_finish(m, err, errlen);
+        rc = read_model(m, S_ISDIR(st.st_mode), what, err, errlen);
     if (rc < 0) {
         model_close(m);
         return rc;
@@ -154,11 +164,15 @@ static int open_model(const char *path, bool with_tokenizer, struct model **out,
 }
 
 int model_open(const char *path, struct model **out, char *err, size_t errlen) {
-    return open_model(path, true, out, err, errlen);
+    return open_model(path, ALL, out, err, errlen);
 }
 
 int model_open_weights(const char *path, struct model **out, char *err, size_t errlen) {
-    return open_model(path, false, out, err, errlen);
+    return open_model(path, WEIGHTS_ALONE, out, err, errlen);
+}
+
+int model_open_config(const char *path, struct model **out, char *err, size_t errlen) {
+    return open_model(path, CONFIG_ALONE, out, err, errlen);
 }
 
 void model_close(struct model *m) {

@@ -43,9 +43,10 @@ struct model {
      * divisors). */
     float *rope_inv_freq;
 
-    struct tensor tok_embd;     /* n_vocab x dim */
-    struct tensor output_norm;  /* 1 x dim, F32 */
-    struct tensor output;       /* n_vocab x dim; the same data as tok_embd when tied */
+    struct tensor tok_embd;    /* n_vocab x dim */
+    struct tensor output_norm; /* 1 x dim, F32 */
+    struct tensor output;      /* n_vocab x dim; the same data as tok_embd when tied */
+    bool tied_head;
     struct model_layer *layers; /* n_layers */
 
     int32_t bos_id; /* -1: none */
@@ -68,6 +69,9 @@ HX_MUST_CHECK int model_open(const char *path, struct model **out, char *err, si
 /* The same without a tokenizer (m->tokenizer is NULL), for a model whose tokenizer is missing or not
  * supported. */
 HX_MUST_CHECK int model_open_weights(const char *path, struct model **out, char *err, size_t errlen);
+/* A Hugging Face folder without weights (config.json alone): shape, types and counts as its config says. Its
+ * tensors have no data, so it can be looked at and not run. -EINVAL for a folder with weights. */
+HX_MUST_CHECK int model_open_config(const char *path, struct model **out, char *err, size_t errlen);
 void model_close(struct model *m);
 
 /* True for a token that ends generation. */

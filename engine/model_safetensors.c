@@ -281,6 +281,10 @@ static bool exists(const struct model *m, const char *name) {
     return model_hf_path(m, name, path, NULL, 0) == 0 && access(path, F_OK) == 0;
 }
 
+bool model_safetensors_present(const struct model *m) {
+    return exists(m, "model.safetensors.index.json") || exists(m, "model.safetensors");
+}
+
 int model_safetensors_read(struct model *m, struct model_fp8 *fp8, char *err, size_t errlen) {
     if (!exists(m, "model.safetensors.index.json"))
         return read_file(m, fp8, "model.safetensors", err, errlen);
