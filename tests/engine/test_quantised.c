@@ -162,9 +162,39 @@ static void test_every_type_against_llama_cpp(void **state) {
     (void)unlink(path);
 }
 
+/* Blocks are only numbers: scales that are infinite or none, all bits set, noise. The pass ends, whatever
+ * comes out. */
+static void test_blocks_of_noise(void **state) {
+    (void)state;
+    for (int t = DTYPE_Q8_0; t < DTYPE_F8_E4M3; t++)
+        for (int kind = 0; kind < 3; kind++) {
+            struct random_shape shape = QUANTISED_SHAPE((enum dtype)t);
+            struct kernels_model m;
+            float logits[96];
+            uint32_t noise = 12345;
+            random_model_init(&m, &shape);
+            const struct kernels_layer *y = &m.layers[0];
+            const struct tensor *all[] = {&m.tok_embd, &m.output, &y->wq, &y->wv, &y->w_gate, &y->w_down};
+            for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+                size_t n = convert_row_bytes(all[i]->type, all[i]->cols) * (size_t)all[i]->rows;
+                uint8_t *bytes = (uint8_t *)(uintptr_t)all[i]->data;
+                for (size_t k = 0; k < n; k++) {
+                    noise = noise * 1664525u + 1013904223u;
+                    bytes[k] = kind == 0 ? 0xFF : kind == 1 ? 0x7C : (uint8_t)(noise >> 24);
+                }
+            }
+            write_gguf(path, &m, &(struct write_gguf){.n_ctx = 256});
+            random_model_finish(&m);
+            run(true, logits);
+            run(false, logits);
+        }
+    (void)unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_type_against_f32),
-                                       cmocka_unit_test(test_every_type_against_llama_cpp)};
+                                       cmocka_unit_test(test_every_type_against_llama_cpp),
+                                       cmocka_unit_test(test_blocks_of_noise)};
     fixture_path(path, "quantised.gguf");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
