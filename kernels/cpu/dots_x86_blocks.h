@@ -4,6 +4,14 @@
  * Elements are taken as unsigned bytes q; what the type takes off each of them (8 of Q4_0, …) is taken off
  * the sum, as that many times the sum of the inputs. All sums of products are exact integers. */
 
+/* Eight groups side by side, so that what depends on the group is known when compiled. Not where every load
+ * is checked: that would compile for a minute. */
+#if defined(__SANITIZE_ADDRESS__)
+#define DOTS_UNROLL _Pragma("GCC unroll 1")
+#else
+#define DOTS_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 DOTS_INLINE __m256i dots_bytes_at(const void *at) {
     return _mm256_loadu_si256((const __m256i *)at);
 }
@@ -244,7 +252,7 @@ DOTS_INLINE void dots_tile_super(enum dtype type, int R, int C, const uint8_t *w
                                              acc[r][c]);
             }
         }
-#pragma GCC unroll 8
+        DOTS_UNROLL
         for (int g = 0; g < 8; g++) {
             __m256i in[4], off[4];
             for (int c = 0; c < C; c++) {
