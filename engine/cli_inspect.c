@@ -1,7 +1,7 @@
 #include "engine/cli_inspect.h"
 
 #include "base/json.h"
-#include "engine/forward.h"
+#include "engine/fit.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "kernels/dtype.h"
@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MIB (1024.0 * 1024.0)
 
@@ -17,35 +16,9 @@
 struct facts {
     struct model *m;
     char no_tokenizer[400]; /* why its tokenizer cannot be used */
-    size_t kv_bytes_per_token;
-    uint64_t memory_bytes;   /* of the machine */
-    uint64_t kv_limit_bytes; /* what the engine takes for keys and values by default */
-    uint64_t tokens_that_fit;
+    struct fit fit;
     uint64_t n_tensors, bytes_of_type[DTYPE_COUNT];
 };
-
-typedef int tensor_fn(void *arg, const char *name, const struct tensor *t);
-
-/* Calls `fn` with every tensor under its GGUF name, until it fails. */
-static int each_tensor(const struct model *m, tensor_fn *fn, void *arg) {
-    int rc = fn(arg, "token_embd.weight", &m->tok_embd);
-    for (int l = 0; l < m->n_layers && rc == 0; l++) {
-        const struct model_layer *y = &m->layers[l];
-        const struct {
-            const char *name;
-            const struct tensor *t;
-        } all[] = {{"attn_norm", &y->attn_norm}, {"attn_q", &y->wq},      {"attn_k", &y->wk},
-                   {"attn_v", &y->wv},           {"attn_output", &y->wo}, {"ffn_norm", &y->ffn_norm},
-                   {"ffn_gate", &y->w_gate},     {"ffn_up", &y->w_up},    {"ffn_down", &y->w_down}};
-        for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
-            char name[64];
-            (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, all[i].name);
-            rc = fn(arg, name, all[i].t);
-        }
-    }
-    rc = rc ? rc : fn(arg, "output_norm.weight", &m->output_norm);
-    return rc == 0 && m->output.data != m->tok_embd.data ? fn(arg, "output.weight", &m->output) : rc;
-}
 
 static uint64_t tensor_bytes(const struct tensor *t) {
     return (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
@@ -65,14 +38,14 @@ static int open_facts(struct facts *f, const char *path, char *err, size_t errle
         f->no_tokenizer[0] = '\0';
     else
         rc = model_open_weights(path, &f->m, err, errlen);
+    if (rc == -ENOENT && model_open_config(path, &f->m, NULL, 0) == 0) {
+        (void)snprintf(f->no_tokenizer, sizeof f->no_tokenizer, "only config.json was read.");
+        rc = 0;
+    }
     if (rc < 0)
         return rc;
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    f->memory_bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
-    f->kv_limit_bytes = f->memory_bytes / 4;
-    f->kv_bytes_per_token = forward_page_bytes(f->m, DTYPE_F16) / KERNELS_PAGE_TOKENS;
-    f->tokens_that_fit = f->kv_limit_bytes / f->kv_bytes_per_token;
-    return each_tensor(f->m, count_tensor, f);
+    fit_of(f->m, DTYPE_F16, fit_memory_bytes(), &f->fit);
+    return fit_each_tensor(f->m, count_tensor, f);
 }
 
 /* ---- JSON ---- */
@@ -159,18 +132,20 @@ static void shape_json(struct json_writer *w, const struct model *m) {
     json_key(w, "rms_eps");
     json_number(w, (double)m->rms_eps);
     json_key(w, "tied_head");
-    json_bool(w, m->output.data == m->tok_embd.data);
+    json_bool(w, m->tied_head);
     json_object_end(w);
 }
 
 static void memory_json(struct json_writer *w, const struct facts *f) {
     json_object_begin(w);
-    key_int(w, "weights", f->m->weight_bytes);
-    key_int(w, "kv_per_token", f->kv_bytes_per_token);
-    key_int(w, "kv_full_context", (uint64_t)f->kv_bytes_per_token * (uint64_t)f->m->n_ctx_train);
-    key_int(w, "machine", f->memory_bytes);
-    key_int(w, "kv_default_limit", f->kv_limit_bytes);
-    key_int(w, "tokens_that_fit", f->tokens_that_fit);
+    key_int(w, "weights", f->fit.weight_bytes);
+    key_int(w, "kv_per_token", f->fit.kv_bytes_per_token);
+    key_int(w, "kv_full_context", f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train);
+    key_int(w, "machine", f->fit.memory_bytes);
+    key_int(w, "kv_default_limit", f->fit.kv_limit_bytes);
+    json_key(w, "fits");
+    json_bool(w, f->fit.fits);
+    key_int(w, "tokens_that_fit", f->fit.tokens_that_fit);
     json_object_end(w);
 }
 
@@ -193,7 +168,7 @@ static int write_json(const struct facts *f, struct buf *out) {
     tokenizer_json(&w, f);
     json_key(&w, "tensors");
     json_array_begin(&w);
-    (void)each_tensor(f->m, tensor_json, &w);
+    (void)fit_each_tensor(f->m, tensor_json, &w);
     json_array_end(&w);
     json_object_end(&w);
     int rc = json_writer_end(&w);
@@ -207,13 +182,34 @@ static int tensor_text(void *arg, const char *name, const struct tensor *t) {
                       (long long)t->rows, (long long)t->cols, (double)tensor_bytes(t) / MIB);
 }
 
-static int types_text(const struct facts *f, struct buf *out) {
-    int rc = buf_printf(out, "tensors     %llu:", (unsigned long long)f->n_tensors);
-    for (int i = 0; i < DTYPE_COUNT && rc == 0; i++)
-        if (f->bytes_of_type[i] > 0)
-            rc = buf_printf(out, " %s %.2f MiB", dtype_info((enum dtype)i)->name,
-                            (double)f->bytes_of_type[i] / MIB);
-    return rc ? rc : buf_putc(out, '\n');
+/* Bytes of the weights type by type, keys and values, the machine, and whether the one fits into the other.
+ */
+static int memory_text(const struct facts *f, struct buf *out) {
+    char a[32], b[32];
+    const char *label = "memory";
+    int rc = 0;
+    for (int i = 0; i < DTYPE_COUNT && rc == 0; i++) {
+        if (f->bytes_of_type[i] == 0)
+            continue;
+        rc = buf_printf(out, "%-11s %-8s weights %16s\n", label, dtype_info((enum dtype)i)->name,
+                        fit_size(a, f->bytes_of_type[i]));
+        label = "";
+    }
+    rc = rc ? rc : buf_printf(out, "            all weights      %16s\n", fit_size(a, f->fit.weight_bytes));
+    rc = rc ? rc
+            : buf_printf(out,
+                         "            keys and values  %16s for a context of %d, %llu bytes per token\n"
+                         "            this machine     %16s\n",
+                         fit_size(a, f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train),
+                         f->m->n_ctx_train, (unsigned long long)f->fit.kv_bytes_per_token,
+                         fit_size(b, f->fit.memory_bytes));
+    if (rc == 0 && f->fit.fits)
+        rc = buf_printf(out,
+                        "fits        yes, with %llu tokens of keys and values in %s, the default ceiling\n",
+                        (unsigned long long)f->fit.tokens_that_fit, fit_size(a, f->fit.kv_limit_bytes));
+    else if (rc == 0)
+        rc = buf_puts(out, "fits        no: the daemon would refuse it\n");
+    return rc;
 }
 
 static int token_text(const struct model *m, int32_t id, struct buf *out) {
@@ -255,19 +251,11 @@ static int write_text(const struct facts *f, struct buf *out) {
                          "context     %d tokens, RoPE base %g\noutput head %s\n",
                          m->format, (double)m->n_params / 1e6, m->n_layers, m->dim, m->n_heads, m->head_dim,
                          m->n_kv_heads, m->ffn_dim, m->n_vocab, m->n_ctx_train, (double)m->rope_theta,
-                         m->output.data == m->tok_embd.data ? "tied to the embedding" : "its own");
-    rc = rc ? rc
-            : buf_printf(out,
-                         "memory      weights %.1f MiB; keys and values %zu bytes per token, %.1f MiB for a "
-                         "full context\n"
-                         "            %llu tokens fit into a quarter of this machine's %.1f GiB, the default "
-                         "ceiling\n",
-                         (double)m->weight_bytes / MIB, f->kv_bytes_per_token,
-                         (double)f->kv_bytes_per_token * m->n_ctx_train / MIB,
-                         (unsigned long long)f->tokens_that_fit, (double)f->memory_bytes / MIB / 1024);
+                         m->tied_head ? "tied to the embedding" : "its own");
+    rc = rc ? rc : memory_text(f, out);
     rc = rc ? rc : tokenizer_text(f, out);
-    rc = rc ? rc : types_text(f, out);
-    return rc ? rc : each_tensor(m, tensor_text, out);
+    rc = rc ? rc : buf_printf(out, "tensors     %llu\n", (unsigned long long)f->n_tensors);
+    return rc ? rc : fit_each_tensor(m, tensor_text, out);
 }
 
 int engine_cli_inspect(const char *path, bool json, struct buf *out, char *err, size_t errlen) {

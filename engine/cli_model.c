@@ -25,10 +25,11 @@ static int usage(void) {
         stderr,
         "usage: hermesd model inspect FILE [--json]\n"
         "       hermesd model logits -m FILE --ids 1,2,3 [--top N]\n"
-        "  inspect  shapes, element types, memory, tokenizer and tensors of a model\n"
+        "  inspect  shapes, element types, memory needed and there, tokenizer and tensors of a model\n"
         "  logits   the logits after these tokens as one line of JSON: the N largest (10), or all in\n"
         "           order of id with --top 0; in exact F32, for comparing with other programs\n"
-        "  FILE is a GGUF file or a Hugging Face folder.\n");
+        "  FILE is a GGUF file (the first part of a split one) or a Hugging Face folder; to inspect, its\n"
+        "  config.json is enough.\n");
     return 2;
 }
 

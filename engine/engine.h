@@ -28,14 +28,16 @@ struct engine_config {
     bool scripted;
     int n_threads;    /* compute threads; 0 = number of CPUs */
     int max_context;  /* tokens per session; 0 = what the model was made for (at most 131072) */
-    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory */
+    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
+                         weights leave of it */
     int max_sessions; /* 0 = 64 */
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
     void *wake_arg;
 };
 
-/* Loads the model and starts the thread. -EINVAL/-ENOTSUP/-ENOENT for the file, -ENOMEM with the numbers. */
+/* Loads the model and starts the thread. -EINVAL/-ENOTSUP/-ENOENT for the file, -ENOMEM with the numbers
+ * (also for a model that does not fit into the memory, before anything is allocated for it). */
 HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine **out, char *err,
                               size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */

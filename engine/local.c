@@ -1,6 +1,7 @@
 /* Opening the model, the engine thread, closing. */
 #include "engine/local.h"
 
+#include "engine/fit.h"
 #include "kernels/dtype.h"
 
 #include <errno.h>
@@ -31,18 +32,18 @@ static void *engine_main(void *arg) {
     return NULL;
 }
 
-static size_t memory_bytes(void) {
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : (size_t)1 << 30;
-}
-
 /* Context and number of pages from what was asked, what the model was made for and the memory. */
 static int size_pages(struct local_engine *e, const struct engine_config *config, enum dtype kv_type,
                       int *n_pages, char *err, size_t errlen) {
+    struct fit fit;
+    fit_of(e->model, kv_type, fit_memory_bytes(), &fit);
+    int rc = fit_check(e->model, &fit, err, errlen);
+    if (rc < 0)
+        return rc;
     int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
     context = context <= 0 || context > MAX_CONTEXT ? MAX_CONTEXT : context;
     size_t page_bytes = forward_page_bytes(e->model, kv_type);
-    size_t budget = config->kv_bytes > 0 ? config->kv_bytes : memory_bytes() / 4;
+    size_t budget = config->kv_bytes > 0 ? config->kv_bytes : (size_t)fit.kv_limit_bytes;
     size_t most =
         (size_t)e->max_sessions * (size_t)((context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS);
     size_t pages = budget / page_bytes;

@@ -1,6 +1,6 @@
 #include "engine/model.h"
 
-#include "engine/gguf.h"
+#include "engine/gguf_set.h"
 #include "engine/model_build.h"
 #include "engine/tokenizer.h"
 #include "kernels/cpu/convert.h"
@@ -23,21 +23,30 @@ int model_build_rope(struct model *m, char *err, size_t errlen) {
     return 0;
 }
 
-int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen) {
+int model_build_floats(struct model *m, int64_t n, float **out, char *err, size_t errlen) {
     struct model_files *files = m->files;
-    if (t->data == NULL || t->type == DTYPE_F32)
-        return 0;
-    if (t->type != DTYPE_F16 && t->type != DTYPE_BF16)
-        return err_set(err, errlen, -ENOTSUP, "A norm of model '%s' is neither F32, F16 nor BF16.", m->path);
     float **floats = realloc(files->floats, (size_t)(files->n_floats + 1) * sizeof *floats);
     if (floats != NULL)
         files->floats = floats;
-    float *v = malloc((size_t)t->cols * sizeof *v);
+    float *v = malloc((size_t)n * sizeof *v);
     if (floats == NULL || v == NULL) {
         free(v);
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
     }
     files->floats[files->n_floats++] = v;
+    *out = v;
+    return 0;
+}
+
+int model_build_norm(struct model *m, struct tensor *t, char *err, size_t errlen) {
+    if (t->data == NULL || t->type == DTYPE_F32)
+        return 0;
+    if (t->type != DTYPE_F16 && t->type != DTYPE_BF16)
+        return err_set(err, errlen, -ENOTSUP, "A norm of model '%s' is neither F32, F16 nor BF16.", m->path);
+    float *v = NULL;
+    int rc = model_build_floats(m, t->cols, &v, err, errlen);
+    if (rc < 0)
+        return rc;
     convert_row(t->type, t->data, t->cols, v);
     t->data = v;
     t->type = DTYPE_F32;
@@ -55,7 +64,7 @@ int model_build_add_eog(struct model *m, int32_t id) {
     return 0;
 }
 
-static void count(struct model *m, const struct tensor *t) {
+void model_build_count(struct model *m, const struct tensor *t) {
     uint64_t n = (uint64_t)t->rows * (uint64_t)t->cols;
     m->n_params += n;
     m->weight_bytes += (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
@@ -91,7 +100,7 @@ static int finish_layer(struct model *m, int l, char *err, size_t errlen) {
     rc = rc ? rc : model_build_norm(m, &y->ffn_norm, err, errlen);
     for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
         rc = check(m, all[i].t, all[i].name, l, all[i].rows, all[i].cols, err, errlen);
-        count(m, all[i].t);
+        model_build_count(m, all[i].t);
     }
     return rc;
 }
@@ -106,10 +115,11 @@ int model_build_finish(struct model *m, char *err, size_t errlen) {
         rc = finish_layer(m, l, err, errlen);
     if (rc < 0)
         return rc;
-    count(m, &m->tok_embd);
-    count(m, &m->output_norm);
-    if (m->output.data != m->tok_embd.data)
-        count(m, &m->output);
+    model_build_count(m, &m->tok_embd);
+    model_build_count(m, &m->output_norm);
+    m->tied_head = m->output.data == m->tok_embd.data;
+    if (!m->tied_head)
+        model_build_count(m, &m->output);
     for (size_t i = 0; m->tokenizer != NULL && i < sizeof texts / sizeof texts[0] && rc == 0; i++)
         rc = model_build_add_eog(m, tokenizer_find_added(m->tokenizer, texts[i]));
     if (rc == 0 && m->tokenizer != NULL && tokenizer_n_vocab(m->tokenizer) > m->n_vocab)
@@ -119,7 +129,18 @@ int model_build_finish(struct model *m, char *err, size_t errlen) {
     return rc;
 }
 
-static int open_model(const char *path, bool with_tokenizer, struct model **out, char *err, size_t errlen) {
+enum what { ALL, WEIGHTS_ALONE, CONFIG_ALONE };
+
+static int read_model(struct model *m, bool folder, enum what what, char *err, size_t errlen) {
+    if (what == CONFIG_ALONE)
+        return folder ? model_hf_plan(m, err, errlen)
+                      : err_set(err, errlen, -EINVAL, "'%s' is no folder.", m->path);
+    int rc =
+        folder ? model_hf_read(m, what == ALL, err, errlen) : model_gguf_read(m, what == ALL, err, errlen);
+    return rc ? rc : model_build_finish(m, err, errlen);
+}
+
+static int open_model(const char *path, enum what what, struct model **out, char *err, size_t errlen) {
     struct stat st;
     if (stat(path, &st) < 0)
         return err_set(err, errlen, -errno, "Cannot open model '%s': %s.", path, strerror(errno));
@@ -133,9 +154,7 @@ static int open_model(const char *path, bool with_tokenizer, struct model **out,
                  ? err_set(err, errlen, -ENOMEM, "Not enough memory for the model.")
                  : 0;
     if (rc == 0)
-        rc = S_ISDIR(st.st_mode) ? model_hf_read(m, with_tokenizer, err, errlen)
-                                 : model_gguf_read(m, with_tokenizer, err, errlen);
-    rc = rc ? rc : model_build_finish(m, err, errlen);
+        rc = read_model(m, S_ISDIR(st.st_mode), what, err, errlen);
     if (rc < 0) {
         model_close(m);
         return rc;
@@ -145,11 +164,15 @@ static int open_model(const char *path, bool with_tokenizer, struct model **out,
 }
 
 int model_open(const char *path, struct model **out, char *err, size_t errlen) {
-    return open_model(path, true, out, err, errlen);
+    return open_model(path, ALL, out, err, errlen);
 }
 
 int model_open_weights(const char *path, struct model **out, char *err, size_t errlen) {
-    return open_model(path, false, out, err, errlen);
+    return open_model(path, WEIGHTS_ALONE, out, err, errlen);
+}
+
+int model_open_config(const char *path, struct model **out, char *err, size_t errlen) {
+    return open_model(path, CONFIG_ALONE, out, err, errlen);
 }
 
 void model_close(struct model *m) {
@@ -157,7 +180,7 @@ void model_close(struct model *m) {
         return;
     struct model_files *files = m->files;
     if (files != NULL) {
-        gguf_close(files->gguf);
+        gguf_set_close(files->gguf);
         for (int i = 0; i < files->n_maps; i++)
             munmap(files->maps[i], files->map_sizes[i]);
         for (int i = 0; i < files->n_floats; i++)

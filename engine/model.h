@@ -28,7 +28,7 @@ struct model_layer {
 struct model {
     char *name;   /* from the file, or the file's own name; for people */
     char *path;   /* as given */
-    char *format; /* "GGUF v3", "safetensors" */
+    char *format; /* "GGUF v3", "GGUF v3 in 3 parts", "safetensors" */
 
     int n_layers, n_heads, n_kv_heads, head_dim;
     int dim; /* width of the residual stream */
@@ -43,9 +43,10 @@ struct model {
      * divisors). */
     float *rope_inv_freq;
 
-    struct tensor tok_embd;     /* n_vocab x dim */
-    struct tensor output_norm;  /* 1 x dim, F32 */
-    struct tensor output;       /* n_vocab x dim; the same data as tok_embd when tied */
+    struct tensor tok_embd;    /* n_vocab x dim */
+    struct tensor output_norm; /* 1 x dim, F32 */
+    struct tensor output;      /* n_vocab x dim; the same data as tok_embd when tied */
+    bool tied_head;
     struct model_layer *layers; /* n_layers */
 
     int32_t bos_id; /* -1: none */
@@ -60,13 +61,17 @@ struct model {
     void *files; /* mappings; private to the readers */
 };
 
-/* Opens a .gguf file or a Hugging Face folder (config.json + tokenizer.json + *.safetensors). Every byte is
- * checked; a bad file gives -EINVAL with field and offset, an unsupported one -ENOTSUP with what is not
- * supported. Takes milliseconds: weights are mapped, not read. The result is the caller's. */
+/* Opens a .gguf file (of a split model the first part, NAME-00001-of-00003.gguf) or a Hugging Face folder
+ * (config.json + tokenizer.json + *.safetensors). Every byte is checked; a bad file gives -EINVAL with field
+ * and offset, an unsupported one -ENOTSUP with what is not supported. Takes milliseconds: weights are mapped,
+ * not read. The result is the caller's. */
 HX_MUST_CHECK int model_open(const char *path, struct model **out, char *err, size_t errlen);
 /* The same without a tokenizer (m->tokenizer is NULL), for a model whose tokenizer is missing or not
  * supported. */
 HX_MUST_CHECK int model_open_weights(const char *path, struct model **out, char *err, size_t errlen);
+/* A Hugging Face folder without weights (config.json alone): shape, types and counts as its config says. Its
+ * tensors have no data, so it can be looked at and not run. -EINVAL for a folder with weights. */
+HX_MUST_CHECK int model_open_config(const char *path, struct model **out, char *err, size_t errlen);
 void model_close(struct model *m);
 
 /* True for a token that ends generation. */

@@ -1,6 +1,6 @@
 /* A model from a GGUF file. Keys: ggml/docs/gguf.md. */
 #include "engine/bpe.h"
-#include "engine/gguf.h"
+#include "engine/gguf_set.h"
 #include "engine/model_build.h"
 
 #include <errno.h>
@@ -84,7 +84,8 @@ static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen
     return unsupported(m, g, err, errlen);
 }
 
-static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen) {
+static int rope(struct model *m, const struct gguf_set *set, char *err, size_t errlen) {
+    const struct gguf *g = set->parts[0];
     struct gguf_text kind = {0};
     double factor = 1;
     char shown[64];
@@ -97,7 +98,7 @@ static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen)
                      m->path, gguf_text_show(kind, shown));
     if (rc < 0)
         return rc;
-    const struct gguf_tensor *divisors = gguf_find_tensor(g, "rope_freqs.weight");
+    const struct gguf_tensor *divisors = gguf_set_find_tensor(set, "rope_freqs.weight", NULL);
     if (divisors != NULL && (divisors->tensor.data == NULL || divisors->tensor.type != DTYPE_F32 ||
                              divisors->tensor.cols != m->head_dim / 2 || divisors->tensor.rows != 1))
         return err_set(err, errlen, -EINVAL, "Tensor rope_freqs.weight of model '%s' must be %d F32 numbers.",
@@ -117,26 +118,28 @@ static int rope(struct model *m, const struct gguf *g, char *err, size_t errlen)
 }
 
 /* Absent tensors are left to model_build_finish(). */
-static int take_tensor(struct tensor *to, const struct gguf *g, const char *name, char *err, size_t errlen) {
-    const struct gguf_tensor *t = gguf_find_tensor(g, name);
+static int take_tensor(struct tensor *to, const struct gguf_set *set, const char *name, char *err,
+                       size_t errlen) {
+    const struct gguf *g = NULL;
+    const struct gguf_tensor *t = gguf_set_find_tensor(set, name, &g);
     if (t != NULL && t->tensor.type == DTYPE_COUNT)
         return err_set(
             err, errlen, -ENOTSUP,
             "Tensor %s of model '%s' (byte %zu) is of ggml type %u or has more than two dimensions; "
-            "matrices of F32, F16, BF16 and Q8_0 are supported.",
+            "matrices of F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are supported.",
             name, g->path, (size_t)((const uint8_t *)t->name.data - g->map), t->ggml_type);
     if (t != NULL)
         *to = t->tensor;
     return 0;
 }
 
-static int tensors(struct model *m, const struct gguf *g, char *err, size_t errlen) {
+static int tensors(struct model *m, const struct gguf_set *set, char *err, size_t errlen) {
     m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
     if (m->layers == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
-    int rc = take_tensor(&m->tok_embd, g, "token_embd.weight", err, errlen);
-    rc = rc ? rc : take_tensor(&m->output_norm, g, "output_norm.weight", err, errlen);
-    rc = rc ? rc : take_tensor(&m->output, g, "output.weight", err, errlen);
+    int rc = take_tensor(&m->tok_embd, set, "token_embd.weight", err, errlen);
+    rc = rc ? rc : take_tensor(&m->output_norm, set, "output_norm.weight", err, errlen);
+    rc = rc ? rc : take_tensor(&m->output, set, "output.weight", err, errlen);
     if (rc == 0 && m->tok_embd.rows > 1 << 22)
         rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 4,194,304 are possible.",
                      m->path, (long long)m->tok_embd.rows);
@@ -154,7 +157,7 @@ static int tensors(struct model *m, const struct gguf *g, char *err, size_t errl
         for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
             char name[64];
             (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, all[i].name);
-            rc = take_tensor(all[i].to, g, name, err, errlen);
+            rc = take_tensor(all[i].to, set, name, err, errlen);
         }
     }
     return rc;
@@ -270,13 +273,13 @@ int model_gguf_tokenizer(struct model *m, const struct gguf *g, char *err, size_
 
 int model_gguf_read(struct model *m, bool with_tokenizer, char *err, size_t errlen) {
     struct model_files *files = m->files;
-    int rc = gguf_open(m->path, &files->gguf, err, errlen);
+    int rc = gguf_set_open(m->path, &files->gguf, err, errlen);
     if (rc < 0)
         return rc;
-    const struct gguf *g = files->gguf;
+    const struct gguf *g = files->gguf->parts[0];
     rc = shape(m, g, err, errlen);
-    rc = rc ? rc : rope(m, g, err, errlen);
-    rc = rc ? rc : tensors(m, g, err, errlen);
+    rc = rc ? rc : rope(m, files->gguf, err, errlen);
+    rc = rc ? rc : tensors(m, files->gguf, err, errlen);
     if (rc == 0 && with_tokenizer)
         rc = model_gguf_tokenizer(m, g, err, errlen);
     if (rc < 0)
@@ -287,7 +290,10 @@ int model_gguf_read(struct model *m, bool with_tokenizer, char *err, size_t errl
         return rc;
     const char *file = strrchr(m->path, '/');
     m->name = name.len > 0 ? strndup(name.data, name.len) : strdup(file != NULL ? file + 1 : m->path);
-    if (m->name == NULL || asprintf(&m->format, "GGUF v%u", g->version) < 0) {
+    char parts[32] = "";
+    if (files->gguf->n > 1)
+        (void)snprintf(parts, sizeof parts, " in %d parts", files->gguf->n);
+    if (m->name == NULL || asprintf(&m->format, "GGUF v%u%s", g->version, parts) < 0) {
         m->format = NULL;
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
     }

@@ -1,6 +1,8 @@
 /* A model from a Hugging Face folder: config.json here, then the weights and tokenizer.json. */
 #include "engine/model_hf.h"
 
+#include "engine/model_fp8.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -46,7 +48,7 @@ int model_hf_read_json(const struct model *m, const char *name, cJSON **out, cha
         rc = -EINVAL;
         (void)snprintf(why, sizeof why, "it should be an object");
     }
-    return rc < 0 ? err_set(err, errlen, rc, "Cannot read '%s': %s", path, why) : 0;
+    return rc < 0 ? err_set(err, errlen, rc, "Cannot read '%s': %s.", path, why) : 0;
 }
 
 int model_hf_number(const struct model *m, const char *file, const cJSON *object, const char *key, double min,
@@ -239,26 +241,103 @@ static int tie(struct model *m, const cJSON *flag, char *err, size_t errlen) {
     return 0;
 }
 
-static int read_weights(struct model *m, const cJSON *config, char *err, size_t errlen) {
+static int set_names(struct model *m, const char *format, char *err, size_t errlen) {
     const char *folder = strrchr(m->path, '/');
-    m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
-    m->format = strdup("safetensors");
+    m->format = strdup(format);
     m->name = strdup(folder != NULL && folder[1] != '\0' ? folder + 1 : m->path);
-    if (m->layers == NULL || m->format == NULL || m->name == NULL)
+    return m->format != NULL && m->name != NULL
+               ? 0
+               : err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
+}
+
+static int read_weights(struct model *m, const cJSON *config, char *err, size_t errlen) {
+    m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
+    if (m->layers == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
-    int rc = model_safetensors_read(m, err, errlen);
+    struct model_fp8 fp8;
+    int names = set_names(m, "safetensors", err, errlen);
+    int rc = model_fp8_init(&fp8, m, config, err, errlen);
+    rc = rc ? rc : names;
+    rc = rc ? rc : model_safetensors_read(m, &fp8, err, errlen);
+    rc = rc ? rc : model_fp8_apply(&fp8, m, err, errlen);
+    model_fp8_finish(&fp8);
     return rc ? rc : tie(m, cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"), err, errlen);
+}
+
+static int read_config(struct model *m, cJSON **config, char *err, size_t errlen) {
+    int rc = model_hf_read_json(m, "config.json", config, err, errlen);
+    rc = rc ? rc : shape(m, *config, err, errlen);
+    rc = rc ? rc : rope(m, *config, err, errlen);
+    return rc ? rc : special_ids(m, *config, err, errlen);
 }
 
 int model_hf_read(struct model *m, bool with_tokenizer, char *err, size_t errlen) {
     cJSON *config = NULL;
-    int rc = model_hf_read_json(m, "config.json", &config, err, errlen);
-    rc = rc ? rc : shape(m, config, err, errlen);
-    rc = rc ? rc : rope(m, config, err, errlen);
-    rc = rc ? rc : special_ids(m, config, err, errlen);
+    int rc = read_config(m, &config, err, errlen);
     rc = rc ? rc : read_weights(m, config, err, errlen);
     cJSON_Delete(config);
     if (rc == 0 && with_tokenizer)
         rc = model_hf_tokenizer(m, err, errlen);
+    return rc;
+}
+
+/* ---- a folder without weights ---- */
+
+/* The type that config.json names for all tensors (torch_dtype until transformers 4); BF16 when it does not.
+ */
+static enum dtype planned_type(const cJSON *config) {
+    const char *name = json_get_string(config, "dtype");
+    name = name != NULL ? name : json_get_string(config, "torch_dtype");
+    if (name != NULL && strcmp(name, "float32") == 0)
+        return DTYPE_F32;
+    return name != NULL && strcmp(name, "float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
+}
+
+static void plan(struct model *m, struct tensor *t, enum dtype type, int64_t rows, int64_t cols) {
+    *t = (struct tensor){.type = type, .rows = rows, .cols = cols};
+    model_build_count(m, t);
+}
+
+static void plan_all(struct model *m, enum dtype type, enum dtype products) {
+    int64_t d = m->dim, q = (int64_t)m->n_heads * m->head_dim, kv = (int64_t)m->n_kv_heads * m->head_dim;
+    plan(m, &m->tok_embd, type, m->n_vocab, d);
+    plan(m, &m->output_norm, type, 1, d);
+    m->output = m->tok_embd;
+    if (!m->tied_head)
+        plan(m, &m->output, type, m->n_vocab, d);
+    for (int l = 0; l < m->n_layers; l++) {
+        struct model_layer *y = &m->layers[l];
+        plan(m, &y->attn_norm, type, 1, d);
+        plan(m, &y->ffn_norm, type, 1, d);
+        plan(m, &y->wq, products, q, d);
+        plan(m, &y->wk, products, kv, d);
+        plan(m, &y->wv, products, kv, d);
+        plan(m, &y->wo, products, d, q);
+        plan(m, &y->w_gate, products, m->ffn_dim, d);
+        plan(m, &y->w_up, products, m->ffn_dim, d);
+        plan(m, &y->w_down, products, d, m->ffn_dim);
+    }
+}
+
+int model_hf_plan(struct model *m, char *err, size_t errlen) {
+    cJSON *config = NULL;
+    struct model_fp8 fp8 = {0};
+    if (model_safetensors_present(m))
+        return err_set(err, errlen, -EINVAL, "Model '%s' has weights.", m->path);
+    int rc = read_config(m, &config, err, errlen);
+    rc = rc ? rc : set_names(m, "config.json without weights", err, errlen);
+    rc = rc ? rc : model_fp8_init(&fp8, m, config, err, errlen);
+    if (rc == 0) {
+        m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
+        if (m->layers == NULL)
+            rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the model.");
+    }
+    if (rc == 0) {
+        enum dtype type = planned_type(config);
+        m->tied_head = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"));
+        plan_all(m, type, fp8.allowed ? DTYPE_F8_E4M3 : type);
+    }
+    model_fp8_finish(&fp8);
+    cJSON_Delete(config);
     return rc;
 }

@@ -28,8 +28,11 @@ HX_MUST_CHECK int model_hf_integer(const struct model *m, const char *file, cons
                                    const char *key, int64_t min, int64_t max, int64_t *value, char *err,
                                    size_t errlen);
 
-/* engine/model_safetensors.c: all weights of the folder. */
-HX_MUST_CHECK int model_safetensors_read(struct model *m, char *err, size_t errlen);
+/* engine/model_safetensors.c: all weights of the folder, and the scales of FP8 ones into `fp8`. */
+struct model_fp8;
+HX_MUST_CHECK int model_safetensors_read(struct model *m, struct model_fp8 *fp8, char *err, size_t errlen);
+/* True when the folder has model.safetensors or an index. */
+bool model_safetensors_present(const struct model *m);
 /* engine/model_hf_tokenizer.c: tokenizer.json. */
 HX_MUST_CHECK int model_hf_tokenizer(struct model *m, char *err, size_t errlen);
 

@@ -1,5 +1,6 @@
 /* Weights of a Hugging Face folder: one safetensors file, or shards with an index. Format: 8 bytes length of
  * a JSON header (little endian), the header {name: {dtype, shape, data_offsets}}, the data. */
+#include "engine/model_fp8.h"
 #include "engine/model_hf.h"
 #include "kernels/dtype.h"
 
@@ -17,6 +18,7 @@
 /* One file while it is read. */
 struct shard {
     struct model *m;
+    struct model_fp8 *fp8;
     const char *path;
     const uint8_t *data; /* after the header */
     size_t size;
@@ -43,19 +45,8 @@ static int layer_of(const char *name, const char **rest) {
     return *p == '.' ? n : -1;
 }
 
-/* Where a tensor name belongs; NULL for one we do not use. */
-static struct tensor *slot(struct model *m, const char *name) {
-    if (strcmp(name, "model.embed_tokens.weight") == 0)
-        return &m->tok_embd;
-    if (strcmp(name, "model.norm.weight") == 0)
-        return &m->output_norm;
-    if (strcmp(name, "lm_head.weight") == 0)
-        return &m->output;
-    const char *rest = NULL;
-    int l = layer_of(name, &rest);
-    if (l < 0 || l >= m->n_layers)
-        return NULL;
-    struct model_layer *y = &m->layers[l];
+/* The matrix of a layer that `rest` names; NULL for none. */
+static struct tensor *in_layer(struct model_layer *y, const char *rest) {
     const struct {
         const char *name;
         struct tensor *t;
@@ -68,6 +59,41 @@ static struct tensor *slot(struct model *m, const char *name) {
         if (strcmp(rest, all[i].name) == 0)
             return all[i].t;
     return NULL;
+}
+
+/* True for "X" and `suffix`; `weight` becomes "X.weight". */
+static bool stands_beside(const char *name, const char *suffix, char weight[128]) {
+    size_t n = strlen(name), s = strlen(suffix);
+    if (n <= s || n - s + 8 > 128 || strcmp(name + n - s, suffix) != 0)
+        return false;
+    memcpy(weight, name, n - s);
+    memcpy(weight + n - s, ".weight", 8);
+    return true;
+}
+
+/* Where a tensor name belongs; NULL for one we do not use. */
+static struct tensor *slot(const struct shard *s, const char *name) {
+    struct tensor *head = &s->m->output;
+    struct model_layer *layers = s->m->layers;
+    const char *rest = NULL;
+    char weight[128];
+    if (strcmp(name, "model.embed_tokens.weight") == 0)
+        return &s->m->tok_embd;
+    if (strcmp(name, "model.norm.weight") == 0)
+        return &s->m->output_norm;
+    if (stands_beside(name, ".weight_scale", weight)) {
+        head = &s->fp8->output;
+        layers = s->fp8->layers;
+        name = weight;
+    } else if (stands_beside(name, ".input_scale", weight)) {
+        head = &s->fp8->input_output;
+        layers = s->fp8->input_layers;
+        name = weight;
+    }
+    if (strcmp(name, "lm_head.weight") == 0)
+        return head;
+    int l = layer_of(name, &rest);
+    return l < 0 || l >= s->m->n_layers ? NULL : in_layer(&layers[l], rest);
 }
 
 /* A whole number from 0 to 2^52, or -1. */
@@ -95,7 +121,12 @@ static int read_range(const struct shard *s, const cJSON *entry, struct range *r
 
 static int read_shape(const struct shard *s, const cJSON *entry, struct tensor *t) {
     const cJSON *dims = cJSON_GetObjectItemCaseSensitive(entry, "shape");
-    int n = cJSON_IsArray(dims) ? cJSON_GetArraySize(dims) : 0;
+    int n = cJSON_IsArray(dims) ? cJSON_GetArraySize(dims) : -1;
+    size_t len = strlen(entry->string);
+    if (n == 0 && len > 6 && strcmp(entry->string + len - 6, "_scale") == 0) {
+        t->rows = t->cols = 1;
+        return 0;
+    }
     if (n != 1 && n != 2)
         return bad(s, entry->string, "shape should be one or two numbers");
     t->rows = n == 2 ? whole(dims->child) : 1;
@@ -106,14 +137,14 @@ static int read_shape(const struct shard *s, const cJSON *entry, struct tensor *
 }
 
 static int place(const struct shard *s, const cJSON *entry, const struct range *r) {
-    struct tensor *to = slot(s->m, entry->string), t = {0};
+    struct tensor *to = slot(s, entry->string), t = {0};
     if (to == NULL)
         return 0;
     const char *type = json_get_string(entry, "dtype");
     t.type = type != NULL ? dtype_of_safetensors(type) : DTYPE_COUNT;
     if (t.type == DTYPE_COUNT)
         return err_set(s->err, s->errlen, -ENOTSUP,
-                       "Tensor '%.100s' of '%s' is of type %.20s; F32, F16 and BF16 are supported.",
+                       "Tensor '%.100s' of '%s' is of type %.20s; F32, F16, BF16 and F8_E4M3 are supported.",
                        entry->string, s->path, type != NULL ? type : "(none)");
     int rc = read_shape(s, entry, &t);
     if (rc < 0)
@@ -189,7 +220,7 @@ static int map_file(struct model *m, const char *path, const uint8_t **data, siz
     return 0;
 }
 
-static int read_file(struct model *m, const char *name, char *err, size_t errlen) {
+static int read_file(struct model *m, struct model_fp8 *fp8, const char *name, char *err, size_t errlen) {
     char path[MODEL_HF_PATH_BYTES];
     const uint8_t *data = NULL;
     size_t size = 0;
@@ -207,8 +238,8 @@ static int read_file(struct model *m, const char *name, char *err, size_t errlen
     char why[300] = "";
     rc = json_parse((const char *)data + 8, (size_t)header, &model_hf_limits, &json, why, sizeof why);
     if (rc < 0)
-        return err_set(err, errlen, rc, "The header of '%s' (from byte 8) cannot be read: %s", path, why);
-    struct shard s = {m, path, data + 8 + header, size - 8 - (size_t)header, err, errlen};
+        return err_set(err, errlen, rc, "The header of '%s' (from byte 8) cannot be read: %s.", path, why);
+    struct shard s = {m, fp8, path, data + 8 + header, size - 8 - (size_t)header, err, errlen};
     rc = cJSON_IsObject(json)
              ? place_all(&s, json)
              : err_set(err, errlen, -EINVAL, "The header of '%s' should be an object.", path);
@@ -216,7 +247,7 @@ static int read_file(struct model *m, const char *name, char *err, size_t errlen
     return rc;
 }
 
-static int read_index(struct model *m, const cJSON *index, char *err, size_t errlen) {
+static int read_index(struct model *m, struct model_fp8 *fp8, const cJSON *index, char *err, size_t errlen) {
     const cJSON *map = cJSON_GetObjectItemCaseSensitive(index, "weight_map"), *entry;
     const char *done[MAX_FILES];
     int n_done = 0, rc = 0;
@@ -235,7 +266,7 @@ static int read_index(struct model *m, const cJSON *index, char *err, size_t err
             return err_set(err, errlen, -EINVAL, "Model '%s' has more than %d safetensors files.", m->path,
                            MAX_FILES);
         done[n_done++] = entry->valuestring;
-        rc = read_file(m, entry->valuestring, err, errlen);
+        rc = read_file(m, fp8, entry->valuestring, err, errlen);
         if (rc < 0)
             return rc;
     }
@@ -250,12 +281,16 @@ static bool exists(const struct model *m, const char *name) {
     return model_hf_path(m, name, path, NULL, 0) == 0 && access(path, F_OK) == 0;
 }
 
-int model_safetensors_read(struct model *m, char *err, size_t errlen) {
+bool model_safetensors_present(const struct model *m) {
+    return exists(m, "model.safetensors.index.json") || exists(m, "model.safetensors");
+}
+
+int model_safetensors_read(struct model *m, struct model_fp8 *fp8, char *err, size_t errlen) {
     if (!exists(m, "model.safetensors.index.json"))
-        return read_file(m, "model.safetensors", err, errlen);
+        return read_file(m, fp8, "model.safetensors", err, errlen);
     cJSON *index = NULL;
     int rc = model_hf_read_json(m, "model.safetensors.index.json", &index, err, errlen);
-    rc = rc ? rc : read_index(m, index, err, errlen);
+    rc = rc ? rc : read_index(m, fp8, index, err, errlen);
     cJSON_Delete(index);
     return rc;
 }

@@ -1,16 +1,18 @@
 /* The element types of stored weights: one row of a table each, for the readers of model files, the devices
- * and people. A further type needs its row here, its conversion in kernels/cpu/convert.c and its dot product
- * in a device. [any-thread] */
+ * and people. A further type needs its row here, its conversion in kernels/cpu/convert.c (blocks.c for one of
+ * blocks) and its dot product in a device. [any-thread] */
 #ifndef KERNELS_DTYPE_H
 #define KERNELS_DTYPE_H
 
 #include "kernels/tensor.h"
 
+#define DTYPE_NO_GGML (-1)
+
 struct dtype_info {
     const char *name;        /* "Q8_0": as GGUF tools write it */
-    int ggml_type;           /* its number in a GGUF file (ggml.h, enum ggml_type) */
+    int ggml_type;           /* its number in a GGUF file (ggml.h, enum ggml_type), or DTYPE_NO_GGML */
     const char *safetensors; /* its name in a safetensors header; NULL: it has none */
-    int block_elements;      /* a row is a whole number of blocks */
+    int block_elements;      /* a row is a whole number of blocks; above 1: the type is quantised */
     int block_bytes;
 };
 

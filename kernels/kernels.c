@@ -1,5 +1,7 @@
 #include "kernels/kernels.h"
 
+#include "kernels/dtype.h"
+
 #include <errno.h>
 
 size_t kernels_page_bytes(const struct kernels_model *m, enum dtype kv_type) {
@@ -20,10 +22,11 @@ static int check_tensor(const struct tensor *t, const char *name, int64_t rows, 
         return err_set(err, errlen, -EINVAL,
                        "Tensor '%s' is %lld x %lld, the model's shape needs %lld x %lld.", name,
                        (long long)t->rows, (long long)t->cols, (long long)rows, (long long)cols);
-    if (t->type == DTYPE_Q8_0 && cols % 32 != 0)
+    const struct dtype_info *info = dtype_info(t->type);
+    if (cols % info->block_elements != 0)
         return err_set(err, errlen, -EINVAL,
-                       "Tensor '%s' is Q8_0 with %lld columns, which is not a multiple of 32.", name,
-                       (long long)cols);
+                       "Tensor '%s' is %s with %lld columns, which is not a multiple of %d.", name,
+                       info->name, (long long)cols, info->block_elements);
     return 0;
 }
 

@@ -7,7 +7,23 @@
 #include <stdint.h>
 
 /* Element types of stored weights. What a further type needs: see kernels/dtype.h. */
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_COUNT };
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_Q8_0,
+    DTYPE_Q4_0,
+    DTYPE_Q4_1,
+    DTYPE_Q5_0,
+    DTYPE_Q5_1,
+    DTYPE_Q2_K,
+    DTYPE_Q3_K,
+    DTYPE_Q4_K,
+    DTYPE_Q5_K,
+    DTYPE_Q6_K,
+    DTYPE_F8_E4M3, /* finite: no infinities, 0x7F and 0xFF are no numbers (OCP 8-bit floating point, E4M3) */
+    DTYPE_COUNT
+};
 
 /* A matrix (rows x cols), row-major, each row a whole number of blocks; a vector is 1 x cols. */
 struct tensor {
@@ -15,6 +31,9 @@ struct tensor {
     enum dtype type;
     int64_t rows; /* outputs */
     int64_t cols; /* inputs */
+    /* `rows` factors, one per row, of which every element is a multiple; NULL: all 1. Only with
+     * DTYPE_F8_E4M3. */
+    const float *row_scales;
 };
 
 /* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp

@@ -1,5 +1,6 @@
 #include "kernels/cpu/convert.h"
 
+#include "kernels/cpu/blocks.h"
 #include "kernels/dtype.h"
 
 uint16_t convert_f32_to_f16(float f) {
@@ -27,6 +28,13 @@ size_t convert_row_bytes(enum dtype type, int64_t cols) {
     return type < DTYPE_COUNT ? dtype_row_bytes(type, cols) : 0;
 }
 
+static float element_of_block(enum dtype type, const uint8_t *row, int64_t i) {
+    const struct dtype_info *info = dtype_info(type);
+    float block[BLOCKS_MAX_ELEMENTS];
+    blocks_decode(type, row + i / info->block_elements * info->block_bytes, block);
+    return block[i % info->block_elements];
+}
+
 float convert_element(enum dtype type, const void *row, int64_t i) {
     const uint8_t *bytes = row;
     uint16_t half;
@@ -34,30 +42,30 @@ float convert_element(enum dtype type, const void *row, int64_t i) {
     switch (type) {
     case DTYPE_F32:
         memcpy(&f, bytes + i * 4, 4);
-        break;
+        return f;
     case DTYPE_F16:
         memcpy(&half, bytes + i * 2, 2);
-        f = convert_f16_to_f32(half);
-        break;
+        return convert_f16_to_f32(half);
     case DTYPE_BF16:
         memcpy(&half, bytes + i * 2, 2);
-        f = convert_bf16_to_f32(half);
-        break;
-    case DTYPE_Q8_0: {
-        const uint8_t *block = bytes + i / CONVERT_Q8_BLOCK * CONVERT_Q8_BYTES;
-        memcpy(&half, block, 2);
-        f = convert_f16_to_f32(half) * (float)(int8_t)block[2 + i % CONVERT_Q8_BLOCK];
-        break;
+        return convert_bf16_to_f32(half);
+    case DTYPE_F8_E4M3:
+        return convert_f8_e4m3_to_f32(bytes[i]);
+    default:
+        return element_of_block(type, bytes, i);
     }
-    case DTYPE_COUNT:
-        break;
-    }
-    return f;
 }
 
 void convert_row(enum dtype type, const void *row, int64_t cols, float *out) {
+    const struct dtype_info *info = dtype_info(type);
+    const uint8_t *bytes = row;
     if (type == DTYPE_F32) {
         memcpy(out, row, (size_t)cols * 4);
+        return;
+    }
+    if (info->block_elements > 1) {
+        for (int64_t i = 0; i < cols; i += info->block_elements, bytes += info->block_bytes)
+            blocks_decode(type, bytes, out + i);
         return;
     }
     for (int64_t i = 0; i < cols; i++)

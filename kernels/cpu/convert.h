@@ -40,11 +40,21 @@ static inline float convert_bf16_to_f32(uint16_t b) {
     return f;
 }
 
+/* Sign, 4 bits of exponent with bias 7, 3 of mantissa; the halves of the same exponent and mantissa are 2^-8
+ * of it. */
+static inline float convert_f8_e4m3_to_f32(uint8_t b) {
+    uint16_t magnitude = (uint16_t)(b & 0x7F);
+    uint16_t sign = (uint16_t)((b & 0x80) << 8);
+    if (magnitude == 0x7F)
+        return convert_f16_to_f32((uint16_t)(sign | 0x7E00u));
+    return convert_f16_to_f32((uint16_t)(sign | magnitude << 7)) * 256.0f;
+}
+
 /* Bytes of one row of `cols` elements. */
 size_t convert_row_bytes(enum dtype type, int64_t cols);
-/* Element `i` of a row. */
+/* Element `i` of a row. Slow for types of blocks. */
 float convert_element(enum dtype type, const void *row, int64_t i);
-/* out[0 … cols-1] = the row in F32. */
+/* out[0 … cols-1] = the row in F32; `cols` are whole blocks. */
 void convert_row(enum dtype type, const void *row, int64_t cols, float *out);
 
 #endif

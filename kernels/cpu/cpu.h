@@ -9,9 +9,10 @@ HX_MUST_CHECK int cpu_reference_open(const struct kernels_config *config, struct
                                      char *err, size_t errlen);
 
 /* The fast one: own thread pool, instruction set chosen at run time (`cpu_ops_best`).
- * With config.exact, products are F32 throughout. Otherwise activations that meet Q8_0 weights are rounded to
- * 8 bits in blocks of 32 (scale = largest magnitude / 127), as ggml does: relative error of one product about
- * 0.4 % of the norm. */
+ * With config.exact, products are F32 throughout. Otherwise activations that meet weights of a quantised type
+ * are rounded to 8 bits in blocks of 32 (scale = largest magnitude / 127), as ggml does (which takes blocks
+ * of 256 for the K types): relative error of one product about 0.4 % of the norm. FP8 weights are decoded,
+ * and their activations are never rounded. */
 HX_MUST_CHECK int cpu_open(const struct kernels_config *config, struct kernels_device **out, char *err,
                            size_t errlen);
 

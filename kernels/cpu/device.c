@@ -69,6 +69,8 @@ static void embed_chunk(void *arg, int chunk, int thread) {
         const struct kernels_row *row = &d->batch->rows[r];
         convert_row(m->tok_embd.type, (const uint8_t *)m->tok_embd.data + row_bytes * (size_t)row->token,
                     m->dim, d->x + (size_t)r * d->w_dim);
+        for (int i = 0; i < m->dim && m->tok_embd.row_scales != NULL; i++)
+            d->x[(size_t)r * d->w_dim + (size_t)i] *= m->tok_embd.row_scales[row->token];
         for (int i = 0; i < half; i++) {
             float angle = (float)row->position * m->rope_inv_freq[i];
             d->rope_cos[(size_t)r * (size_t)half + (size_t)i] = cosf(angle);

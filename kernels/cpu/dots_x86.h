@@ -1,10 +1,11 @@
 /* Products for x86 CPUs with AVX2, FMA and F16C. Included once per instruction set by ops_avx2.c and
- * ops_avx512vnni.c, which define DOTS_TARGET and dots_bytes(); everything is inlined there.
+ * ops_avx512vnni.c, which define DOTS_TARGET, dots_bytes() and dots_bytes_from(); everything is inlined
+ * there.
  *
  * A tile is R stored rows times C inputs; each of its R * C sums has one accumulator of eight lanes that runs
  * over k in ascending order, so a sum is the same in every tile shape. */
 #ifndef DOTS_TARGET
-#error "include this from a file that defines DOTS_TARGET and dots_bytes()"
+#error "include this from a file that defines DOTS_TARGET, dots_bytes() and dots_bytes_from()"
 #endif
 
 #include "kernels/cpu/convert.h"
@@ -39,7 +40,17 @@ DOTS_INLINE __m256 dots_load(enum dtype type, const uint8_t *row, int i) {
         __m128i half = _mm_loadu_si128((const __m128i *)(const void *)(row + (size_t)i * 2));
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
     }
-    default: {
+    case DTYPE_F8_E4M3: {
+        /* Halves of the same exponent and mantissa are 2^-8 of it; 0x7F is no number. */
+        __m128i b = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)(row + i)));
+        __m128i magnitude = _mm_and_si128(b, _mm_set1_epi16(0x7F));
+        __m128i none =
+            _mm_and_si128(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7F)), _mm_set1_epi16(0x7E00));
+        __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
+        __m128i half = _mm_or_si128(_mm_or_si128(_mm_slli_epi16(magnitude, 7), sign), none);
+        return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
+    }
+    default: { /* Q8_0 */
         const uint8_t *block = row + (size_t)(i / CONVERT_Q8_BLOCK) * CONVERT_Q8_BYTES;
         __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(block + 2 + i % CONVERT_Q8_BLOCK));
         __m256 scale = _mm256_set1_ps(dots_half(block));
@@ -76,8 +87,9 @@ DOTS_INLINE void dots_tile(enum dtype type, int R, int C, const uint8_t *w, size
 }
 
 /* Q8_0 rows times inputs rounded to 8 bits. */
-DOTS_INLINE void dots_tile_q8(int R, int C, const uint8_t *w, size_t row_bytes, const char *x,
-                              size_t x_stride, int k, float *out, size_t out_stride) {
+DOTS_INLINE void dots_tile_q8(enum dtype type, int R, int C, const uint8_t *w, size_t row_bytes,
+                              const char *x, size_t x_stride, int k, float *out, size_t out_stride) {
+    (void)type; /* always Q8_0 */
     __m256 acc[8][4];
     for (int r = 0; r < R; r++)
         for (int c = 0; c < C; c++)
@@ -107,6 +119,8 @@ DOTS_INLINE void dots_tile_q8(int R, int C, const uint8_t *w, size_t row_bytes, 
             out[(size_t)c * out_stride + (size_t)r] = dots_sum(acc[r][c]);
 }
 
+#include "kernels/cpu/dots_x86_blocks.h"
+
 /* Walks n_rows x n_cols in tiles of 4 rows by 3 (F32 inputs) or 2 (byte inputs) columns; TILE(R, C, row, col)
  * does one. */
 #define DOTS_WALK(TILE, COLS)                                                                                \
@@ -124,23 +138,43 @@ DOTS_INLINE void dots_tile_q8(int R, int C, const uint8_t *w, size_t row_bytes, 
                 TILE(1, 1, r0, c0);                                                                          \
     } while (0)
 
-#define DOTS_TILE_F32(R, C, r0, c0)                                                                          \
-    dots_tile(type, R, C, (const uint8_t *)w + (size_t)(r0)*row_bytes, row_bytes,                            \
-              (const char *)x + (size_t)(c0)*x_stride, x_stride, k,                                          \
-              out + (size_t)(c0)*out_stride + (size_t)(r0), out_stride)
-#define DOTS_TILE_Q8(R, C, r0, c0)                                                                           \
-    dots_tile_q8(R, C, (const uint8_t *)w + (size_t)(r0)*row_bytes, row_bytes,                               \
-                 (const char *)x + (size_t)(c0)*x_stride, x_stride, k,                                       \
-                 out + (size_t)(c0)*out_stride + (size_t)(r0), out_stride)
+#define DOTS_TILE(FN, R, C, r0, c0, ...)                                                                     \
+    FN(__VA_ARGS__, R, C, (const uint8_t *)w + (size_t)(r0)*row_bytes, row_bytes,                            \
+       (const char *)x + (size_t)(c0)*x_stride, x_stride, k, out + (size_t)(c0)*out_stride + (size_t)(r0),   \
+       out_stride)
+#define DOTS_TILE_F32(R, C, r0, c0)   DOTS_TILE(dots_tile, R, C, r0, c0, type)
+#define DOTS_TILE_Q8(R, C, r0, c0)    DOTS_TILE(dots_tile_q8, R, C, r0, c0, type)
+#define DOTS_TILE_SMALL(R, C, r0, c0) DOTS_TILE(dots_tile_small, R, C, r0, c0, type)
+#define DOTS_TILE_SUPER(R, C, r0, c0) DOTS_TILE(dots_tile_super, R, C, r0, c0, type)
 
-DOTS_INLINE void dots_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,
-                              int n_cols, int k, float *out, size_t out_stride) {
-    size_t row_bytes = convert_row_bytes(type, k);
-    DOTS_WALK(DOTS_TILE_F32, 3);
-}
+/* One product for one type, known when compiled; `columns` of byte inputs at once. */
+#define DOTS_PRODUCT(NAME, TILE, TYPE, COLUMNS)                                                              \
+    DOTS_TARGET static void NAME(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,      \
+                                 int k, float *out, size_t out_stride) {                                     \
+        const enum dtype type = (TYPE);                                                                      \
+        size_t row_bytes = convert_row_bytes(type, k);                                                       \
+        DOTS_WALK(TILE, COLUMNS);                                                                            \
+    }
 
-DOTS_INLINE void dots_product_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                                 float *out, size_t out_stride) {
-    size_t row_bytes = convert_row_bytes(DTYPE_Q8_0, k);
-    DOTS_WALK(DOTS_TILE_Q8, 2);
-}
+/* dots_q8(type, …): the products of all quantised types with inputs as CPU_Q8_ROW. */
+#define DOTS_Q8(COLUMNS)                                                                                     \
+    DOTS_PRODUCT(dots_q8_q8_0, DOTS_TILE_Q8, DTYPE_Q8_0, COLUMNS)                                            \
+    DOTS_PRODUCT(dots_q8_q4_0, DOTS_TILE_SMALL, DTYPE_Q4_0, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q4_1, DOTS_TILE_SMALL, DTYPE_Q4_1, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q5_0, DOTS_TILE_SMALL, DTYPE_Q5_0, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q5_1, DOTS_TILE_SMALL, DTYPE_Q5_1, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q2_k, DOTS_TILE_SUPER, DTYPE_Q2_K, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q3_k, DOTS_TILE_SUPER, DTYPE_Q3_K, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q4_k, DOTS_TILE_SUPER, DTYPE_Q4_K, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q5_k, DOTS_TILE_SUPER, DTYPE_Q5_K, COLUMNS)                                         \
+    DOTS_PRODUCT(dots_q8_q6_k, DOTS_TILE_SUPER, DTYPE_Q6_K, COLUMNS)                                         \
+    static void dots_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,          \
+                        int n_cols, int k, float *out, size_t out_stride) {                                  \
+        static void (*const by_type[DTYPE_COUNT])(const void *, int, const void *, size_t, int, int,         \
+                                                  float *, size_t) = {                                       \
+            [DTYPE_Q8_0] = dots_q8_q8_0, [DTYPE_Q4_0] = dots_q8_q4_0, [DTYPE_Q4_1] = dots_q8_q4_1,           \
+            [DTYPE_Q5_0] = dots_q8_q5_0, [DTYPE_Q5_1] = dots_q8_q5_1, [DTYPE_Q2_K] = dots_q8_q2_k,           \
+            [DTYPE_Q3_K] = dots_q8_q3_k, [DTYPE_Q4_K] = dots_q8_q4_k, [DTYPE_Q5_K] = dots_q8_q5_k,           \
+            [DTYPE_Q6_K] = dots_q8_q6_k};                                                                    \
+        by_type[type](w, n_rows, x, x_stride, n_cols, k, out, out_stride);                                   \
+    }

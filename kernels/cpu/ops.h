@@ -12,20 +12,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Inputs rounded to 8 bits: per input row k signed bytes, then k/32 F32 scales, padded to 32 bytes; k is a
- * multiple of 32. */
-#define CPU_Q8_ROW_BYTES(k) (((size_t)(k) + (size_t)(k) / 32 * 4 + 31) / 32 * 32)
+/* Inputs rounded to 8 bits: per input row k signed bytes, then k/32 F32 scales, then k/16 I16 sums of 16 of
+ * the bytes each, padded to 32 bytes; k is a multiple of 32. */
+#define CPU_Q8_ROW_BYTES(k) (((size_t)(k) + (size_t)(k) / 32 * 8 + 31) / 32 * 32)
 
 /* out[c * out_stride + r] = dot(w row r, x row c) for r < n_rows, c < n_cols.
  * w: n_rows stored rows of k elements, any alignment; x: n_cols rows of k elements, x_stride bytes apart,
- * 32-byte aligned. */
-typedef void (*cpu_product_fn)(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                               float *out, size_t out_stride);
+ * 32-byte aligned. Row scales of a tensor are the caller's. */
+typedef void (*cpu_product_fn)(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,
+                               int n_cols, int k, float *out, size_t out_stride);
 
 struct cpu_ops {
     const char *name;
-    cpu_product_fn product[DTYPE_COUNT];    /* inputs in F32 */
-    cpu_product_fn product_q8[DTYPE_COUNT]; /* inputs as CPU_Q8_ROW; NULL: the type has no such product */
+    cpu_product_fn product;    /* all types; inputs in F32 */
+    cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
     void (*quantise)(void *out, const float *x, int n);

@@ -10,32 +10,58 @@ static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes(__m2
     return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1));
 }
 
+static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes_from(__m256i from,
+                                                                                 __m256i magnitude,
+                                                                                 __m256i other) {
+    return _mm256_add_epi32(from, dots_bytes(magnitude, other));
+}
+
 #include "kernels/cpu/dots_x86.h"
 #include "kernels/cpu/ops_avx2.h"
 
-DOTS_TARGET void ops_avx2_product_f32(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                      int k, float *out, size_t out_stride) {
-    dots_product(DTYPE_F32, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+DOTS_PRODUCT(product_f32, DOTS_TILE_F32, DTYPE_F32, 3)
+DOTS_PRODUCT(product_f16, DOTS_TILE_F32, DTYPE_F16, 3)
+DOTS_PRODUCT(product_bf16, DOTS_TILE_F32, DTYPE_BF16, 3)
+DOTS_PRODUCT(product_q8_0, DOTS_TILE_F32, DTYPE_Q8_0, 3)
+DOTS_PRODUCT(product_f8, DOTS_TILE_F32, DTYPE_F8_E4M3, 3)
+DOTS_Q8(2)
+
+/* One row of a type without a product of its own, which is decoded a block of 256 at a time, times up to four
+ * inputs. */
+DOTS_TARGET static void decoded_row(enum dtype type, const uint8_t *row, const char *x, size_t x_stride,
+                                    int n, int k, float *out, size_t out_stride) {
+    _Alignas(32) float w[256];
+    __m256 acc[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int first = 0; first < k; first += 256) {
+        int piece = k - first < 256 ? k - first : 256;
+        convert_row(type, row + convert_row_bytes(type, first), piece, w);
+        for (int i = 0; i < piece; i += 8)
+            for (int c = 0; c < n; c++) {
+                const float *in = (const float *)(const void *)(x + (size_t)c * x_stride) + first + i;
+                acc[c] = _mm256_fmadd_ps(_mm256_load_ps(w + i), _mm256_load_ps(in), acc[c]);
+            }
+    }
+    for (int c = 0; c < n; c++)
+        out[(size_t)c * out_stride] = dots_sum(acc[c]);
 }
 
-DOTS_TARGET void ops_avx2_product_f16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                      int k, float *out, size_t out_stride) {
-    dots_product(DTYPE_F16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-DOTS_TARGET void ops_avx2_product_bf16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                       int k, float *out, size_t out_stride) {
-    dots_product(DTYPE_BF16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-DOTS_TARGET void ops_avx2_product_q8_0(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                       int k, float *out, size_t out_stride) {
-    dots_product(DTYPE_Q8_0, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-DOTS_TARGET static void product_q8_0_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                        int k, float *out, size_t out_stride) {
-    dots_product_q8(w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                      int k, float *out, size_t out_stride) {
+    static void (*const by_type[DTYPE_COUNT])(const void *, int, const void *, size_t, int, int, float *,
+                                              size_t) = {[DTYPE_F32] = product_f32,
+                                                         [DTYPE_F16] = product_f16,
+                                                         [DTYPE_BF16] = product_bf16,
+                                                         [DTYPE_Q8_0] = product_q8_0,
+                                                         [DTYPE_F8_E4M3] = product_f8};
+    if (by_type[type] != NULL) {
+        by_type[type](w, n_rows, x, x_stride, n_cols, k, out, out_stride);
+        return;
+    }
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_cols; c += 4)
+            decoded_row(type, (const uint8_t *)w + (size_t)r * convert_row_bytes(type, k),
+                        (const char *)x + (size_t)c * x_stride, x_stride, n_cols - c < 4 ? n_cols - c : 4, k,
+                        out + (size_t)c * out_stride + r, out_stride);
 }
 
 DOTS_INLINE float max_lane(__m256 v) {
@@ -48,6 +74,7 @@ DOTS_INLINE float max_lane(__m256 v) {
 DOTS_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
     int8_t *q = out;
     float *scales = (float *)(void *)(q + n);
+    int16_t *sums = (int16_t *)(void *)(scales + n / 32);
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
     /* packs_epi32 and packs_epi16 work within 128-bit halves; this puts the groups of four back into order.
      */
@@ -66,7 +93,14 @@ DOTS_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
         for (int j = 0; j < 4; j++)
             i[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], factor));
         __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
-        _mm256_storeu_si256((__m256i *)(void *)(q + b * 32), _mm256_permutevar8x32_epi32(packed, order));
+        packed = _mm256_permutevar8x32_epi32(packed, order);
+        _mm256_storeu_si256((__m256i *)(void *)(q + b * 32), packed);
+        /* Sums of the bytes plus 128, eight at a time. */
+        __m256i eights =
+            _mm256_sad_epu8(_mm256_xor_si256(packed, _mm256_set1_epi8((char)0x80)), _mm256_setzero_si256());
+        __m256i sixteens = _mm256_add_epi64(eights, _mm256_srli_si256(eights, 8));
+        sums[b * 2] = (int16_t)(_mm256_extract_epi16(sixteens, 0) - 16 * 128);
+        sums[b * 2 + 1] = (int16_t)(_mm256_extract_epi16(sixteens, 8) - 16 * 128);
     }
 }
 
@@ -280,8 +314,8 @@ DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
 
 const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
-    .product = {ops_avx2_product_f32, ops_avx2_product_f16, ops_avx2_product_bf16, ops_avx2_product_q8_0},
-    .product_q8 = {NULL, NULL, NULL, product_q8_0_q8},
+    .product = ops_avx2_product,
+    .product_q8 = dots_q8,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

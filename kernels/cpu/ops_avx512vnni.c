@@ -9,19 +9,21 @@ static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes(__m2
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), magnitude, other);
 }
 
+static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes_from(__m256i from,
+                                                                                 __m256i magnitude,
+                                                                                 __m256i other) {
+    return _mm256_dpbusd_epi32(from, magnitude, other);
+}
+
 #include "kernels/cpu/dots_x86.h"
 #include "kernels/cpu/ops_avx2.h"
 
-DOTS_TARGET static void product_q8_0_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                                        int k, float *out, size_t out_stride) {
-    size_t row_bytes = convert_row_bytes(DTYPE_Q8_0, k);
-    DOTS_WALK(DOTS_TILE_Q8, 4);
-}
+DOTS_Q8(4)
 
 const struct cpu_ops cpu_ops_avx512vnni = {
     .name = "avx512vnni",
-    .product = {ops_avx2_product_f32, ops_avx2_product_f16, ops_avx2_product_bf16, ops_avx2_product_q8_0},
-    .product_q8 = {NULL, NULL, NULL, product_q8_0_q8},
+    .product = ops_avx2_product,
+    .product_q8 = dots_q8,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

@@ -4,78 +4,66 @@
 
 #include <math.h>
 
-static inline float dot_f32(enum dtype type, const uint8_t *row, const float *x, int k) {
-    float sum[8] = {0};
-    int i = 0;
-    for (; i + 8 <= k; i += 8)
-        for (int j = 0; j < 8; j++)
-            sum[j] += convert_element(type, row, i + j) * x[i + j];
-    float total = 0;
+/* Elements of a stored row that are decoded at a time: whole blocks of every type. */
+#define PIECE 256
+
+static float dot(enum dtype type, const uint8_t *row, const float *x, int k) {
+    float sum[8] = {0}, total = 0, w[PIECE];
+    int whole = k / 8 * 8;
+    for (int first = 0; first < k; first += PIECE) {
+        int n = k - first < PIECE ? k - first : PIECE;
+        convert_row(type, row + convert_row_bytes(type, first), n, w);
+        for (int i = 0; i < n; i++)
+            if (first + i < whole)
+                sum[i % 8] += w[i] * x[first + i];
+            else
+                total += w[i] * x[first + i];
+    }
     for (int j = 0; j < 8; j++)
         total += sum[j];
-    for (; i < k; i++)
-        total += convert_element(type, row, i) * x[i];
     return total;
 }
 
-static inline void product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,
-                           int n_cols, int k, float *out, size_t out_stride) {
+static void product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                    int k, float *out, size_t out_stride) {
     size_t row_bytes = convert_row_bytes(type, k);
     for (int r = 0; r < n_rows; r++)
         for (int c = 0; c < n_cols; c++)
             out[(size_t)c * out_stride + (size_t)r] =
-                dot_f32(type, (const uint8_t *)w + (size_t)r * row_bytes,
-                        (const float *)(const void *)((const char *)x + (size_t)c * x_stride), k);
+                dot(type, (const uint8_t *)w + (size_t)r * row_bytes,
+                    (const float *)(const void *)((const char *)x + (size_t)c * x_stride), k);
 }
 
-static void product_f32(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                        float *out, size_t out_stride) {
-    product(DTYPE_F32, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-static void product_f16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                        float *out, size_t out_stride) {
-    product(DTYPE_F16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-static void product_bf16(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                         float *out, size_t out_stride) {
-    product(DTYPE_BF16, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-static void product_q8_0(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                         float *out, size_t out_stride) {
-    product(DTYPE_Q8_0, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-}
-
-static float dot_q8_0_q8(const uint8_t *row, const void *x, int k) {
+static float dot_q8(enum dtype type, const uint8_t *row, const void *x, int k) {
     const int8_t *q = x;
     const float *scales = (const float *)(const void *)(q + k);
-    float total = 0;
-    for (int b = 0; b < k / CONVERT_Q8_BLOCK; b++) {
-        const uint8_t *block = row + (size_t)b * CONVERT_Q8_BYTES;
-        uint16_t half;
-        memcpy(&half, block, 2);
-        int32_t sum = 0;
-        for (int i = 0; i < CONVERT_Q8_BLOCK; i++)
-            sum += (int8_t)block[2 + i] * q[b * CONVERT_Q8_BLOCK + i];
-        total += convert_f16_to_f32(half) * scales[b] * (float)sum;
+    float total = 0, w[PIECE];
+    for (int first = 0; first < k; first += PIECE) {
+        int n = k - first < PIECE ? k - first : PIECE;
+        convert_row(type, row + convert_row_bytes(type, first), n, w);
+        for (int b = 0; b < n; b += 32) {
+            float sum = 0;
+            for (int i = 0; i < 32; i++)
+                sum += w[b + i] * (float)q[first + b + i];
+            total += scales[(first + b) / 32] * sum;
+        }
     }
     return total;
 }
 
-static void product_q8_0_q8(const void *w, int n_rows, const void *x, size_t x_stride, int n_cols, int k,
-                            float *out, size_t out_stride) {
-    size_t row_bytes = convert_row_bytes(DTYPE_Q8_0, k);
+static void product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                       int k, float *out, size_t out_stride) {
+    size_t row_bytes = convert_row_bytes(type, k);
     for (int r = 0; r < n_rows; r++)
         for (int c = 0; c < n_cols; c++)
-            out[(size_t)c * out_stride + (size_t)r] = dot_q8_0_q8((const uint8_t *)w + (size_t)r * row_bytes,
-                                                                  (const char *)x + (size_t)c * x_stride, k);
+            out[(size_t)c * out_stride + (size_t)r] = dot_q8(type, (const uint8_t *)w + (size_t)r * row_bytes,
+                                                             (const char *)x + (size_t)c * x_stride, k);
 }
 
 static void quantise(void *out, const float *x, int n) {
     int8_t *q = out;
     float *scales = (float *)(void *)(q + n);
+    int16_t *sums = (int16_t *)(void *)(scales + n / 32);
     for (int b = 0; b < n / 32; b++) {
         float largest = 0;
         for (int i = 0; i < 32; i++)
@@ -84,6 +72,12 @@ static void quantise(void *out, const float *x, int n) {
         scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
         for (int i = 0; i < 32; i++)
             q[b * 32 + i] = (int8_t)lrintf(x[b * 32 + i] * inverse);
+        for (int j = 0; j < 2; j++) {
+            int sum = 0;
+            for (int i = 0; i < 16; i++)
+                sum += q[b * 32 + j * 16 + i];
+            sums[b * 2 + j] = (int16_t)sum;
+        }
     }
 }
 
@@ -145,8 +139,8 @@ static void mix(float *out, const void *values, bool half, const float *scores, 
 
 const struct cpu_ops cpu_ops_portable = {
     .name = "portable",
-    .product = {product_f32, product_f16, product_bf16, product_q8_0},
-    .product_q8 = {NULL, NULL, NULL, product_q8_0_q8},
+    .product = product,
+    .product_q8 = product_q8,
     .quantise = quantise,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,

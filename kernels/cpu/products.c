@@ -1,6 +1,7 @@
 /* Matrix products of the CPU device, cut into chunks of stored rows. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/device.h"
+#include "kernels/dtype.h"
 
 /* Inputs of one block of columns should stay in the second-level cache while stored rows stream past. */
 #define COLUMN_BLOCK_BYTES (192 * 1024)
@@ -19,7 +20,7 @@ void cpu_run_job(struct cpu_device *d, void (*fn)(void *, int, int), void *arg, 
 }
 
 static bool wants_rounded(const struct cpu_device *d, const struct tensor *w) {
-    return !d->config.exact && d->ops->product_q8[w->type] != NULL && w->cols % 32 == 0;
+    return !d->config.exact && dtype_info(w->type)->block_elements > 1;
 }
 
 static void product_rows(const struct products *p, int which, int first, int n_rows) {
@@ -29,13 +30,18 @@ static void product_rows(const struct products *p, int which, int first, int n_r
     bool rounded = wants_rounded(d, w);
     const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
     size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
-    cpu_product_fn product = rounded ? d->ops->product_q8[w->type] : d->ops->product[w->type];
+    cpu_product_fn product = rounded ? d->ops->product_q8 : d->ops->product;
     int block = (int)(COLUMN_BLOCK_BYTES / stride) / 12 * 12;
     block = block < 12 ? 12 : block;
     for (int c = 0; c < p->n_cols; c += block) {
         int n = p->n_cols - c < block ? p->n_cols - c : block;
-        product(rows, n_rows, input + (size_t)c * stride, stride, n, p->k,
+        product(w->type, rows, n_rows, input + (size_t)c * stride, stride, n, p->k,
                 p->out[which] + (size_t)c * p->out_stride[which] + first, p->out_stride[which]);
+    }
+    for (int c = 0; c < p->n_cols && w->row_scales != NULL; c++) {
+        float *out = p->out[which] + (size_t)c * p->out_stride[which] + first;
+        for (int r = 0; r < n_rows; r++)
+            out[r] *= w->row_scales[first + r];
     }
 }
 

@@ -42,7 +42,7 @@ static float dot(struct reference *d, const struct tensor *w, int64_t r, const f
     double sum = 0;
     for (int64_t i = 0; i < w->cols; i++)
         sum += (double)d->row[i] * (double)x[i];
-    return (float)sum;
+    return (float)(w->row_scales != NULL ? sum * (double)w->row_scales[r] : sum);
 }
 
 static float *kv_at(struct reference *d, const struct kernels_row *row, int position, int layer, int values,
@@ -78,11 +78,14 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
 static void step_embed(struct kernels_device *base) {
     struct reference *d = reference_of(base);
     const struct tensor *w = &d->config.model.tok_embd;
-    for (int r = 0; d->batch != NULL && r < d->batch->n_rows; r++)
-        convert_row(w->type,
-                    (const char *)w->data +
-                        convert_row_bytes(w->type, w->cols) * (size_t)d->batch->rows[r].token,
-                    w->cols, d->x + (int64_t)r * w->cols);
+    for (int r = 0; d->batch != NULL && r < d->batch->n_rows; r++) {
+        int32_t token = d->batch->rows[r].token;
+        float *x = d->x + (int64_t)r * w->cols;
+        convert_row(w->type, (const char *)w->data + convert_row_bytes(w->type, w->cols) * (size_t)token,
+                    w->cols, x);
+        for (int64_t i = 0; i < w->cols && w->row_scales != NULL; i++)
+            x[i] *= w->row_scales[token];
+    }
 }
 
 static void step_attn_in(struct kernels_device *base, int layer) {

@@ -1,7 +1,7 @@
 /* Prefill and decode speed of the engine, through its public calls.
  *
- *   bench_engine -m FILE | -r tiny|small|1b   model file, or random weights of that shape
- *                [-k q8_0|f16|bf16|f32]       element type of random weights (q8_0)
+ *   bench_engine -m FILE | -r tiny|small|100m|1b  model file, or random weights of that shape
+ *                [-k q8_0|q4_k|f16|…]         element type of random weights (q8_0)
  *                [-t THREADS] [-p PROMPT] [-n NEW] [-s SESSIONS] [-x RUNS]
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
  *
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,10 +32,9 @@ struct options {
 };
 
 static int usage(void) {
-    (void)fprintf(
-        stderr,
-        "usage: bench_engine -m FILE | -r tiny|small|1b [-k q8_0|f16|bf16|f32] [-t THREADS] [-p PROMPT] "
-        "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB]\n");
+    (void)fprintf(stderr,
+                  "usage: bench_engine -m FILE | -r tiny|small|100m|1b [-k TYPE] [-t THREADS] [-p PROMPT] "
+                  "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB]\n");
     return 2;
 }
 
@@ -104,6 +104,14 @@ static struct random_shape shape_of(const struct options *o) {
                                  .ffn_dim = 640,
                                  .n_vocab = 2048,
                                  .seed = 1};
+    struct random_shape llama_100m = {.n_layers = 12,
+                                      .n_heads = 12,
+                                      .n_kv_heads = 4,
+                                      .head_dim = 64,
+                                      .dim = 768,
+                                      .ffn_dim = 2048,
+                                      .n_vocab = 16384,
+                                      .seed = 1};
     struct random_shape llama_1b = {.n_layers = 16,
                                     .n_heads = 32,
                                     .n_kv_heads = 8,
@@ -113,11 +121,11 @@ static struct random_shape shape_of(const struct options *o) {
                                     .n_vocab = 32768,
                                     .seed = 1};
     struct random_shape shape = strcmp(o->random, "1b") == 0      ? llama_1b
+                                : strcmp(o->random, "100m") == 0  ? llama_100m
                                 : strcmp(o->random, "small") == 0 ? small
                                                                   : tiny;
-    static const char *const names[DTYPE_COUNT] = {"f32", "f16", "bf16", "q8_0"};
     for (int i = 0; i < DTYPE_COUNT; i++)
-        if (strcmp(o->type, names[i]) == 0)
+        if (strcasecmp(o->type, dtype_info((enum dtype)i)->name) == 0)
             shape.type = (enum dtype)i;
     return shape;
 }

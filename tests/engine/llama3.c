@@ -1,6 +1,6 @@
 #include "tests/engine/llama3.h"
 
-#include "engine/gguf.h"
+#include "engine/gguf_set.h"
 #include "engine/model_build.h"
 #include "tests/shared.h"
 
@@ -23,8 +23,8 @@ struct model *llama3_open(void) {
     m->path = strdup(path);
     m->n_vocab = LLAMA3_TOKENS;
     m->bos_id = -1;
-    must(gguf_open(path, &files->gguf, err, sizeof err) == 0, err);
-    must(model_gguf_tokenizer(m, files->gguf, err, sizeof err) == 0, err);
+    must(gguf_set_open(path, &files->gguf, err, sizeof err) == 0, err);
+    must(model_gguf_tokenizer(m, files->gguf->parts[0], err, sizeof err) == 0, err);
     return m;
 }
 

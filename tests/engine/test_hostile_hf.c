@@ -192,7 +192,7 @@ static const struct lie lies[] = {
     {T, "\"l l\"", "\"q q\"", -EINVAL, "Merge 1"},
     {T, "\"l l\"", "[\"l\"]", -EINVAL, "merges"},
     {T, "\"l l\"", "[\"l\", 5]", -EINVAL, "merges"},
-    {S, Q "\": {\"dtype\": \"F16\"", Q "\": {\"dtype\": \"F8_E4M3\"", -ENOTSUP, "F8_E4M3"},
+    {S, Q "\": {\"dtype\": \"F16\"", Q "\": {\"dtype\": \"F8_E5M2\"", -ENOTSUP, "F8_E5M2"},
     {S, Q "\": {\"dtype\": \"F16\"", Q "\": {\"dtype\": \"F32\"", -EINVAL, "'" Q "'"},
     {S, Q "\": {\"dtype\": \"F16\"", Q "\": {\"dtype\": 5", -ENOTSUP, "(none)"},
     {S, Q "\": {\"dtype\": \"F16\", \"shape\": [8, 8]", Q "\": {\"dtype\": \"F16\", \"shape\": [8, 9]",

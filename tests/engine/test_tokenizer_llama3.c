@@ -1,7 +1,7 @@
 /* The tokenizer with the real Llama-3 vocabulary, from GGUF and from tokenizer.json: all published vectors,
  * id by id, and control tokens that text cannot reach. */
 #include "base/json.h"
-#include "engine/gguf.h"
+#include "engine/gguf_set.h"
 #include "engine/model_build.h"
 #include "engine/model_hf.h"
 #include "engine/tokenizer.h"
@@ -201,8 +201,8 @@ static int setup(void **state) {
     char path[4096], err[400] = "";
     gguf = empty_model(shared_path(path, "tokenizer/llama3/derived/llama3-vocab.gguf"));
     struct model_files *files = gguf->files;
-    if (gguf_open(path, &files->gguf, err, sizeof err) < 0 ||
-        model_gguf_tokenizer(gguf, files->gguf, err, sizeof err) < 0)
+    if (gguf_set_open(path, &files->gguf, err, sizeof err) < 0 ||
+        model_gguf_tokenizer(gguf, files->gguf->parts[0], err, sizeof err) < 0)
         fail_msg("%s", err);
     (void)shared_path(path, "tokenizer/llama3/derived/tokenizer.json");
     hf = empty_model(shared_path(path, "tokenizer/llama3/derived"));

@@ -1,6 +1,7 @@
 #include "tests/kernels/random_model.h"
 
 #include "kernels/cpu/convert.h"
+#include "tests/kernels/encode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,42 +20,6 @@ static void *must(void *p) {
     return p;
 }
 
-static void store_q8_0(uint8_t *block, const float *v) {
-    float largest = 0;
-    for (int i = 0; i < 32; i++)
-        largest = fmaxf(largest, fabsf(v[i]));
-    uint16_t half = convert_f32_to_f16(largest / 127);
-    float scale = convert_f16_to_f32(half);
-    memcpy(block, &half, 2);
-    for (int i = 0; i < 32; i++)
-        block[2 + i] = (uint8_t)(int8_t)(scale > 0 ? fmaxf(-127, fminf(127, roundf(v[i] / scale))) : 0);
-}
-
-static void store(enum dtype type, uint8_t *row, const float *v, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t half;
-        uint32_t bits;
-        switch (type) {
-        case DTYPE_F32:
-            memcpy(row + i * 4, &v[i], 4);
-            break;
-        case DTYPE_F16:
-            half = convert_f32_to_f16(v[i]);
-            memcpy(row + i * 2, &half, 2);
-            break;
-        case DTYPE_BF16:
-            memcpy(&bits, &v[i], 4);
-            half = (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-            memcpy(row + i * 2, &half, 2);
-            break;
-        default:
-            if (i % 32 == 0)
-                store_q8_0(row + i / 32 * 34, v + i);
-            break;
-        }
-    }
-}
-
 struct tensor random_tensor(enum dtype type, int64_t rows, int64_t cols, float scale, uint64_t *state) {
     size_t row_bytes = convert_row_bytes(type, cols);
     uint8_t *data = must(malloc(row_bytes * (size_t)rows));
@@ -62,7 +27,7 @@ struct tensor random_tensor(enum dtype type, int64_t rows, int64_t cols, float s
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < cols; c++)
             v[c] = (random_float(state) + random_float(state) + random_float(state)) * scale;
-        store(type, data + (size_t)r * row_bytes, v, cols);
+        encode_row(type, v, cols, data + (size_t)r * row_bytes);
     }
     free(v);
     return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};

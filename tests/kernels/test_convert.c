@@ -64,19 +64,36 @@ static void test_rows(void **state) {
     assert_int_equal(convert_row_bytes(DTYPE_Q8_0, 64), 68);
 }
 
+/* All 256 against the definition (OCP 8-bit floating point specification 1.0, E4M3). */
+static void test_every_f8(void **state) {
+    (void)state;
+    for (int b = 0; b < 256; b++) {
+        int exponent = b >> 3 & 15, mantissa = b & 7;
+        double want = exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+        float got = convert_f8_e4m3_to_f32((uint8_t)b);
+        assert_true((signbit(got) != 0) == (b >= 128));
+        if ((b & 127) == 127)
+            assert_true(isnan(got));
+        else
+            assert_true((double)fabsf(got) == want);
+    }
+    assert_true(convert_f8_e4m3_to_f32(0x7E) == 448);
+}
+
 static void test_names_and_numbers(void **state) {
     (void)state;
     for (int i = 0; i < DTYPE_COUNT; i++) {
         const struct dtype_info *info = dtype_info((enum dtype)i);
-        assert_int_equal(dtype_of_ggml((uint32_t)info->ggml_type), i);
+        if (info->ggml_type != DTYPE_NO_GGML)
+            assert_int_equal(dtype_of_ggml((uint32_t)info->ggml_type), i);
         if (info->safetensors != NULL)
             assert_int_equal(dtype_of_safetensors(info->safetensors), i);
         assert_int_equal(dtype_row_bytes((enum dtype)i, info->block_elements * 3),
                          (size_t)info->block_bytes * 3);
     }
-    assert_int_equal(dtype_of_ggml(2), DTYPE_COUNT);
+    assert_int_equal(dtype_of_ggml(9), DTYPE_COUNT); /* Q8_1, never of weights */
     assert_int_equal(dtype_of_ggml(UINT32_MAX), DTYPE_COUNT);
-    assert_int_equal(dtype_of_safetensors("F8_E4M3"), DTYPE_COUNT);
+    assert_int_equal(dtype_of_safetensors("F8_E5M2"), DTYPE_COUNT);
     assert_int_equal(dtype_of_safetensors(""), DTYPE_COUNT);
 }
 
@@ -85,6 +102,7 @@ int main(void) {
         cmocka_unit_test(test_every_half),
         cmocka_unit_test(test_rounding_to_half),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_every_f8),
         cmocka_unit_test(test_names_and_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

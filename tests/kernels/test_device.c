@@ -46,6 +46,7 @@ struct pair {
     struct kernels_device *want, *got;
     struct kernels_model *m;
     double bound;
+    bool brief; /* few rows */
 };
 
 static void compare(struct pair *p, enum kernels_state what, int n_rows, size_t width, const char *step) {
@@ -99,17 +100,17 @@ static void run_batch(struct pair *p, const struct kernels_batch *batch) {
                                (size_t)m->n_vocab) <= p->bound);
 }
 
-/* Two sessions whose pages are scattered: one prefills 70 tokens while the other 9, then both decode, then
- * one continues. */
+/* Two sessions whose pages are scattered: one prefills 70 tokens (4 in brief) while the other 9, then both
+ * decode, then one continues (not in brief). */
 static void run_sessions(struct pair *p) {
     static const int32_t pages[2 * STRIDE] = {7, 2, 9, 4, 0, 3, 11, 1, 5, 6};
     struct kernels_row rows[100];
-    int n = 0;
-    for (int i = 0; i < 70; i++)
+    int n = 0, first = p->brief ? 4 : 70;
+    for (int i = 0; i < first; i++)
         rows[n++] = (struct kernels_row){.token = (i * 7 + 1) % p->m->n_vocab, .position = i, .table = 0};
     for (int i = 0; i < 9; i++)
         rows[n++] = (struct kernels_row){.token = (i * 5 + 2) % p->m->n_vocab, .position = i, .table = 1};
-    int32_t outputs[] = {69, 78};
+    int32_t outputs[] = {first - 1, first + 8};
     struct kernels_batch batch = {.rows = rows,
                                   .n_rows = n,
                                   .pages = pages,
@@ -117,18 +118,19 @@ static void run_sessions(struct pair *p) {
                                   .outputs = outputs,
                                   .n_outputs = 2};
     run_batch(p, &batch);
-    rows[0] = (struct kernels_row){.token = 3, .position = 70, .table = 0};
+    rows[0] = (struct kernels_row){.token = 3, .position = first, .table = 0};
     rows[1] = (struct kernels_row){.token = 4, .position = 9, .table = 1};
     outputs[0] = 0;
     outputs[1] = 1;
     batch.n_rows = 2;
     run_batch(p, &batch);
-    for (int i = 0; i < 61; i++)
+    for (int i = 0; i < 61 && !p->brief; i++)
         rows[i] = (struct kernels_row){.token = (i * 3) % p->m->n_vocab, .position = 71 + i, .table = 0};
     outputs[0] = 60;
     batch.n_rows = 61;
     batch.n_outputs = 1;
-    run_batch(p, &batch);
+    if (!p->brief)
+        run_batch(p, &batch);
 }
 
 static void check(const struct random_shape *shape, enum dtype kv, bool exact, double bound) {
@@ -140,7 +142,7 @@ static void check(const struct random_shape *shape, enum dtype kv, bool exact, d
             print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
         }
-        struct pair p = {.m = &m, .bound = bound};
+        struct pair p = {.m = &m, .bound = bound, .brief = shape->type > DTYPE_Q8_0};
         struct kernels_config config = config_of(&m, kv, exact, (int)i + 1);
         assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
         assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
@@ -187,19 +189,56 @@ static void test_exact_products(void **state) {
         }
 }
 
-static void test_q8_0_exact(void **state) {
+static void test_quantised_exact(void **state) {
     (void)state;
-    struct random_shape shape = shapes[3];
-    shape.type = DTYPE_Q8_0;
-    check(&shape, DTYPE_F32, true, 2e-5);
+    for (int t = DTYPE_Q8_0; t < DTYPE_COUNT; t++) {
+        struct random_shape shape = shapes[3];
+        shape.type = (enum dtype)t;
+        check(&shape, DTYPE_F32, true, 2e-5);
+    }
 }
 
 /* 8-bit inputs: a rounding error of at most 1/254 of a block's largest value per input. */
-static void test_q8_0_rounded(void **state) {
+static void test_quantised_rounded(void **state) {
     (void)state;
-    struct random_shape shape = shapes[3];
-    shape.type = DTYPE_Q8_0;
-    check(&shape, DTYPE_F32, false, 4e-2);
+    for (int t = DTYPE_Q8_0; t < DTYPE_COUNT; t++) {
+        struct random_shape shape = shapes[3];
+        shape.type = (enum dtype)t;
+        check(&shape, DTYPE_F32, false, t == DTYPE_F8_E4M3 ? 2e-5 : t == DTYPE_Q8_0 ? 4e-2 : 6e-2);
+    }
+}
+
+/* Rows with factors of their own: the same logits as a model whose every number is that much larger. */
+static void test_row_scales(void **state) {
+    (void)state;
+    struct random_shape shape = shapes[1];
+    shape.type = DTYPE_F8_E4M3;
+    struct kernels_model m;
+    random_model_init(&m, &shape);
+    float *scales = malloc(1000 * sizeof *scales);
+    assert_non_null(scales);
+    for (int i = 0; i < 1000; i++)
+        scales[i] = 0.5f + (float)(i % 7) / 4;
+    m.tok_embd.row_scales = m.output.row_scales = scales;
+    for (int l = 0; l < m.n_layers; l++) {
+        struct kernels_layer *y = (struct kernels_layer *)(uintptr_t)&m.layers[l];
+        y->wq.row_scales = y->wk.row_scales = y->wv.row_scales = y->wo.row_scales = scales;
+        y->w_gate.row_scales = y->w_up.row_scales = y->w_down.row_scales = scales;
+    }
+    char err[200];
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        if (cpu_ops_find(isas[i]) == NULL)
+            continue;
+        struct pair p = {.m = &m, .bound = 2e-5};
+        struct kernels_config config = config_of(&m, DTYPE_F32, false, (int)i + 1);
+        assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
+        assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
+        run_sessions(&p);
+        p.want->ops->close(p.want);
+        p.got->ops->close(p.got);
+    }
+    free(scales);
+    random_model_finish(&m);
 }
 
 static void test_half_kv(void **state) {
@@ -316,8 +355,9 @@ static void test_config_is_checked(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact_products),
-        cmocka_unit_test(test_q8_0_exact),
-        cmocka_unit_test(test_q8_0_rounded),
+        cmocka_unit_test(test_quantised_exact),
+        cmocka_unit_test(test_quantised_rounded),
+        cmocka_unit_test(test_row_scales),
         cmocka_unit_test(test_half_kv),
         cmocka_unit_test(test_rows_do_not_depend_on_company),
         cmocka_unit_test(test_rows_out_of_range_fail_at_sync),

@@ -1,0 +1,82 @@
+#include "engine/fit.h"
+
+#include "base/buf.h"
+#include "engine/forward.h"
+#include "kernels/dtype.h"
+#include "kernels/kernels.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+uint64_t fit_memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : (uint64_t)1 << 30;
+}
+
+void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, struct fit *f) {
+    uint64_t page = forward_page_bytes(m, kv_type);
+    uint64_t left = memory_bytes > m->weight_bytes ? memory_bytes - m->weight_bytes : 0;
+    *f = (struct fit){.memory_bytes = memory_bytes,
+                      .weight_bytes = m->weight_bytes,
+                      .kv_bytes_per_token = page / KERNELS_PAGE_TOKENS,
+                      .kv_limit_bytes = left < memory_bytes / 4 ? left : memory_bytes / 4,
+                      .fits = left >= page};
+    f->tokens_that_fit = f->kv_limit_bytes / f->kv_bytes_per_token;
+}
+
+const char *fit_size(char out[32], uint64_t bytes) {
+    double mib = (double)bytes / (1024.0 * 1024.0);
+    (void)snprintf(out, 32, mib >= 1024 ? "%.1f GiB" : "%.1f MiB", mib >= 1024 ? mib / 1024 : mib);
+    return out;
+}
+
+int fit_each_tensor(const struct model *m, fit_tensor_fn *fn, void *arg) {
+    int rc = fn(arg, "token_embd.weight", &m->tok_embd);
+    for (int l = 0; l < m->n_layers && rc == 0; l++) {
+        const struct model_layer *y = &m->layers[l];
+        const struct {
+            const char *name;
+            const struct tensor *t;
+        } all[] = {{"attn_norm", &y->attn_norm}, {"attn_q", &y->wq},      {"attn_k", &y->wk},
+                   {"attn_v", &y->wv},           {"attn_output", &y->wo}, {"ffn_norm", &y->ffn_norm},
+                   {"ffn_gate", &y->w_gate},     {"ffn_up", &y->w_up},    {"ffn_down", &y->w_down}};
+        for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
+            char name[64];
+            (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, all[i].name);
+            rc = fn(arg, name, all[i].t);
+        }
+    }
+    rc = rc ? rc : fn(arg, "output_norm.weight", &m->output_norm);
+    return rc == 0 && !m->tied_head ? fn(arg, "output.weight", &m->output) : rc;
+}
+
+static int add_bytes(void *arg, const char *name, const struct tensor *t) {
+    (void)name;
+    uint64_t *bytes = arg;
+    bytes[t->type] += (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
+    return 0;
+}
+
+int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen) {
+    if (f->fits)
+        return 0;
+    uint64_t bytes[DTYPE_COUNT] = {0};
+    char total[32], memory[32], one[32];
+    struct buf types;
+    buf_init(&types, 4096);
+    int rc = fit_each_tensor(m, add_bytes, bytes);
+    for (int i = 0; i < DTYPE_COUNT && rc == 0; i++)
+        if (bytes[i] > 0)
+            rc = buf_printf(&types, "%s%s %s", types.len > 0 ? ", " : "", dtype_info((enum dtype)i)->name,
+                            fit_size(one, bytes[i]));
+    (void)err_set(
+        err, errlen, -ENOMEM,
+        "Model '%s' does not fit into this machine: its weights are %s (%s), keys and values %llu bytes "
+        "per token, and there are %s of memory; use a smaller model, or one stored in smaller types.",
+        m->path != NULL ? m->path : "", fit_size(total, f->weight_bytes),
+        rc == 0 && types.data != NULL ? types.data : "?", (unsigned long long)f->kv_bytes_per_token,
+        fit_size(memory, f->memory_bytes));
+    buf_finish(&types);
+    return -ENOMEM;
+}

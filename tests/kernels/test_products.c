@@ -1,0 +1,233 @@
+/* The products of each instruction set against decoded elements and plain sums in double, for every type,
+ * over numbers of rows and inputs with and without tails, rows at any alignment, and blocks of any bits. */
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/ops.h"
+#include "kernels/dtype.h"
+#include "tests/kernels/random_model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MAX_ROWS 11
+#define MAX_COLS 9
+#define MAX_K    1024
+
+static const char *const isas[] = {"portable", "avx2", "avx512vnni"};
+
+static uint64_t noise = 7;
+
+static uint32_t bits(void) {
+    noise = noise * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(noise >> 33);
+}
+
+/* Where the F16 numbers of a block stand; -1: none. */
+static void halves_of(enum dtype type, int at[2]) {
+    static const int where[DTYPE_COUNT][2] = {
+        [DTYPE_Q8_0] = {0, -1}, [DTYPE_Q4_0] = {0, -1},  [DTYPE_Q4_1] = {0, 2},    [DTYPE_Q5_0] = {0, -1},
+        [DTYPE_Q5_1] = {0, 2},  [DTYPE_Q2_K] = {80, 82}, [DTYPE_Q3_K] = {108, -1}, [DTYPE_Q4_K] = {0, 2},
+        [DTYPE_Q5_K] = {0, 2},  [DTYPE_Q6_K] = {208, -1}};
+    at[0] = where[type][0];
+    at[1] = where[type][1];
+}
+
+/* Any bits, but for the F16 scales, which are of moderate size and either sign. */
+static void fill(enum dtype type, uint8_t *row, int k) {
+    const struct dtype_info *info = dtype_info(type);
+    size_t n = convert_row_bytes(type, k);
+    for (size_t i = 0; i < n; i++)
+        row[i] = (uint8_t)bits();
+    for (size_t b = 0; b < n && info->block_elements > 1; b += (size_t)info->block_bytes) {
+        int at[2];
+        halves_of(type, at);
+        for (int i = 0; i < 2 && at[i] >= 0; i++) {
+            uint16_t half = (uint16_t)((bits() & 0x8000u) | (0x2000u + bits() % 0x0800u));
+            memcpy(row + b + at[i], &half, 2);
+        }
+    }
+    for (int i = 0; i < k && info->block_elements == 1; i++) {
+        float v = random_float(&noise);
+        uint16_t half = convert_f32_to_f16(v);
+        if (type == DTYPE_F32)
+            memcpy(row + i * 4, &v, 4);
+        else if (type == DTYPE_F8_E4M3)
+            row[i] = (uint8_t)(row[i] % 0x7F | (row[i] & 0x80));
+        else
+            memcpy(row + i * 2, type == DTYPE_F16 ? (void *)&half : (uint8_t *)&v + 2, 2);
+    }
+}
+
+struct arena {
+    uint8_t *w; /* rows at an odd address */
+    float *x;
+    uint8_t *rounded;
+    float *out;
+};
+
+/* A value of the input as the product sees it. */
+static double input_at(const struct cpu_ops *ops, const struct arena *a, bool rounded, int c, int i, int k) {
+    (void)ops;
+    if (!rounded)
+        return (double)a->x[c * MAX_K + i];
+    const uint8_t *row = a->rounded + (size_t)c * CPU_Q8_ROW_BYTES(k);
+    float scale;
+    memcpy(&scale, row + k + i / 32 * 4, 4);
+    return (double)scale * (double)(int8_t)row[i];
+}
+
+static void check(const struct cpu_ops *ops, enum dtype type, const struct arena *a, bool rounded, int rows,
+                  int cols, int k) {
+    size_t stride = rounded ? CPU_Q8_ROW_BYTES(k) : MAX_K * sizeof(float);
+    for (int i = 0; i < (MAX_ROWS + 1) * MAX_COLS; i++)
+        a->out[i] = -77;
+    (rounded ? ops->product_q8 : ops->product)(type, a->w, rows,
+                                               rounded ? (const void *)a->rounded : (const void *)a->x,
+                                               stride, cols, k, a->out, MAX_ROWS + 1);
+    for (int r = 0; r < rows; r++) {
+        float w[MAX_K];
+        convert_row(type, a->w + (size_t)r * convert_row_bytes(type, k), k, w);
+        for (int c = 0; c < cols; c++) {
+            double want = 0, size = 0;
+            for (int i = 0; i < k; i++) {
+                double part = (double)w[i] * input_at(ops, a, rounded, c, i, k);
+                want += part;
+                size += fabs(part);
+            }
+            double got = (double)a->out[c * (MAX_ROWS + 1) + r];
+            if (!(fabs(got - want) <= 3e-6 * size))
+                fail_msg("%s, %s%s, %d x %d of %d: row %d, input %d is %.9g and should be %.9g", ops->name,
+                         dtype_info(type)->name, rounded ? " rounded" : "", rows, cols, k, r, c, got, want);
+        }
+    }
+    for (int c = 0; c < MAX_COLS; c++)
+        for (int r = 0; r <= MAX_ROWS; r++)
+            if (r >= rows || c >= cols)
+                assert_true(a->out[c * (MAX_ROWS + 1) + r] == -77);
+}
+
+static void check_type(const struct cpu_ops *ops, enum dtype type, const struct arena *a) {
+    int block = dtype_info(type)->block_elements;
+    const int sizes[] = {block, 3 * block, 1024 / block * block, block == 1 ? 37 : 2 * block};
+    static const int rows[] = {1, 3, 4, 11}, cols[] = {1, 2, 3, 4, 9};
+    for (size_t s = 0; s < 4; s++)
+        for (size_t r = 0; r < 4; r++)
+            for (size_t c = 0; c < 5; c++) {
+                int k = sizes[s];
+                for (int i = 0; i < rows[r]; i++)
+                    fill(type, a->w + (size_t)i * convert_row_bytes(type, k), k);
+                check(ops, type, a, false, rows[r], cols[c], k);
+                if (block == 1)
+                    continue;
+                for (int i = 0; i < cols[c]; i++)
+                    ops->quantise(a->rounded + (size_t)i * CPU_Q8_ROW_BYTES(k), a->x + i * MAX_K, k);
+                check(ops, type, a, true, rows[r], cols[c], k);
+            }
+}
+
+static void with_arena(void (*fn)(const struct arena *)) {
+    uint8_t *w = malloc(MAX_ROWS * MAX_K * 4 + 1);
+    struct arena a = {.w = w + 1,
+                      .x = aligned_alloc(32, MAX_COLS * MAX_K * sizeof(float)),
+                      .rounded = aligned_alloc(32, MAX_COLS * CPU_Q8_ROW_BYTES(MAX_K)),
+                      .out = malloc((MAX_ROWS + 1) * MAX_COLS * sizeof(float))};
+    assert_true(w != NULL && a.x != NULL && a.rounded != NULL && a.out != NULL);
+    for (int i = 0; i < MAX_COLS * MAX_K; i++)
+        a.x[i] = random_float(&noise) * (i % 97 == 0 ? 20.0f : 1.0f);
+    fn(&a);
+    free(w);
+    free(a.x);
+    free(a.rounded);
+    free(a.out);
+}
+
+static void every_type(const struct arena *a) {
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
+            continue;
+        }
+        for (int t = 0; t < DTYPE_COUNT; t++)
+            check_type(ops, (enum dtype)t, a);
+    }
+}
+
+static void test_every_type(void **state) {
+    (void)state;
+    with_arena(every_type);
+}
+
+/* Rounded inputs are the same bytes, scales and sums everywhere. */
+static void same_rounding(const struct arena *a) {
+    uint8_t want[CPU_Q8_ROW_BYTES(MAX_K)];
+    memset(a->x + 64, 0, 32 * sizeof(float));
+    for (int i = 96; i < 128; i++)
+        a->x[i] = 1e-35f;
+    for (int k = 32; k <= MAX_K; k += 32) {
+        memset(want, 0, sizeof want);
+        cpu_ops_portable.quantise(want, a->x, k);
+        for (size_t i = 1; i < sizeof isas / sizeof isas[0]; i++) {
+            const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+            if (ops == NULL)
+                continue;
+            memset(a->rounded, 0, CPU_Q8_ROW_BYTES(k));
+            ops->quantise(a->rounded, a->x, k);
+            assert_memory_equal(a->rounded, want, (size_t)k + (size_t)k / 4);
+        }
+    }
+}
+
+static void test_rounding_is_the_same_everywhere(void **state) {
+    (void)state;
+    with_arena(same_rounding);
+}
+
+/* The tile a row falls into changes nothing, and neither does the way integers are added. */
+static void same_bits(const struct arena *a) {
+    const struct cpu_ops *avx2 = cpu_ops_find("avx2"), *vnni = cpu_ops_find("avx512vnni");
+    if (avx2 == NULL) {
+        print_message("skipped: this CPU has no AVX2\n");
+        return;
+    }
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        float one[MAX_ROWS * MAX_COLS], all[MAX_ROWS * MAX_COLS];
+        bool rounded = dtype_info(type)->block_elements > 1;
+        size_t stride = rounded ? CPU_Q8_ROW_BYTES(512) : MAX_K * sizeof(float);
+        const uint8_t *x = rounded ? a->rounded : (const uint8_t *)(const void *)a->x;
+        for (int r = 0; r < 7; r++)
+            fill(type, a->w + (size_t)r * convert_row_bytes(type, 512), 512);
+        for (int c = 0; c < 7; c++)
+            avx2->quantise(a->rounded + (size_t)c * CPU_Q8_ROW_BYTES(512), a->x + c * MAX_K, 512);
+        (rounded ? avx2->product_q8 : avx2->product)(type, a->w, 7, x, stride, 7, 512, all, 7);
+        for (int r = 0; r < 7; r++)
+            for (int c = 0; c < 7; c++)
+                (rounded ? avx2->product_q8
+                         : avx2->product)(type, a->w + (size_t)r * convert_row_bytes(type, 512), 1,
+                                          x + (size_t)c * stride, stride, 1, 512, one + c * 7 + r, 1);
+        assert_memory_equal(one, all, 49 * sizeof(float));
+        if (vnni == NULL)
+            continue;
+        (rounded ? vnni->product_q8 : vnni->product)(type, a->w, 7, x, stride, 7, 512, one, 7);
+        assert_memory_equal(one, all, 49 * sizeof(float));
+    }
+}
+
+static void test_tiles_give_the_same_bits(void **state) {
+    (void)state;
+    with_arena(same_bits);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_rounding_is_the_same_everywhere),
+        cmocka_unit_test(test_tiles_give_the_same_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
