@@ -23,7 +23,8 @@
  * bytes that no kernel of the model writes, as struct gpu_u4 gpu_wait_previous()                   from here
  * on, the results of the kernels before are there gpu_let_next_start()                  the next kernel may
  * begin with what comes before its wait gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16
- * of uint16_t gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max */
+ * of uint16_t gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
+ *   gpu_divide(a, b)                      within 2 units in the last place; b below 2^126 */
 #ifndef KERNELS_CUDA_GPU_H
 #define KERNELS_CUDA_GPU_H
 

@@ -222,6 +222,10 @@ GPU_INLINE float gpu_rsqrt(float x) {
 GPU_INLINE float gpu_fma(float a, float b, float c) {
     return fmaf(a, b, c);
 }
+/* The exact division is a function call, which spills registers. */
+GPU_INLINE float gpu_divide(float a, float b) {
+    return __fdividef(a, b);
+}
 GPU_INLINE float gpu_max(float a, float b) {
     return fmaxf(a, b);
 }

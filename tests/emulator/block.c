@@ -176,6 +176,7 @@ void block_start(struct block *b, const struct emu_launch *launch, unsigned x, u
     if (launch->shared > 0)
         (void)arena_take(&b->dynamic, launch->shared);
     memset(b->runnable, 0, sizeof b->runnable);
+    memset(b->meetings, 0, sizeof b->meetings);
     for (unsigned i = 0; i < b->n_threads; i++) {
         struct lane *l = &b->lanes[i];
         l->index = i;

@@ -49,6 +49,13 @@ struct lane {
     int n_groups;
 };
 
+/* The last place that lanes of a warp came to, and which of them are there; 0: nobody waits. */
+struct meeting {
+    struct emu_meeting at;
+    enum warp_op op;
+    uint32_t here;
+};
+
 /* Shared memory of a block: `bytes` that end at a guard page, spoiled at the start. */
 struct arena {
     char *map, *end;
@@ -59,6 +66,7 @@ struct arena {
 struct block {
     struct lane lanes[EMU_MAX_THREADS];
     uint32_t runnable[EMU_MAX_WARPS]; /* lanes of each warp that can go on */
+    struct meeting meetings[EMU_MAX_WARPS];
     unsigned n_threads, n_warps, n_done, n_waited;
     unsigned x, y;
     const struct emu_launch *launch;
@@ -99,12 +107,13 @@ bool order_draw(unsigned odds, bool otherwise);
 
 /* memory.c */
 void memory_spoil(void *p, size_t n);
-/* Opens device memory to kernels, or closes it to the host. */
+/* Opens device memory to kernels, or closes it to the host and looks at its guards. */
 void memory_expose(bool open);
+/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; one of the two may be device memory. */
+void memory_write(void *to, const void *from, int byte, size_t bytes);
 /* Spoils transient memory. */
 void memory_forget(void);
-/* Dies when an allocation was written beyond its end or an allocation does not hold [p, p + n). */
-void memory_check_guards(void);
+/* Dies when no allocation holds [p, p + n). */
 void memory_check_device(const void *p, size_t n, const char *what);
 void memory_check_host(const void *p, size_t n, const char *what);
 

@@ -228,6 +228,9 @@ GPU_INLINE float gpu_rsqrt(float x) {
 GPU_INLINE float gpu_fma(float a, float b, float c) {
     return a * b + c; /* not fused: a library call per product would be most of a test's time */
 }
+GPU_INLINE float gpu_divide(float a, float b) {
+    return a / b;
+}
 GPU_INLINE float gpu_max(float a, float b) {
     return a > b ? a : b;
 }

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/host.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,12 +139,6 @@ void memory_forget(void) {
             memory_spoil(all[i].at, all[i].bytes);
 }
 
-void memory_check_guards(void) {
-    for (size_t i = 0; i < n_all; i++)
-        if (!all[i].freed)
-            check_guards(&all[i]);
-}
-
 static const struct allocation *find(const void *p) {
     static size_t last;
     const char *at = p;
@@ -216,19 +211,36 @@ void memory_expose(bool open) {
     if (exposed == open)
         return;
     exposed = open;
-    for (size_t i = 0; i < n_all; i++)
-        if (!all[i].host && !all[i].freed)
+    for (size_t i = 0; i < n_all; i++) {
+        if (all[i].freed)
+            continue;
+        if (!open)
+            check_guards(&all[i]);
+        if (!all[i].host)
             set_open(&all[i], open);
+    }
     catch_faults(open);
+}
+
+void memory_write(void *to, const void *from, int byte, size_t bytes) {
+    const struct allocation *device = find(to);
+    if (from != NULL && (device == NULL || device->host))
+        device = find(from);
+    bool open = !exposed && device != NULL && !device->host && !device->freed;
+    if (open)
+        set_open(device, true);
+    if (from != NULL)
+        memcpy(to, from, bytes);
+    else
+        memset(to, byte, bytes);
+    if (open)
+        set_open(device, false);
 }
 
 int gpu_upload_now(void *device, const void *host, size_t bytes) {
     memory_check_device(device, bytes, "a copy");
     if (gpu_failure()[0] != '\0')
-        return -5;
-    const struct allocation *a = find(device);
-    set_open(a, true);
-    memcpy(device, host, bytes);
-    set_open(a, false);
+        return -EIO;
+    memory_write(device, host, 0, bytes);
     return 0;
 }

@@ -157,18 +157,17 @@ static void wait_for(const struct work *w) {
 }
 
 static void run(struct work *w) {
-    memory_expose(true);
     switch (w->kind) {
     case WORK_LAUNCH:
+        memory_expose(true);
         run_launch(w);
         break;
     case WORK_COPY:
-        memcpy(w->to, w->from, w->bytes);
-        break;
     case WORK_FILL:
-        memset(w->to, w->byte, w->bytes);
+        memory_write(w->to, w->from, w->byte, w->bytes);
         break;
     case WORK_FORGET:
+        memory_expose(true);
         memory_forget();
         break;
     case WORK_RECORD:
@@ -198,12 +197,6 @@ static void advance(struct gpu_stream *s, bool all) {
         if (!all)
             return;
     }
-}
-
-static void close_memory(void) {
-    memory_expose(true);
-    memory_check_guards();
-    memory_expose(false);
 }
 
 /* ---- queueing ---- */
@@ -253,7 +246,7 @@ void gpu_stream_destroy(struct gpu_stream *s) {
     if (s == NULL)
         return;
     advance(s, true);
-    close_memory();
+    memory_expose(false);
     for (struct gpu_stream **link = &streams; *link != NULL; link = &(*link)->next)
         if (*link == s) {
             *link = s->next;
@@ -297,7 +290,7 @@ int gpu_sync(struct gpu_stream *s) {
     if (health() < 0)
         return -EIO;
     advance(s, true);
-    close_memory();
+    memory_expose(false);
     return health();
 }
 

@@ -23,11 +23,11 @@ static bool together(const struct lane *l, const struct lane *me) {
            strcmp(l->at.file, me->at.file) == 0 && l->at.mask == me->at.mask;
 }
 
-/* Whether all lanes of the mask are here. Dies when one can never come. */
-static bool all_here(const struct lane *me) {
+/* Which lanes of the mask are here already. Dies when one can never come. */
+static uint32_t who_is_here(const struct lane *me) {
     const struct lane *warp = warp_of(me);
     unsigned first = me->index / EMU_WARP * EMU_WARP;
-    bool all = true;
+    uint32_t here = 1u << me->index % EMU_WARP;
     for (unsigned i = 0; i < EMU_WARP; i++) {
         const struct lane *l = &warp[i];
         if (!in(me->at.mask, i) || l == me)
@@ -36,13 +36,12 @@ static bool all_here(const struct lane *me) {
             emu_die("%s:%d: mask %08x names lane %u, which never came: it has exited or never was",
                     me->at.file, me->at.line, me->at.mask, i);
         if (together(l, me))
-            continue;
-        if (parted(l, me))
+            here |= 1u << i;
+        else if (parted(l, me))
             emu_die("%s:%d: mask %08x names lane %u, which never came: it waits for this one somewhere else",
                     me->at.file, me->at.line, me->at.mask, i);
-        all = false;
     }
-    return all;
+    return here;
 }
 
 static unsigned source_lane(const struct lane *l, unsigned i) {
@@ -155,15 +154,22 @@ static void work(struct lane *me) {
 /* The lane has brought its part; comes back when all have and the work is done. */
 static void meet(struct emu_meeting at, enum warp_op op) {
     struct lane *me = emu_lane;
+    unsigned lane = me->index % EMU_WARP;
+    struct meeting *last = &emu_block->meetings[me->index / EMU_WARP];
     me->at = at;
     me->op = op;
-    if (!in(at.mask, me->index % EMU_WARP))
-        emu_die("%s:%d: the calling lane %u is not in its own mask %08x", at.file, at.line,
-                me->index % EMU_WARP, at.mask);
-    if (!all_here(me)) {
+    if (!in(at.mask, lane))
+        emu_die("%s:%d: the calling lane %u is not in its own mask %08x", at.file, at.line, lane, at.mask);
+    if (last->here != 0 && last->op == op && last->at.file == at.file && last->at.line == at.line &&
+        last->at.mask == at.mask)
+        last->here |= 1u << lane;
+    else
+        *last = (struct meeting){.at = at, .op = op, .here = who_is_here(me)};
+    if (last->here != at.mask) {
         block_pause(LANE_IN_WARP);
         return;
     }
+    last->here = 0;
     work(me);
     struct lane *warp = warp_of(me);
     for (unsigned i = 0; i < EMU_WARP; i++)
