@@ -11,7 +11,6 @@
 
 #define THREADS CUDA_TILE
 #define WARPS   (THREADS / 32)
-#define PIECES  (CUDA_MAX_HEAD_DIM / THREADS) /* elements of a head that a thread takes at most */
 
 struct attention_shared {
     alignas(16) float q[CUDA_GROUP][CUDA_MAX_HEAD_DIM];
@@ -134,60 +133,49 @@ GPU_INLINE void tile_softmax(const struct attention_work &w, struct attention_sh
     }
 }
 
-/* Where a thread works along the head: elements e, e + 128, …; of the positions those of its slice. */
+/* Where a thread works along the head: element e; of the positions those of its slice. */
 struct attention_place {
     int e, slice, n_slices;
-    int along; /* threads of a slice */
 };
 
 GPU_INLINE struct attention_place place_of(int head_dim) {
-    int t = (int)gpu_thread(), along = head_dim < THREADS ? head_dim : THREADS;
-    return {t % along, t / along, THREADS / along, along};
+    int t = (int)gpu_thread();
+    return {t % head_dim, t / head_dim, THREADS / head_dim};
 }
 
 template <int HEADS, bool HALF>
 GPU_INLINE void tile_values(const struct cuda_attention &p, const struct attention_work &w,
                             const struct attention_shared *s, const struct attention_place &at, int tile,
-                            float (*sum)[PIECES]) {
+                            float *sum) {
     GPU_UNROLL
     for (int h = 0; h < HEADS; h++)
-        GPU_UNROLL
-    for (int i = 0; i < PIECES; i++)
-        sum[h][i] *= h < w.n_heads ? s->factor[h] : 0;
-    if (at.slice >= at.n_slices)
-        return;
+        sum[h] *= h < w.n_heads ? s->factor[h] : 0;
     int n = w.end - tile < CUDA_TILE ? w.end - tile : CUDA_TILE;
-    for (int t = at.slice; t < n; t += at.n_slices) {
+    for (int t = at.slice < at.n_slices ? at.slice : n; t < n; t += at.n_slices) {
         const uint8_t *value = cached(p, w, tile + t, true);
+        float v = HALF ? gpu_f16_to_float(((const uint16_t *)value)[at.e]) : ((const float *)value)[at.e];
         GPU_UNROLL
-        for (int i = 0; i < PIECES; i++) {
-            int e = at.e + i * THREADS;
-            if (e >= p.shape.head_dim)
-                continue;
-            float v = HALF ? gpu_f16_to_float(((const uint16_t *)value)[e]) : ((const float *)value)[e];
-            GPU_UNROLL
-            for (int h = 0; h < HEADS; h++)
-                sum[h][i] = gpu_fma(s->scores[h][t], v, sum[h][i]);
-        }
+        for (int h = 0; h < HEADS; h++)
+            sum[h] = gpu_fma(s->scores[h][t], v, sum[h]);
     }
 }
 
-/* Adds up the slices of every head; the result in sum[h][…] of the threads of slice 0. */
+/* Adds up the slices of every head; the result in sum[h] of the threads of slice 0. */
 template <int HEADS>
-GPU_INLINE void add_slices(struct attention_shared *s, const struct attention_place &at,
-                           float (*sum)[PIECES]) {
+GPU_INLINE void add_slices(struct attention_shared *s, const struct attention_place &at, int head_dim,
+                           float *sum) {
     if (at.n_slices == 1)
         return;
     GPU_UNROLL
     for (int h = 0; h < HEADS; h++)
-        s->mix[h][gpu_thread()] = sum[h][0];
+        s->mix[h][gpu_thread()] = sum[h];
     gpu_barrier();
     if (at.slice != 0)
         return;
     GPU_UNROLL
     for (int h = 0; h < HEADS; h++)
         for (int k = 1; k < at.n_slices; k++)
-            sum[h][0] += s->mix[h][at.e + k * at.along];
+            sum[h] += s->mix[h][at.e + k * head_dim];
 }
 
 /* All parts of the row are there: adds them up in their order. */
@@ -202,21 +190,19 @@ GPU_INLINE void add_parts(const struct cuda_attention &p, const struct attention
             largest = gpu_max(largest, p.part_stats[(base + k) * 2]);
         for (int k = 0; k < w.n_splits; k++)
             sum += p.part_stats[(base + k) * 2 + 1] * gpu_exp(p.part_stats[(base + k) * 2] - largest);
-        for (int e = at.e; e < p.shape.head_dim; e += THREADS) {
-            float v = 0;
-            for (int k = 0; k < w.n_splits; k++)
-                v += p.part_out[(base + k) * p.shape.head_dim + e] *
-                     gpu_exp(p.part_stats[(base + k) * 2] - largest);
-            p.attn[(int64_t)w.row * p.shape.q_stride + (w.first_head + h) * p.shape.head_dim + e] =
-                gpu_divide(v, sum);
-        }
+        float v = 0;
+        for (int k = 0; k < w.n_splits; k++)
+            v += p.part_out[(base + k) * p.shape.head_dim + at.e] *
+                 gpu_exp(p.part_stats[(base + k) * 2] - largest);
+        p.attn[(int64_t)w.row * p.shape.q_stride + (w.first_head + h) * p.shape.head_dim + at.e] =
+            gpu_divide(v, sum);
     }
 }
 
 template <int HEADS>
 GPU_INLINE void store_part(const struct cuda_attention &p, const struct attention_work &w,
                            const struct attention_shared *s, const struct attention_place &at,
-                           const float (*sum)[PIECES]) {
+                           const float *sum) {
     GPU_UNROLL
     for (int h = 0; h < HEADS; h++) {
         if (h >= w.n_heads || at.slice != 0)
@@ -225,10 +211,7 @@ GPU_INLINE void store_part(const struct cuda_attention &p, const struct attentio
         float *out = w.n_splits > 1
                          ? p.part_out + part * p.shape.head_dim
                          : p.attn + (int64_t)w.row * p.shape.q_stride + (w.first_head + h) * p.shape.head_dim;
-        GPU_UNROLL
-        for (int i = 0; i < PIECES; i++)
-            if (at.e + i * THREADS < p.shape.head_dim)
-                out[at.e + i * THREADS] = w.n_splits > 1 ? sum[h][i] : gpu_divide(sum[h][i], s->sum[h]);
+        out[at.e] = w.n_splits > 1 ? sum[h] : gpu_divide(sum[h], s->sum[h]);
         if (w.n_splits > 1 && at.e == 0) {
             p.part_stats[part * 2] = s->largest[h];
             p.part_stats[part * 2 + 1] = s->sum[h];
@@ -245,7 +228,7 @@ template <int HEADS, bool HALF> GPU_KERNEL(THREADS) kernel_attention(const struc
     if (w.row >= *p.batch.n_rows || w.split >= w.n_splits)
         return;
     const struct attention_place at = place_of(p.shape.head_dim);
-    float scale = gpu_rsqrt((float)p.shape.head_dim), sum[HEADS][PIECES];
+    float scale = gpu_rsqrt((float)p.shape.head_dim), sum[HEADS];
     for (int i = t; i < HEADS * CUDA_MAX_HEAD_DIM; i += THREADS) {
         int h = i / CUDA_MAX_HEAD_DIM, e = i % CUDA_MAX_HEAD_DIM;
         bool there = h < w.n_heads && e < p.shape.head_dim;
@@ -259,9 +242,7 @@ template <int HEADS, bool HALF> GPU_KERNEL(THREADS) kernel_attention(const struc
     }
     GPU_UNROLL
     for (int h = 0; h < HEADS; h++)
-        GPU_UNROLL
-    for (int i = 0; i < PIECES; i++)
-        sum[h][i] = 0;
+        sum[h] = 0;
     for (int tile = w.begin; tile < w.end; tile += CUDA_TILE) {
         gpu_barrier(); /* q is there; the last tile's weights have been read */
         tile_scores<HEADS, HALF>(p, w, &s, tile);
@@ -270,7 +251,7 @@ template <int HEADS, bool HALF> GPU_KERNEL(THREADS) kernel_attention(const struc
         gpu_barrier();
         tile_values<HEADS, HALF>(p, w, &s, at, tile, sum);
     }
-    add_slices<HEADS>(&s, at, sum);
+    add_slices<HEADS>(&s, at, p.shape.head_dim, sum);
     store_part<HEADS>(p, w, &s, at, sum);
     if (w.n_splits == 1)
         return;

@@ -12,11 +12,18 @@
 int hermesd_cuda_open(int version, const struct kernels_config *config, struct kernels_device **out,
                       char *err, size_t errlen);
 
+/* Also in the module: the GPU's memory. */
+#define CUDA_MODULE_MEMORY "hermesd_cuda_memory"
+int hermesd_cuda_memory(int version, size_t *left, char *err, size_t errlen);
+
 /* Loads the module at `path` and opens the first GPU in it: weights are copied to its memory, everything else
  * is allocated now and nothing later. -ENOENT without a module, -ENODEV without driver or GPU, -ENOMEM with
  * the numbers, -ENOTSUP for a shape that the kernels do not have; each with the sentence. The module stays
  * loaded. */
 HX_MUST_CHECK int cuda_open(const char *path, const struct kernels_config *config,
                             struct kernels_device **out, char *err, size_t errlen);
+
+/* Bytes that the first GPU has free now. Errors as above. */
+HX_MUST_CHECK int cuda_memory_left(const char *path, size_t *left, char *err, size_t errlen);
 
 #endif

@@ -258,14 +258,30 @@ static int check_shape(const struct kernels_model *m, char *err, size_t errlen) 
     return 0;
 }
 
-__attribute__((visibility("default"))) int hermesd_cuda_open(int version, const struct kernels_config *config,
-                                                             struct kernels_device **out, char *err,
-                                                             size_t errlen) {
-    if (version != CUDA_MODULE_VERSION)
-        return err_set(err, errlen, -ENODEV,
-                       "The GPU module has version %d, this program needs %d; install both from one build.",
-                       CUDA_MODULE_VERSION, version);
-    int rc = kernels_check_config(config, err, errlen);
+#define EXPORTED __attribute__((visibility("default")))
+
+static int check_version(int version, char *err, size_t errlen) {
+    if (version == CUDA_MODULE_VERSION)
+        return 0;
+    return err_set(err, errlen, -ENODEV,
+                   "The GPU module has version %d, this program needs %d; install both from one build.",
+                   CUDA_MODULE_VERSION, version);
+}
+
+EXPORTED int hermesd_cuda_memory(int version, size_t *left, char *err, size_t errlen) {
+    char describe[96];
+    size_t total = 0;
+    int rc = check_version(version, err, errlen);
+    rc = rc ? rc : gpu_open(describe, sizeof describe, err, errlen);
+    if (rc == 0 && gpu_memory_left(left, &total) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    return rc;
+}
+
+EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config, struct kernels_device **out,
+                               char *err, size_t errlen) {
+    int rc = check_version(version, err, errlen);
+    rc = rc ? rc : kernels_check_config(config, err, errlen);
     rc = rc ? rc : check_shape(&config->model, err, errlen);
     if (rc < 0)
         return rc;

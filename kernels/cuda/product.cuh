@@ -1,5 +1,5 @@
 /* Products of stored rows with the batch's rows. A warp takes two rows of weights at once (a pair) and up to
- * eight rows of the batch; the block's inputs lie in shared memory as F32.
+ * four rows of the batch; the block's inputs lie in shared memory as F32.
  *
  * Each product is one sum in one fixed order, whatever the number of rows: lane l adds up chunks l, l + 32, …
  * of the row, then the lanes add up in a butterfly. So a row's results do not depend on its company. */
@@ -11,7 +11,7 @@
 
 #define PRODUCT_THREADS 256
 #define PRODUCT_WARPS   (PRODUCT_THREADS / 32)
-#define PRODUCT_ROWS    8 /* rows of the batch at once, at most */
+#define PRODUCT_ROWS    4 /* rows of the batch at once, at most: more do not fit the registers */
 
 /* Floats of one input row in shared memory: whole chunks of any type. */
 GPU_INLINE int product_stride(int cols) {
@@ -101,10 +101,10 @@ struct product_pair {
 template <int TYPE>
 GPU_INLINE void product_fetch(const struct product_pair &p, int chunk, struct product_first *f) {
     GPU_UNROLL
-    for (int k = 0; k < 2; k++)
-        GPU_UNROLL
-    for (int m = 0; m < 2; m++)
-        f->c[k][m] = product_load<TYPE>(*p.w[m], p.row[m], chunk + 32 * k);
+    for (int k = 0; k < 2; k++) {
+        f->c[k][0] = product_load<TYPE>(*p.w[0], p.row[0], chunk + 32 * k);
+        f->c[k][1] = product_load<TYPE>(*p.w[1], p.row[1], chunk + 32 * k);
+    }
 }
 
 GPU_INLINE void product_begin(const struct product_pair &p, struct product_first *f) {

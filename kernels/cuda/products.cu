@@ -213,10 +213,8 @@ static int rows_at_once(int32_t cols, int n_rows) {
             return GPU_LAUNCH(how, kernel<1>, *p);                                                           \
         case 2:                                                                                              \
             return GPU_LAUNCH(how, kernel<2>, *p);                                                           \
-        case 4:                                                                                              \
-            return GPU_LAUNCH(how, kernel<4>, *p);                                                           \
         default:                                                                                             \
-            return GPU_LAUNCH(how, kernel<8>, *p);                                                           \
+            return GPU_LAUNCH(how, kernel<PRODUCT_ROWS>, *p);                                                \
         }                                                                                                    \
     } while (0)
 

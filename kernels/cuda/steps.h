@@ -105,7 +105,7 @@ __host__ __device__
 }
 
 /* Largest head_dim, and query heads that one block takes of a kv head's group. */
-#define CUDA_MAX_HEAD_DIM 256
+#define CUDA_MAX_HEAD_DIM 128
 #define CUDA_GROUP        8
 
 struct cuda_attention {
