@@ -225,7 +225,7 @@ template <int HEADS, bool HALF> GPU_KERNEL(THREADS) kernel_attention(const struc
     gpu_wait_previous();
     gpu_let_next_start();
     const struct attention_work w = attention_work_of(p);
-    if (w.row >= *p.batch.n_rows || w.split >= w.n_splits)
+    if (w.row >= *p.batch.n_rows || w.split >= w.n_splits) /* a grid may be larger than its batch */
         return;
     const struct attention_place at = place_of(p.shape.head_dim);
     float scale = gpu_rsqrt((float)p.shape.head_dim), sum[HEADS];

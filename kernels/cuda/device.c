@@ -2,6 +2,7 @@
 #include "kernels/cuda/device.h"
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/record.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,10 +17,6 @@ static struct cuda_device *cuda_of(struct kernels_device *d) {
 static void keep(struct cuda_device *d, int rc) {
     if (rc < 0 && d->status == 0)
         d->status = err_set(d->sentence, sizeof d->sentence, rc, "The GPU has failed: %s.", gpu_failure());
-}
-
-static int n_rows(const struct cuda_device *d) {
-    return d->running != NULL && d->status == 0 ? d->running->n_rows : 0;
 }
 
 /* ---- the batch ---- */
@@ -78,108 +75,50 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
     if (batch->n_rows == 0)
         return;
     size_t n = write_batch(d, batch);
-    keep(d, gpu_forget(d->stream));
     keep(d, gpu_upload(d->stream, d->device_batch, d->host_batch, n * sizeof *d->host_batch));
+    keep(d, record_begin(d, batch->n_rows, batch->n_outputs));
 }
 
 /* ---- steps ---- */
 
-static void step_embed(struct kernels_device *base) {
+/* The next step of the batch, as record.h counts them. */
+static void take(struct kernels_device *base, int step) {
     struct cuda_device *d = cuda_of(base);
-    const struct cuda_embed p = {
-        .batch = d->batch, .table = d->embeddings, .x = d->x, .x_stride = d->shape.x_stride};
-    if (n_rows(d) > 0)
-        keep(d, steps_embed(d->stream, &p, n_rows(d)));
+    if (d->running != NULL && d->running->n_rows > 0 && d->status == 0)
+        keep(d, record_step(d, step));
+}
+
+static void step_embed(struct kernels_device *base) {
+    take(base, RECORD_EMBED);
 }
 
 static void step_attn_in(struct kernels_device *base, int layer) {
-    struct cuda_device *d = cuda_of(base);
-    const struct cuda_layer *l = &d->layers[layer];
-    const struct cuda_attn_in p = {.batch = d->batch,
-                                   .shape = d->shape,
-                                   .wq = l->wq,
-                                   .wk = l->wk,
-                                   .wv = l->wv,
-                                   .cache = d->cache,
-                                   .x = d->x,
-                                   .norm = l->attn_norm,
-                                   .rope = d->rope,
-                                   .q = d->q,
-                                   .layer = layer};
-    if (n_rows(d) > 0)
-        keep(d, steps_attn_in(d->stream, &p, n_rows(d)));
+    take(base, RECORD_LAYER(layer, RECORD_ATTN_IN));
 }
 
 static void step_attention(struct kernels_device *base, int layer) {
-    struct cuda_device *d = cuda_of(base);
-    const struct cuda_attention p = {.batch = d->batch,
-                                     .shape = d->shape,
-                                     .cache = d->cache,
-                                     .q = d->q,
-                                     .attn = d->attn,
-                                     .part_out = d->part_out,
-                                     .part_stats = d->part_stats,
-                                     .tickets = d->tickets,
-                                     .max_splits = d->max_splits,
-                                     .layer = layer};
-    if (n_rows(d) > 0)
-        keep(d, steps_attention(d->stream, &p, n_rows(d), d->splits));
-}
-
-static void add_product(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
-                        int32_t stride) {
-    const struct cuda_residual p = {.batch = d->batch,
-                                    .w = *w,
-                                    .input = input,
-                                    .input_stride = stride,
-                                    .x_stride = d->shape.x_stride,
-                                    .x = d->x};
-    if (n_rows(d) > 0)
-        keep(d, steps_residual(d->stream, &p, n_rows(d)));
+    take(base, RECORD_LAYER(layer, RECORD_ATTENTION));
 }
 
 static void step_attn_out(struct kernels_device *base, int layer) {
-    struct cuda_device *d = cuda_of(base);
-    add_product(d, &d->layers[layer].wo, d->attn, d->shape.q_stride);
+    take(base, RECORD_LAYER(layer, RECORD_ATTN_OUT));
 }
 
 static void step_ffn_in(struct kernels_device *base, int layer) {
-    struct cuda_device *d = cuda_of(base);
-    const struct cuda_layer *l = &d->layers[layer];
-    const struct cuda_ffn_in p = {.batch = d->batch,
-                                  .shape = d->shape,
-                                  .gate = l->gate,
-                                  .up = l->up,
-                                  .x = d->x,
-                                  .norm = l->ffn_norm,
-                                  .h = d->h};
-    if (n_rows(d) > 0)
-        keep(d, steps_ffn_in(d->stream, &p, n_rows(d)));
+    take(base, RECORD_LAYER(layer, RECORD_FFN_IN));
 }
 
 static void step_ffn_out(struct kernels_device *base, int layer) {
-    struct cuda_device *d = cuda_of(base);
-    add_product(d, &d->layers[layer].down, d->h, d->shape.h_stride);
+    take(base, RECORD_LAYER(layer, RECORD_FFN_OUT));
 }
 
 static void step_logits(struct kernels_device *base) {
-    struct cuda_device *d = cuda_of(base);
-    int n = n_rows(d) > 0 ? d->running->n_outputs : 0;
-    const struct cuda_logits p = {.batch = d->batch,
-                                  .shape = d->shape,
-                                  .w = d->output,
-                                  .x = d->x,
-                                  .norm = d->output_norm,
-                                  .logits = d->logits};
-    if (n == 0)
-        return;
-    keep(d, steps_logits(d->stream, &p, n));
-    keep(d, gpu_download(d->stream, d->host_logits, d->logits,
-                         (size_t)n * (size_t)d->config.model.n_vocab * sizeof(float)));
+    take(base, RECORD_LOGITS(cuda_of(base)->config.model.n_layers));
 }
 
 static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
     struct cuda_device *d = cuda_of(base);
+    keep(d, record_leave(d));
     keep(d, gpu_sync(d->stream));
     int rc = d->status;
     d->status = 0;
@@ -200,8 +139,10 @@ static int device_peek(struct kernels_device *base, enum kernels_state what, int
     const float *from[] = {d->x, d->q, d->attn, d->h};
     const int32_t stride[] = {d->shape.x_stride, d->shape.q_stride, d->shape.q_stride, d->shape.h_stride};
     const size_t width[] = {(size_t)m->dim, q, q, (size_t)m->ffn_dim};
-    int rc = gpu_download(d->stream, d->host_row, from[what] + (size_t)row * (size_t)stride[what],
-                          width[what] * sizeof(float));
+    int rc = record_leave(d);
+    rc = rc ? rc
+            : gpu_download(d->stream, d->host_row, from[what] + (size_t)row * (size_t)stride[what],
+                           width[what] * sizeof(float));
     rc = rc ? rc : gpu_sync(d->stream);
     if (rc == 0)
         memcpy(out, d->host_row, width[what] * sizeof *out);
@@ -220,6 +161,7 @@ static const char *device_describe(const struct kernels_device *base) {
 
 static void device_close(struct kernels_device *base) {
     struct cuda_device *d = cuda_of(base);
+    record_finish(d);
     cuda_memory_finish(d);
     free(d->table_ids);
     free(d);

@@ -10,6 +10,16 @@ struct cuda_layer {
     float *attn_norm, *ffn_norm; /* dim */
 };
 
+/* The steps of a batch as the GPU gets them: one by one, or as a graph that was recorded once and runs again.
+ * What a graph depends on besides device memory: the sizes of its grids. */
+struct cuda_graph {
+    int rows, outputs, splits; /* rounded up to powers of two */
+    struct gpu_graph *graph;
+};
+#define CUDA_GRAPHS 32
+
+enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
+
 struct cuda_device {
     struct kernels_device base;
     struct kernels_config config;
@@ -42,6 +52,12 @@ struct cuda_device {
     size_t host_row_floats;
 
     struct cuda_cache cache;
+
+    struct cuda_graph graphs[CUDA_GRAPHS]; /* used ones first */
+    int n_graphs, oldest_graph;
+    enum cuda_mode mode;
+    struct cuda_graph now; /* what is recorded or run again */
+    int n_steps;           /* of the running batch so far, while they come in order */
 
     int status;
     char sentence[200];

@@ -73,6 +73,8 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_attn_in(const struct cuda
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = *p.batch.n_rows;
+    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
+        return;
     const float *rows[ROWS];
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++)
@@ -105,6 +107,8 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_residual(const struct cud
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = *p.batch.n_rows;
+    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
+        return;
     const float *rows[ROWS];
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++)
@@ -136,6 +140,8 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_ffn_in(const struct cuda_
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = *p.batch.n_rows;
+    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
+        return;
     const float *rows[ROWS];
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++)
@@ -162,6 +168,8 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_logits(const struct cuda_
     gpu_wait_previous();
     gpu_let_next_start();
     int n_outputs = *p.batch.n_outputs;
+    if (first_row >= n_outputs)
+        return;
     const float *rows[ROWS];
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++) {

@@ -42,6 +42,9 @@ enum emu_order {
 void emu_set_order(enum emu_order order, uint64_t seed);
 /* Kernels launched so far. */
 uint64_t emu_launches(void);
+/* Graphs recorded and run so far. */
+uint64_t emu_graphs_recorded(void);
+uint64_t emu_graphs_run(void);
 /* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
 size_t emu_memory_used(void);
 void emu_set_memory(size_t bytes);

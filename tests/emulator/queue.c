@@ -46,7 +46,7 @@ struct gpu_graph {
 
 static struct gpu_stream *streams;
 static char failure[160];
-static uint64_t launches;
+static uint64_t launches, graphs_recorded, graphs_run;
 static struct block *spare[64]; /* blocks are large: used again */
 static int n_spare;
 
@@ -56,6 +56,14 @@ uint64_t emu_launches(void) {
 
 void emu_set_failure(const char *what) {
     (void)snprintf(failure, sizeof failure, "%s", what != NULL ? what : "");
+}
+
+uint64_t emu_graphs_recorded(void) {
+    return graphs_recorded;
+}
+
+uint64_t emu_graphs_run(void) {
+    return graphs_run;
 }
 
 const char *gpu_failure(void) {
@@ -326,12 +334,14 @@ int gpu_graph_begin(struct gpu_stream *s) {
 int gpu_graph_end(struct gpu_stream *s, struct gpu_graph **out) {
     *out = s->recording;
     s->recording = NULL;
+    graphs_recorded++;
     return health();
 }
 
 /* Transient memory is spoiled first: what a recorded kernel reads, the graph must have written. */
 int gpu_graph_launch(struct gpu_graph *g, struct gpu_stream *s) {
     int rc = gpu_forget(s);
+    graphs_run++;
     for (const struct work *w = g->first; w != NULL && rc == 0; w = w->next) {
         if (w->kind == WORK_LAUNCH)
             w->launch.arguments->uses++;

@@ -151,6 +151,43 @@ static void test_rows_do_not_depend_on_company(void **state) {
     }
 }
 
+/* Batches of one size are recorded once; what a graph computes again is what other steps compute. */
+static void test_graphs(void **state) {
+    (void)state;
+    static const int32_t pages[PARITY_STRIDE] = {3, 1, 2, 0, 4, 5};
+    struct kernels_model m;
+    random_model_init(&m, &shapes[0]);
+    struct kernels_config config = parity_config(&m, DTYPE_F32);
+    struct kernels_device *d = open_cuda(&config), *want = NULL;
+    char err[300];
+    assert_int_equal(cpu_reference_open(&config, &want, err, sizeof err), 0);
+    static const int sizes[] = {5, 1, 1, 1, 3, 1, 4, 70, 1, 60, 60, 60, 6};
+    uint64_t recorded = emu_graphs_recorded(), run = emu_graphs_run();
+    int position = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct kernels_row rows[PARITY_MAX_ROWS];
+        for (int r = 0; r < sizes[i]; r++, position++)
+            rows[r] = (struct kernels_row){.token = position * 5 % 99, .position = position};
+        int32_t output = sizes[i] - 1;
+        const struct kernels_batch batch = {.rows = rows,
+                                            .n_rows = sizes[i],
+                                            .pages = pages,
+                                            .pages_stride = PARITY_STRIDE,
+                                            .outputs = &output,
+                                            .n_outputs = 1};
+        emu_set_order(orders[i % 3].order, i);
+        run_steps(want, &batch, m.n_layers);
+        run_steps(d, &batch, m.n_layers);
+        assert_true(parity_difference(d->ops->output(d, 0), want->ops->output(want, 0), 99) <= BOUND);
+    }
+    /* Of 1, 4, 8 and 64 rows, and of 8 and 64 with two parts; all but the batch of 70 ran as graphs. */
+    assert_int_equal(emu_graphs_recorded() - recorded, 6);
+    assert_int_equal(emu_graphs_run() - run, sizeof sizes / sizeof sizes[0] - 1);
+    want->ops->close(want);
+    d->ops->close(d);
+    random_model_finish(&m);
+}
+
 static void test_rows_out_of_range_fail_at_sync(void **state) {
     (void)state;
     struct kernels_model m;
@@ -254,6 +291,7 @@ int main(void) {
         cmocka_unit_test(test_half_kv),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_rows_do_not_depend_on_company),
+        cmocka_unit_test(test_graphs),
         cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
         cmocka_unit_test(test_a_failed_gpu),
         cmocka_unit_test(test_memory_runs_out),
