@@ -55,14 +55,21 @@ static void wake(void *arg) {
     uv_async_send(arg);
 }
 
+static void finish(struct daemon *d);
+
 static void on_engine_wake(uv_async_t *async) {
     struct daemon *d = async->data;
-    if (d->jobs != NULL) {
-        jobs_on_engine(d->jobs);
+    if (d->jobs == NULL) {
+        return;
+    }
+    jobs_on_engine(d->jobs);
+    const char *why = engine_failure(d->engine);
+    if (why != NULL && d->exit_code == DAEMON_EXIT_OK) {
+        log_error("%s; the daemon ends, unfinished jobs go on at the next start", why);
+        d->exit_code = DAEMON_EXIT_TEMPORARY;
+        finish(d);
     }
 }
-
-static void finish(struct daemon *d);
 
 static void on_journal_wake(uv_async_t *async) {
     struct daemon *d = async->data;

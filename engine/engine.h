@@ -50,6 +50,11 @@ HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine 
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
 
+/* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
+ * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
+ * another process. `wake` is called when it happens. [any-thread] */
+const char *engine_failure(struct engine *e);
+
 struct engine_info {
     const char *model_name; /* borrowed until engine_close() */
     const char *device;     /* "cpu (avx2, 2 threads)" */

@@ -6,7 +6,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#define GPU_KERNEL(threads) static __global__ void __launch_bounds__(threads)
+#define GPU_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
 #define GPU_INLINE          static __device__ __forceinline__
 #define GPU_UNROLL          _Pragma("unroll")
 #define GPU_SHARED(type, name)                                                                               \
@@ -21,7 +21,8 @@
 /* host.cu; keeps the first failure. */
 extern "C" int gpu_keep_failure(int cuda_error, const char *what);
 
-#define GPU_STATIC_SHARED ((size_t)48 * 1024) /* what a launch may have without asking */
+/* What a launch may have without asking, less 1 KiB for the kernel's static memory. */
+#define GPU_SHARED_UNASKED ((size_t)47 * 1024)
 
 template <class... P, class... A>
 static inline int gpu_nvcc_launch(const struct gpu_launch &how, const char *name, void (*kernel)(P...),
@@ -37,7 +38,7 @@ static inline int gpu_nvcc_launch(const struct gpu_launch &how, const char *name
     config.stream = reinterpret_cast<cudaStream_t>(how.stream);
     config.attrs = &attribute;
     config.numAttrs = how.early ? 1 : 0;
-    if (how.shared > GPU_STATIC_SHARED)
+    if (how.shared > GPU_SHARED_UNASKED)
         rc = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared));
     if (rc == cudaSuccess)

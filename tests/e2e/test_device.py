@@ -40,6 +40,18 @@ class Device(unittest.TestCase):
         self.assertIn('device="cpu', said)
         self.assertNotIn("GPU", said)
 
+    def test_a_gpu_that_fails_ends_the_daemon_and_the_job_goes_on_at_the_next_start(self):
+        environment = self.room.environment()
+        self.room.environment = lambda: {**environment, "EMULATOR_FAIL_AFTER": "30"}
+        self.room.start(*MODEL, "--context", "2048", "--device", "cuda", "--cuda-module", EMULATED, plugins=(harness.PLUGINS,), seconds=60)
+        job = self.room.api.submit("How much is 12 times 9?", tools=["calculator"])
+        self.assertEqual(self.room.daemon.wait(60), 75, self.room.read_log())
+        self.room.daemon = None
+        self.assertIn("The GPU has failed: an illegal memory access", self.room.read_log())
+        self.room.environment = lambda: environment
+        self.room.start(*MODEL, "--context", "2048", "--device", "cpu", plugins=(harness.PLUGINS,), seconds=60)
+        self.assertEqual(self.room.api.wait(job["id"], 120)["status"], "completed")
+
     def test_cuda_without_a_gpu_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", "/nonexistent.so")
         self.assertEqual(code, 78, said)

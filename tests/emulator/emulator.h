@@ -50,6 +50,7 @@ size_t emu_memory_used(void);
 void emu_set_memory(size_t bytes);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
+/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */
 
 /* ---- for gpu_emulated.h: launches ---- */
 

@@ -83,6 +83,14 @@ int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen) {
 
 /* ---- blocks ---- */
 
+/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before. */
+static void count_launch(void) {
+    const char *text = getenv("EMULATOR_FAIL_AFTER");
+    launches++;
+    if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')
+        emu_set_failure("an illegal memory access (EMULATOR_FAIL_AFTER)");
+}
+
 static struct block *take_block(void) {
     struct block *b = n_spare > 0 ? spare[--n_spare] : calloc(1, sizeof *b);
     if (b == NULL)
@@ -150,7 +158,7 @@ static void run_launch(struct work *w) {
         (void)block_run(b);
         give_block(b);
     }
-    launches++;
+    count_launch();
 }
 
 /* ---- running work ---- */
@@ -188,6 +196,9 @@ static void run(struct work *w) {
 }
 
 static void free_work(struct work *w) {
+    for (int i = 0; i < w->n_early; i++) /* of a kernel that never ran, because the GPU failed before */
+        if (w->early[i] != NULL)
+            give_block(w->early[i]);
     if (w->kind == WORK_LAUNCH && --w->launch.arguments->uses == 0)
         w->launch.arguments->destroy(w->launch.arguments);
     free(w);
@@ -197,7 +208,8 @@ static void free_work(struct work *w) {
 static void advance(struct gpu_stream *s, bool all) {
     while (s->first != NULL) {
         struct work *w = s->first;
-        run(w); /* still in the list: the next one can start early */
+        if (health() == 0)
+            run(w); /* still in the list: the next one can start early */
         s->first = w->next;
         if (s->first == NULL)
             s->last = &s->first;
