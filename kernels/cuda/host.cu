@@ -1,5 +1,8 @@
 /* kernels/cuda/host.h over the CUDA runtime, which is linked statically: it looks for the driver when it is
  * first called. */
+extern "C" { /* a header of C alone */
+#include "base/err.h"
+}
 #include "kernels/cuda/gpu.h"
 
 #include <errno.h>
