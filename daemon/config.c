@@ -32,6 +32,10 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                         "folder of plugins, or one .so file; may be repeated"},
     [CONFIG_WORKER] = {"worker", "HERMESD_WORKER", CONFIG_TYPE_PATH, 0, 0, "FILE",
                        "the hermes-worker executable"},
+    [CONFIG_DEVICE] = {"device", "HERMESD_DEVICE", CONFIG_TYPE_TEXT, 0, 0, "DEVICE",
+                       "what runs the model: cuda, cpu, or auto for a GPU where there is one"},
+    [CONFIG_CUDA_MODULE] = {"cuda_module", "HERMESD_CUDA_MODULE", CONFIG_TYPE_PATH, 0, 0, "FILE",
+                            "the module that drives a GPU"},
     [CONFIG_THREADS] = {"threads", "HERMESD_THREADS", CONFIG_TYPE_INT, 0, 1024, "N",
                         "compute threads; 0 for one per CPU"},
     [CONFIG_CONTEXT] = {"context", "HERMESD_CONTEXT", CONFIG_TYPE_INT, 0, 131072, "N",
@@ -219,6 +223,9 @@ int config_set(struct config *c, enum config_key key, const char *text, enum con
             return err_set(err, errlen, -EINVAL,
                            "%s: log_level is '%s'; it must be debug, info, warn or error", where, text);
         }
+    } else if (key == CONFIG_DEVICE && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0 &&
+               strcmp(text, "cuda") != 0) {
+        return err_set(err, errlen, -EINVAL, "%s: device is '%s'; it must be auto, cpu or cuda", where, text);
     }
     if (rc != 0) {
         return bad_value(entry, text, where, err, errlen);

@@ -166,6 +166,7 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         enum config_key key;
         const char *text;
     } defaults[] = {
+        {CONFIG_DEVICE, "auto"},
         {CONFIG_THREADS, "0"},
         {CONFIG_CONTEXT, "0"},
         {CONFIG_KV_BYTES, "0"},
@@ -196,6 +197,8 @@ int config_fill_defaults(struct config *c, char *err, size_t errlen) {
     static const char *const models[] = {"../../../models/hermes-tiny.gguf",
                                          "../share/hermesd/models/hermes-tiny.gguf", NULL};
     static const char *const workers[] = {"hermes-worker", "../libexec/hermesd/hermes-worker", NULL};
+    static const char *const modules[] = {"../lib/hermes-cuda.so",
+                                          "../" HERMESD_LIBDIR "/hermesd/hermes-cuda.so", NULL};
     static const char *const plugins[] = {"../plugins", "../" HERMESD_LIBDIR "/hermesd/plugins", NULL};
     char path[PATH_MAX];
     prefer(&c->values[CONFIG_MODEL], &c->values[CONFIG_SCRIPTED]);
@@ -219,6 +222,9 @@ int config_fill_defaults(struct config *c, char *err, size_t errlen) {
     }
     if (rc == 0) {
         rc = fill_place(c, CONFIG_WORKER, workers, err, errlen);
+    }
+    if (rc == 0) {
+        rc = fill_place(c, CONFIG_CUDA_MODULE, modules, err, errlen);
     }
     if (rc == 0 && c->values[CONFIG_PLUGINS].where == NULL) {
         rc = fill_place(c, CONFIG_PLUGINS, plugins, err, errlen);

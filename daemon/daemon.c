@@ -55,14 +55,21 @@ static void wake(void *arg) {
     uv_async_send(arg);
 }
 
+static void finish(struct daemon *d);
+
 static void on_engine_wake(uv_async_t *async) {
     struct daemon *d = async->data;
-    if (d->jobs != NULL) {
-        jobs_on_engine(d->jobs);
+    if (d->jobs == NULL) {
+        return;
+    }
+    jobs_on_engine(d->jobs);
+    const char *why = engine_failure(d->engine);
+    if (why != NULL && d->exit_code == DAEMON_EXIT_OK) {
+        log_error("%s; the daemon ends, unfinished jobs go on at the next start", why);
+        d->exit_code = DAEMON_EXIT_TEMPORARY;
+        finish(d);
     }
 }
-
-static void finish(struct daemon *d);
 
 static void on_journal_wake(uv_async_t *async) {
     struct daemon *d = async->data;
@@ -221,11 +228,20 @@ static int open_tools(struct daemon *d, char *err, size_t errlen) {
     return tools_open(&config, &d->tools, err, errlen);
 }
 
+static enum engine_device wanted_device(const struct config *c) {
+    const char *device = config_text(c, CONFIG_DEVICE);
+    return device == NULL || strcmp(device, "auto") == 0 ? ENGINE_DEVICE_AUTO
+           : strcmp(device, "cuda") == 0                 ? ENGINE_DEVICE_CUDA
+                                                         : ENGINE_DEVICE_CPU;
+}
+
 static int open_engine(struct daemon *d, char *err, size_t errlen) {
     const char *scripted = config_text(d->config, CONFIG_SCRIPTED);
     const struct engine_config config = {
         .model_path = scripted != NULL ? scripted : config_text(d->config, CONFIG_MODEL),
         .scripted = scripted != NULL,
+        .device = wanted_device(d->config),
+        .gpu_module = config_text(d->config, CONFIG_CUDA_MODULE),
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
         .kv_bytes = (size_t)config_int(d->config, CONFIG_KV_BYTES),
@@ -357,6 +373,9 @@ int daemon_serve(const struct config *config) {
         uv_signal_start(&d->sigterm, on_signal, SIGTERM);
         uv_signal_start(&d->sigint, on_signal, SIGINT);
         jobs_start(d->jobs);
+        if (info.no_gpu != NULL) {
+            log_info("the CPU runs the model: %s", info.no_gpu);
+        }
         log_info("ready socket=%s model=%s device=\"%s\" tools=%zu", config_text(config, CONFIG_SOCKET),
                  info.model_name, info.device, tools_count(d->tools));
         uv_run(&d->loop, UV_RUN_DEFAULT);

@@ -360,8 +360,13 @@ void batch_run(struct local_engine *e) {
     }
     pthread_mutex_lock(&e->lock);
     e->n_steps++;
-    if (rc < 0) {
+    if (rc == -EIO) { /* the device runs nothing any more, in this process */
+        e->stop = true;
+        events_break(&e->base.events, sentence);
+    } else if (rc < 0) {
         fail_step(e, sentence);
+    }
+    if (rc < 0) {
         pthread_mutex_unlock(&e->lock);
         return;
     }

@@ -22,6 +22,13 @@ void engine_close(struct engine *e) {
         e->kind->close(e);
 }
 
+const char *engine_failure(struct engine *e) {
+    pthread_mutex_lock(&e->events.lock);
+    const char *why = e->events.failure[0] != '\0' ? e->events.failure : NULL;
+    pthread_mutex_unlock(&e->events.lock);
+    return why; /* it is written once */
+}
+
 void engine_info(const struct engine *e, struct engine_info *info) {
     e->kind->info(e, info);
 }

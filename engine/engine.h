@@ -23,13 +23,21 @@ struct model;
 
 /* ---- opening ---- */
 
+enum engine_device {
+    ENGINE_DEVICE_AUTO, /* a GPU where there is one and the model fits, else the CPU */
+    ENGINE_DEVICE_CPU,
+    ENGINE_DEVICE_CUDA, /* or fail */
+};
+
 struct engine_config {
     const char *model_path; /* .gguf or folder; for "scripted": the script file, see engine/scripted.h */
     bool scripted;
-    int n_threads;    /* compute threads; 0 = number of CPUs */
-    int max_context;  /* tokens per session; 0 = what the model was made for (at most 131072) */
+    enum engine_device device;
+    const char *gpu_module; /* file of the CUDA module; NULL: there is none */
+    int n_threads;          /* compute threads; 0 = number of CPUs */
+    int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
-                         weights leave of it */
+                         weights leave of it; on a GPU four fifths of what it has left beside the weights */
     int max_sessions; /* 0 = 64 */
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
@@ -43,9 +51,15 @@ HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine 
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
 
+/* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
+ * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
+ * another process. `wake` is called when it happens. [any-thread] */
+const char *engine_failure(struct engine *e);
+
 struct engine_info {
     const char *model_name; /* borrowed until engine_close() */
     const char *device;     /* "cpu (avx2, 2 threads)" */
+    const char *no_gpu;     /* why the device is not a GPU, a sentence; NULL: it is one, or none was wanted */
     const char *format;     /* "GGUF v3 Q8_0", "scripted" */
     uint64_t n_params;
     int max_context;

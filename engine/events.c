@@ -2,6 +2,7 @@
 
 #include "engine/kind.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ void events_init(struct events *q, void (*wake)(void *), void *wake_arg) {
     q->first = NULL;
     q->last = &q->first;
     q->woken = false;
+    q->failure[0] = '\0';
     q->wake = wake;
     q->wake_arg = wake_arg;
 }
@@ -124,4 +126,14 @@ void engine_event_free(struct engine_event *event) {
     free(event->text);
     free(event->tokens);
     free(event);
+}
+
+void events_break(struct events *q, const char *sentence) {
+    pthread_mutex_lock(&q->lock);
+    bool first = q->failure[0] == '\0';
+    if (first)
+        (void)snprintf(q->failure, sizeof q->failure, "%s", sentence);
+    pthread_mutex_unlock(&q->lock);
+    if (first && q->wake != NULL)
+        q->wake(q->wake_arg);
 }

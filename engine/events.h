@@ -10,7 +10,8 @@
 struct events {
     pthread_mutex_t lock;
     struct engine_event *first, **last;
-    bool woken; /* wake() was called and nothing was taken since */
+    bool woken;        /* wake() was called and nothing was taken since */
+    char failure[256]; /* why the engine runs nothing any more; "": it does */
     void (*wake)(void *arg);
     void *wake_arg;
 };
@@ -24,6 +25,9 @@ struct engine_event *events_new(struct engine_session *s, enum engine_event_type
                                 const int32_t *tokens, int n_tokens);
 /* Pushes a FAILED event with the sentence. */
 void events_fail(struct events *q, struct engine_session *s, const char *sentence);
+/* The engine runs nothing any more, for the reason given; wakes the loop. Only the first reason counts.
+ * [engine-thread] */
+void events_break(struct events *q, const char *sentence);
 /* Appends; wakes the loop once until it takes. Text that follows text of the same session that was not taken
  * yet is joined to it. [engine-thread] */
 void events_push(struct events *q, struct engine_event *event);

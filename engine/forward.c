@@ -1,6 +1,7 @@
 #include "engine/forward.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -60,8 +61,9 @@ int forward_open(const struct model *m, const struct forward_config *config, str
                                      .n_threads = config->n_threads,
                                      .nice = config->nice,
                                      .exact = config->exact};
-    int rc = config->reference ? cpu_reference_open(&kernels, &f->device, err, errlen)
-                               : cpu_open(&kernels, &f->device, err, errlen);
+    int rc = config->gpu_module != NULL ? cuda_open(config->gpu_module, &kernels, &f->device, err, errlen)
+             : config->reference        ? cpu_reference_open(&kernels, &f->device, err, errlen)
+                                        : cpu_open(&kernels, &f->device, err, errlen);
     if (rc < 0) {
         forward_close(f);
         return rc;

@@ -15,6 +15,8 @@ struct forward_config {
     int nice;
     bool exact;     /* products in F32 throughout */
     bool reference; /* the oracle device instead of the fast one; for tests */
+    const char
+        *gpu_module; /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
 };
 
 /* Opens the device for `m`, which must outlive it. */
@@ -29,7 +31,7 @@ float *forward_logits(struct forward *f, int o);
 
 /* "cpu (avx2, 2 threads)"; borrowed until forward_close(). */
 const char *forward_device(const struct forward *f);
-/* Bytes of one KV page of `m`. */
+/* Bytes of one KV page of `m`, but for the padding of odd head sizes that a device may add. */
 size_t forward_page_bytes(const struct model *m, enum dtype kv_type);
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/local.h"
 
 #include "engine/fit.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/dtype.h"
 
 #include <errno.h>
@@ -32,18 +33,33 @@ static void *engine_main(void *arg) {
     return NULL;
 }
 
-/* Context and number of pages from what was asked, what the model was made for and the memory. */
-static int size_pages(struct local_engine *e, const struct engine_config *config, enum dtype kv_type,
-                      int *n_pages, char *err, size_t errlen) {
+/* Bytes for keys and values when nobody said how many; -ENOMEM when the weights alone are too many. */
+static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
+                     char *err, size_t errlen) {
     struct fit fit;
-    fit_of(e->model, kv_type, fit_memory_bytes(), &fit);
-    int rc = fit_check(e->model, &fit, err, errlen);
-    if (rc < 0)
-        return rc;
+    size_t left = 0;
+    int rc = 0;
+    if (gpu_module == NULL) {
+        fit_of(e->model, kv_type, fit_memory_bytes(), &fit);
+        rc = fit_check(e->model, &fit, err, errlen);
+        *budget = (size_t)fit.kv_limit_bytes;
+    } else {
+        rc = cuda_memory_left(gpu_module, &left, err, errlen);
+        *budget = left > e->model->weight_bytes ? (left - e->model->weight_bytes) / 5 * 4 : 0;
+    }
+    return rc;
+}
+
+/* Context and number of pages from what was asked, what the model was made for and the memory. */
+static int size_pages(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
+                      enum dtype kv_type, int *n_pages, char *err, size_t errlen) {
     int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
     context = context <= 0 || context > MAX_CONTEXT ? MAX_CONTEXT : context;
-    size_t page_bytes = forward_page_bytes(e->model, kv_type);
-    size_t budget = config->kv_bytes > 0 ? config->kv_bytes : (size_t)fit.kv_limit_bytes;
+    size_t page_bytes = forward_page_bytes(e->model, kv_type), budget = 0;
+    int rc = kv_budget(e, gpu_module, kv_type, &budget, err, errlen);
+    if (rc < 0)
+        return rc;
+    budget = config->kv_bytes > 0 ? config->kv_bytes : budget;
     size_t most =
         (size_t)e->max_sessions * (size_t)((context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS);
     size_t pages = budget / page_bytes;
@@ -61,23 +77,37 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     return 0;
 }
 
-static int open_device(struct local_engine *e, const struct engine_config *config, bool exact, char *err,
-                       size_t errlen) {
+/* Opens the model on the GPU of the module, or on the CPU where there is none. */
+static int open_forward(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
+                        bool exact, int *n_pages, char *err, size_t errlen) {
     enum dtype kv_type = exact ? DTYPE_F32 : DTYPE_F16;
-    int n_pages = 0;
-    int rc = size_pages(e, config, kv_type, &n_pages, err, errlen);
+    int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
     if (rc < 0)
         return rc;
     e->max_rows = LOCAL_STEP_ROWS > e->max_sessions ? LOCAL_STEP_ROWS : e->max_sessions;
     struct forward_config forward = {.max_rows = e->max_rows,
                                      .max_outputs = e->max_sessions,
                                      .max_context = e->max_context,
-                                     .n_pages = n_pages,
+                                     .n_pages = *n_pages,
                                      .kv_type = kv_type,
                                      .n_threads = config->n_threads,
                                      .nice = COMPUTE_NICE,
-                                     .exact = exact};
-    rc = forward_open(e->model, &forward, &e->forward, err, errlen);
+                                     .exact = exact,
+                                     .gpu_module = gpu_module};
+    return forward_open(e->model, &forward, &e->forward, err, errlen);
+}
+
+static int open_device(struct local_engine *e, const struct engine_config *config, bool exact, char *err,
+                       size_t errlen) {
+    int n_pages = 0, rc = -ENOENT;
+    if (config->device == ENGINE_DEVICE_CUDA && config->gpu_module == NULL)
+        return err_set(err, errlen, rc,
+                       "A GPU is wanted, and no CUDA module is installed; use the device cpu.");
+    if (config->device != ENGINE_DEVICE_CPU && config->gpu_module != NULL)
+        rc = open_forward(e, config, config->gpu_module, exact, &n_pages, e->no_gpu, sizeof e->no_gpu);
+    if (rc < 0 && config->device == ENGINE_DEVICE_CUDA)
+        return err_set(err, errlen, rc, "%s", e->no_gpu);
+    rc = rc == 0 ? 0 : open_forward(e, config, NULL, exact, &n_pages, err, errlen);
     if (rc < 0)
         return rc;
     e->pages = pages_create(n_pages);

@@ -90,6 +90,7 @@ struct local_engine {
     size_t kv_bytes_per_token;
     double row_ns; /* [engine] what a prefill row took lately; 0: not known yet */
     char format[96];
+    char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;

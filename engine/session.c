@@ -235,6 +235,7 @@ static void info(const struct engine *base, struct engine_info *out) {
     const struct local_engine *e = (const struct local_engine *)(const void *)base;
     *out = (struct engine_info){.model_name = e->model->name != NULL ? e->model->name : "",
                                 .device = forward_device(e->forward),
+                                .no_gpu = e->no_gpu[0] != '\0' ? e->no_gpu : NULL,
                                 .format = e->format,
                                 .n_params = e->model->n_params,
                                 .max_context = e->max_context,

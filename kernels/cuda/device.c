@@ -1,0 +1,245 @@
+/* The GPU as a device: the table of steps over the kernels, and the module's one function. */
+#include "kernels/cuda/device.h"
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct cuda_device *cuda_of(struct kernels_device *d) {
+    return (struct cuda_device *)(void *)d;
+}
+
+/* The first failure is kept until the next sync(). */
+static void keep(struct cuda_device *d, int rc) {
+    if (rc < 0 && d->status == 0)
+        d->status = err_set(d->sentence, sizeof d->sentence, rc, "The GPU has failed: %s.", gpu_failure());
+}
+
+/* ---- the batch ---- */
+
+/* Which of the tables seen so far (`ids`) is `table`; a new one is added. */
+static int find_table(int32_t *ids, int *n, int32_t table) {
+    for (int i = *n - 1; i >= 0; i--) /* rows of one session stand together */
+        if (ids[i] == table)
+            return i;
+    ids[*n] = table;
+    return (*n)++;
+}
+
+/* Writes the batch as the GPU wants it: tables in order of appearance, as long as the longest row needs.
+ * Returns the number of ints. */
+static size_t write_batch(struct cuda_device *d, const struct kernels_batch *b) {
+    size_t rows_at = 4, outputs_at = rows_at + (size_t)d->config.max_rows * 3;
+    size_t pages_at = outputs_at + (size_t)d->config.max_outputs;
+    int32_t *to = d->host_batch, *rows = to + rows_at, *pages = to + pages_at;
+    int n_tables = 0, longest = 0;
+    for (int i = 0; i < b->n_rows; i++)
+        longest = b->rows[i].position > longest ? b->rows[i].position : longest;
+    int stride = longest / KERNELS_PAGE_TOKENS + 1;
+    for (int i = 0; i < b->n_rows; i++) {
+        const struct kernels_row *r = &b->rows[i];
+        int t = find_table(d->table_ids, &n_tables, r->table);
+        rows[i * 3] = r->token;
+        rows[i * 3 + 1] = r->position;
+        rows[i * 3 + 2] = t;
+        if (i + 1 == b->n_rows || b->rows[i + 1].table != r->table) /* the session's last position */
+            memcpy(pages + (size_t)t * (size_t)stride, b->pages + (size_t)r->table * (size_t)b->pages_stride,
+                   (size_t)(r->position / KERNELS_PAGE_TOKENS + 1) * sizeof *pages);
+    }
+    if (b->n_outputs > 0)
+        memcpy(to + outputs_at, b->outputs, (size_t)b->n_outputs * sizeof *to);
+    to[0] = b->n_rows;
+    to[1] = b->n_outputs;
+    to[2] = stride;
+    int part = steps_split_tokens(longest + 1);
+    d->splits = (longest + part) / part;
+    return pages_at + (size_t)n_tables * (size_t)stride;
+}
+
+static void step_begin(struct kernels_device *base, const struct kernels_batch *batch) {
+    struct cuda_device *d = cuda_of(base);
+    d->running = NULL;
+    if (!kernels_batch_fits(&d->config, batch)) {
+        if (d->status == 0)
+            d->status =
+                err_set(d->sentence, sizeof d->sentence, -EINVAL,
+                        "A row, page or output of a batch of %d rows is out of range.", batch->n_rows);
+        return;
+    }
+    keep(d, gpu_sync(d->stream)); /* the batch of before may still be read, where nobody has synced */
+    d->running = batch;
+    if (batch->n_rows == 0)
+        return;
+    size_t n = write_batch(d, batch);
+    keep(d, gpu_upload(d->stream, d->device_batch, d->host_batch, n * sizeof *d->host_batch));
+    keep(d, record_begin(d, batch->n_rows, batch->n_outputs));
+}
+
+/* ---- steps ---- */
+
+/* The next step of the batch, as record.h counts them. */
+static void take(struct kernels_device *base, int step) {
+    struct cuda_device *d = cuda_of(base);
+    if (d->running != NULL && d->running->n_rows > 0 && d->status == 0)
+        keep(d, record_step(d, step));
+}
+
+static void step_embed(struct kernels_device *base) {
+    take(base, RECORD_EMBED);
+}
+
+static void step_attn_in(struct kernels_device *base, int layer) {
+    take(base, RECORD_LAYER(layer, RECORD_ATTN_IN));
+}
+
+static void step_attention(struct kernels_device *base, int layer) {
+    take(base, RECORD_LAYER(layer, RECORD_ATTENTION));
+}
+
+static void step_attn_out(struct kernels_device *base, int layer) {
+    take(base, RECORD_LAYER(layer, RECORD_ATTN_OUT));
+}
+
+static void step_ffn_in(struct kernels_device *base, int layer) {
+    take(base, RECORD_LAYER(layer, RECORD_FFN_IN));
+}
+
+static void step_ffn_out(struct kernels_device *base, int layer) {
+    take(base, RECORD_LAYER(layer, RECORD_FFN_OUT));
+}
+
+static void step_logits(struct kernels_device *base) {
+    take(base, RECORD_LOGITS(cuda_of(base)->config.model.n_layers));
+}
+
+static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
+    struct cuda_device *d = cuda_of(base);
+    keep(d, record_leave(d));
+    keep(d, gpu_sync(d->stream));
+    int rc = d->status;
+    d->status = 0;
+    return rc < 0 ? err_set(err, errlen, rc, "%s", d->sentence) : 0;
+}
+
+static float *device_output(struct kernels_device *base, int o) {
+    struct cuda_device *d = cuda_of(base);
+    return d->host_logits + (size_t)o * (size_t)d->config.model.n_vocab;
+}
+
+static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
+    struct cuda_device *d = cuda_of(base);
+    const struct kernels_model *m = &d->config.model;
+    if (d->running == NULL || row < 0 || row >= d->running->n_rows)
+        return -EINVAL;
+    size_t q = (size_t)m->n_heads * (size_t)m->head_dim;
+    const float *from[] = {d->x, d->q, d->attn, d->h};
+    const int32_t stride[] = {d->shape.x_stride, d->shape.q_stride, d->shape.q_stride, d->shape.h_stride};
+    const size_t width[] = {(size_t)m->dim, q, q, (size_t)m->ffn_dim};
+    int rc = record_leave(d);
+    rc = rc ? rc
+            : gpu_download(d->stream, d->host_row, from[what] + (size_t)row * (size_t)stride[what],
+                           width[what] * sizeof(float));
+    rc = rc ? rc : gpu_sync(d->stream);
+    if (rc == 0)
+        memcpy(out, d->host_row, width[what] * sizeof *out);
+    return rc;
+}
+
+static size_t device_page_bytes(const struct kernels_device *base) {
+    return (size_t)((const struct cuda_device *)(const void *)base)->cache.page_bytes;
+}
+
+static const char *device_describe(const struct kernels_device *base) {
+    return ((const struct cuda_device *)(const void *)base)->describe;
+}
+
+/* ---- opening ---- */
+
+static void device_close(struct kernels_device *base) {
+    struct cuda_device *d = cuda_of(base);
+    record_finish(d);
+    cuda_memory_finish(d);
+    free(d->table_ids);
+    free(d);
+}
+
+static const struct kernels_ops device_ops = {
+    .name = "cuda",
+    .begin = step_begin,
+    .embed = step_embed,
+    .attn_in = step_attn_in,
+    .attention = step_attention,
+    .attn_out = step_attn_out,
+    .ffn_in = step_ffn_in,
+    .ffn_out = step_ffn_out,
+    .logits = step_logits,
+    .sync = device_sync,
+    .output = device_output,
+    .peek = device_peek,
+    .page_bytes = device_page_bytes,
+    .describe = device_describe,
+    .close = device_close,
+};
+
+static int check_shape(const struct kernels_model *m, char *err, size_t errlen) {
+    int64_t widest = (int64_t)m->n_heads * m->head_dim;
+    widest = widest > m->ffn_dim ? widest : m->ffn_dim;
+    widest = widest > m->dim ? widest : m->dim;
+    if (m->head_dim > CUDA_MAX_HEAD_DIM)
+        return err_set(err, errlen, -ENOTSUP,
+                       "The model's heads have %d elements; the GPU's kernels have at most %d.", m->head_dim,
+                       CUDA_MAX_HEAD_DIM);
+    if (steps_product_shared((int32_t)widest) > CUDA_MAX_SHARED)
+        return err_set(err, errlen, -ENOTSUP,
+                       "The model is %lld wide, which does not fit a GPU block's memory of %zu KiB.",
+                       (long long)widest, CUDA_MAX_SHARED >> 10);
+    return 0;
+}
+
+#define EXPORTED __attribute__((visibility("default")))
+
+static int check_version(int version, char *err, size_t errlen) {
+    if (version == CUDA_MODULE_VERSION)
+        return 0;
+    return err_set(err, errlen, -ENODEV,
+                   "The GPU module has version %d, this program needs %d; install both from one build.",
+                   CUDA_MODULE_VERSION, version);
+}
+
+EXPORTED int hermesd_cuda_memory(int version, size_t *left, char *err, size_t errlen) {
+    char describe[96];
+    size_t total = 0;
+    int rc = check_version(version, err, errlen);
+    rc = rc ? rc : gpu_open(describe, sizeof describe, err, errlen);
+    if (rc == 0 && gpu_memory_left(left, &total) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    return rc;
+}
+
+EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config, struct kernels_device **out,
+                               char *err, size_t errlen) {
+    int rc = check_version(version, err, errlen);
+    rc = rc ? rc : kernels_check_config(config, err, errlen);
+    rc = rc ? rc : check_shape(&config->model, err, errlen);
+    if (rc < 0)
+        return rc;
+    struct cuda_device *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.");
+    d->base.ops = &device_ops;
+    d->config = *config;
+    d->table_ids = calloc((size_t)config->max_rows, sizeof *d->table_ids);
+    rc = d->table_ids == NULL ? err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.") : 0;
+    rc = rc ? rc : gpu_open(d->describe, sizeof d->describe, err, errlen);
+    rc = rc ? rc : cuda_memory_init(d, err, errlen);
+    if (rc < 0) {
+        device_close(&d->base);
+        return rc;
+    }
+    *out = &d->base;
+    return 0;
+}

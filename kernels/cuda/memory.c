@@ -1,0 +1,220 @@
+/* All memory of the CUDA device, planned when it is opened. */
+#include "kernels/cuda/device.h"
+
+#include "kernels/cpu/convert.h"
+#include "kernels/cuda/pack.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int no_memory(size_t bytes, const char *what, char *err, size_t errlen) {
+    size_t left = 0, total = 0;
+    (void)gpu_memory_left(&left, &total);
+    return err_set(err, errlen, -ENOMEM,
+                   "The GPU has no memory for %s: %zu MiB are needed, %zu of %zu MiB are left.", what,
+                   bytes >> 20, left >> 20, total >> 20);
+}
+
+/* n elements of device memory, or *rc. */
+static void *need(size_t n, size_t element, enum gpu_memory kind, const char *what, int *rc, char *err,
+                  size_t errlen) {
+    if (*rc < 0)
+        return NULL;
+    void *p = n > SIZE_MAX / 2 / element ? NULL : gpu_alloc(n * element, kind);
+    if (p == NULL)
+        *rc = no_memory(n > SIZE_MAX / 2 / element ? SIZE_MAX : n * element, what, err, errlen);
+    return p;
+}
+
+/* ---- weights ---- */
+
+static float *upload_floats(const void *values, size_t n, int *rc, char *err, size_t errlen) {
+    float *p = need(n, sizeof *p, GPU_KEPT, "the model", rc, err, errlen);
+    if (p != NULL && gpu_upload_now(p, values, n * sizeof *p) < 0)
+        *rc = err_set(err, errlen, -EIO, "The weights cannot be copied to the GPU: %s.", gpu_failure());
+    return p;
+}
+
+static void upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, int *rc, char *err,
+                   size_t errlen) {
+    if (*rc == 0)
+        *rc = pack_upload(w, as_f32, out, err, errlen);
+}
+
+static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t dim = (size_t)m->dim;
+    int rc = 0;
+    for (int i = 0; i < m->n_layers; i++) {
+        const struct kernels_layer *l = &m->layers[i];
+        struct cuda_layer *to = &d->layers[i];
+        bool mixed =
+            pack_type(l->w_gate.type) != pack_type(l->w_up.type); /* the kernel takes them together */
+        to->attn_norm = upload_floats(l->attn_norm.data, dim, &rc, err, errlen);
+        to->ffn_norm = upload_floats(l->ffn_norm.data, dim, &rc, err, errlen);
+        upload(&l->wq, false, &to->wq, &rc, err, errlen);
+        upload(&l->wk, false, &to->wk, &rc, err, errlen);
+        upload(&l->wv, false, &to->wv, &rc, err, errlen);
+        upload(&l->wo, false, &to->wo, &rc, err, errlen);
+        upload(&l->w_gate, mixed, &to->gate, &rc, err, errlen);
+        upload(&l->w_up, mixed, &to->up, &rc, err, errlen);
+        upload(&l->w_down, false, &to->down, &rc, err, errlen);
+    }
+    d->output_norm = upload_floats(m->output_norm.data, dim, &rc, err, errlen);
+    upload(&m->tok_embd, false, &d->embeddings, &rc, err, errlen);
+    d->tied = m->output.data == m->tok_embd.data && m->output.type == m->tok_embd.type;
+    if (d->tied)
+        d->output = d->embeddings;
+    else
+        upload(&m->output, false, &d->output, &rc, err, errlen);
+    return rc;
+}
+
+/* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
+static int upload_rope(struct cuda_device *d, char *err, size_t errlen) {
+    int half = d->config.model.head_dim / 2, rc = 0;
+    size_t n = (size_t)d->config.max_context * (size_t)half * 2;
+    float *table = n > SIZE_MAX / 8 ? NULL : malloc(n * sizeof *table);
+    if (table == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the angles of %d positions.",
+                       d->config.max_context);
+    for (int position = 0; position < d->config.max_context; position++)
+        for (int i = 0; i < half; i++) {
+            float angle = (float)position * d->config.model.rope_inv_freq[i];
+            size_t at = ((size_t)position * (size_t)half + (size_t)i) * 2;
+            table[at] = cosf(angle);
+            table[at + 1] = sinf(angle);
+        }
+    d->rope = upload_floats(table, n, &rc, err, errlen);
+    free(table);
+    return rc;
+}
+
+/* ---- the batch, states and pages ---- */
+
+/* Header, rows, outputs, page tables of the batch, one after the other; the tables last, because only the
+ * used part is copied. */
+static int allocate_batch(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_config *c = &d->config;
+    int rc = 0;
+    d->max_stride = (c->max_context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
+    size_t rows = (size_t)c->max_rows, rows_at = 4, outputs_at = rows_at + rows * 3;
+    size_t pages_at = outputs_at + (size_t)c->max_outputs;
+    d->batch_ints = pages_at + rows * (size_t)d->max_stride;
+    d->device_batch = need(d->batch_ints, sizeof(int32_t), GPU_KEPT, "the batch", &rc, err, errlen);
+    d->host_batch = gpu_alloc_host(d->batch_ints * sizeof(int32_t));
+    if (rc == 0 && d->host_batch == NULL)
+        rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the page tables of %d rows.", c->max_rows);
+    if (rc < 0)
+        return rc;
+    const int32_t *at = d->device_batch;
+    d->batch = (struct cuda_batch){.n_rows = at,
+                                   .n_outputs = at + 1,
+                                   .stride = at + 2,
+                                   .rows = (const struct cuda_row *)(const void *)(at + rows_at),
+                                   .outputs = at + outputs_at,
+                                   .pages = at + pages_at};
+    return 0;
+}
+
+static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t rows = (size_t)d->config.max_rows, heads = (size_t)m->n_heads, vocab = (size_t)m->n_vocab;
+    size_t outputs = (size_t)d->config.max_outputs;
+    int splits = (d->config.max_context + CUDA_SPLIT_TOKENS - 1) / CUDA_SPLIT_TOKENS, rc = 0;
+    d->max_splits = splits < CUDA_SPLITS ? splits : CUDA_SPLITS;
+    size_t parts = rows * heads * (size_t)d->max_splits, dim = (size_t)d->shape.x_stride;
+    size_t q = (size_t)d->shape.q_stride, ffn = (size_t)d->shape.h_stride;
+    size_t groups = (heads / (size_t)m->n_kv_heads + CUDA_GROUP - 1) / CUDA_GROUP;
+    size_t n_tickets = rows * (size_t)m->n_kv_heads * groups;
+    d->x = need(rows * dim, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    d->q = need(rows * q, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    d->attn = need(rows * q, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    d->h = need(rows * ffn, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    d->logits = need(outputs * vocab, 4, GPU_TRANSIENT, "the logits", &rc, err, errlen);
+    d->part_out = need(parts * (size_t)m->head_dim, 4, GPU_TRANSIENT, "attention", &rc, err, errlen);
+    d->part_stats = need(parts * 2, 4, GPU_TRANSIENT, "attention", &rc, err, errlen);
+    d->tickets = need(n_tickets, 4, GPU_KEPT, "attention", &rc, err, errlen);
+    d->host_row_floats = dim > q ? dim : q;
+    d->host_row_floats = d->host_row_floats > ffn ? d->host_row_floats : ffn;
+    d->host_logits = gpu_alloc_host(outputs * vocab * sizeof(float));
+    d->host_row = gpu_alloc_host(d->host_row_floats * sizeof(float));
+    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL))
+        rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the logits of %zu rows.", outputs);
+    if (rc == 0 && gpu_fill(d->stream, d->tickets, 0, n_tickets * 4) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    return rc;
+}
+
+static int allocate_cache(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    struct cuda_cache *c = &d->cache;
+    int rc = 0;
+    c->half = d->config.kv_type == DTYPE_F16 ? 1 : 0;
+    c->row = (m->head_dim + 7) / 8 * 8;
+    c->head_bytes = (int64_t)c->row * (c->half ? 2 : 4) * KERNELS_PAGE_TOKENS;
+    c->kind_bytes = c->head_bytes * m->n_kv_heads;
+    c->layer_bytes = c->kind_bytes * 2;
+    c->page_bytes = c->layer_bytes * m->n_layers;
+    c->memory =
+        need((size_t)d->config.n_pages, (size_t)c->page_bytes, GPU_KEPT, "keys and values", &rc, err, errlen);
+    return rc;
+}
+
+static int32_t padded(int64_t n) {
+    return (int32_t)((n + 15) / 16 * 16);
+}
+
+static void set_shape(struct cuda_device *d) {
+    const struct kernels_model *m = &d->config.model;
+    d->shape = (struct cuda_shape){.n_heads = m->n_heads,
+                                   .n_kv_heads = m->n_kv_heads,
+                                   .head_dim = m->head_dim,
+                                   .dim = m->dim,
+                                   .ffn_dim = m->ffn_dim,
+                                   .x_stride = padded(m->dim),
+                                   .q_stride = padded((int64_t)m->n_heads * m->head_dim),
+                                   .h_stride = padded(m->ffn_dim),
+                                   .half_split = m->rope_layout == ROPE_HALF_SPLIT,
+                                   .eps = m->rms_eps};
+}
+
+int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
+    set_shape(d);
+    d->layers = calloc((size_t)d->config.model.n_layers, sizeof *d->layers);
+    if (d->layers == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the layers of the model.");
+    int rc = gpu_stream_create(&d->stream);
+    if (rc < 0)
+        return err_set(err, errlen, rc, "The GPU cannot start a queue: %s.", gpu_failure());
+    rc = upload_weights(d, err, errlen);
+    rc = rc ? rc : upload_rope(d, err, errlen);
+    rc = rc ? rc : allocate_batch(d, err, errlen);
+    rc = rc ? rc : allocate_states(d, err, errlen);
+    return rc ? rc : allocate_cache(d, err, errlen);
+}
+
+void cuda_memory_finish(struct cuda_device *d) {
+    gpu_stream_destroy(d->stream);
+    for (int i = 0; d->layers != NULL && i < d->config.model.n_layers; i++) {
+        struct cuda_layer *l = &d->layers[i];
+        struct cuda_matrix *matrices[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof matrices / sizeof matrices[0]; k++)
+            pack_free(matrices[k]);
+        gpu_free(l->attn_norm);
+        gpu_free(l->ffn_norm);
+    }
+    free(d->layers);
+    if (!d->tied)
+        pack_free(&d->output);
+    pack_free(&d->embeddings);
+    void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,
+                      d->h,           d->logits, d->part_out,     d->part_stats, d->tickets, d->cache.memory};
+    for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
+        gpu_free(device[i]);
+    gpu_free_host(d->host_batch);
+    gpu_free_host(d->host_logits);
+    gpu_free_host(d->host_row);
+}

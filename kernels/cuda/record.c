@@ -1,0 +1,198 @@
+#include "kernels/cuda/record.h"
+
+/* Rows of the largest batch that becomes a graph: above, kernels take longer than their launches. */
+#define MAX_ROWS 64
+
+static int rounded(int n) {
+    int power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+/* ---- the steps themselves ---- */
+
+static int add_product(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
+                       int32_t stride) {
+    const struct cuda_residual p = {.batch = d->batch,
+                                    .w = *w,
+                                    .input = input,
+                                    .input_stride = stride,
+                                    .x_stride = d->shape.x_stride,
+                                    .x = d->x};
+    return steps_residual(d->stream, &p, d->now.rows);
+}
+
+static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int layer) {
+    const struct cuda_attn_in p = {.batch = d->batch,
+                                   .shape = d->shape,
+                                   .wq = l->wq,
+                                   .wk = l->wk,
+                                   .wv = l->wv,
+                                   .cache = d->cache,
+                                   .x = d->x,
+                                   .norm = l->attn_norm,
+                                   .rope = d->rope,
+                                   .q = d->q,
+                                   .layer = layer};
+    return steps_attn_in(d->stream, &p, d->now.rows);
+}
+
+static int queue_attention(struct cuda_device *d, int layer) {
+    const struct cuda_attention p = {.batch = d->batch,
+                                     .shape = d->shape,
+                                     .cache = d->cache,
+                                     .q = d->q,
+                                     .attn = d->attn,
+                                     .part_out = d->part_out,
+                                     .part_stats = d->part_stats,
+                                     .tickets = d->tickets,
+                                     .max_splits = d->max_splits,
+                                     .layer = layer};
+    return steps_attention(d->stream, &p, d->now.rows, d->now.splits);
+}
+
+static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
+    const struct cuda_ffn_in p = {.batch = d->batch,
+                                  .shape = d->shape,
+                                  .gate = l->gate,
+                                  .up = l->up,
+                                  .x = d->x,
+                                  .norm = l->ffn_norm,
+                                  .h = d->h};
+    return steps_ffn_in(d->stream, &p, d->now.rows);
+}
+
+static int queue_embed(struct cuda_device *d) {
+    const struct cuda_embed p = {
+        .batch = d->batch, .table = d->embeddings, .x = d->x, .x_stride = d->shape.x_stride};
+    return steps_embed(d->stream, &p, d->now.rows);
+}
+
+static int queue_logits(struct cuda_device *d) {
+    const struct cuda_logits p = {.batch = d->batch,
+                                  .shape = d->shape,
+                                  .w = d->output,
+                                  .x = d->x,
+                                  .norm = d->output_norm,
+                                  .logits = d->logits};
+    if (d->now.outputs == 0)
+        return 0;
+    int rc = steps_logits(d->stream, &p, d->now.outputs);
+    size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;
+    return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, n * sizeof(float));
+}
+
+static int queue_step(struct cuda_device *d, int step) {
+    int n_layers = d->config.model.n_layers;
+    if (step == RECORD_EMBED)
+        return queue_embed(d);
+    if (step == RECORD_LOGITS(n_layers))
+        return queue_logits(d);
+    int layer = (step - 1) / RECORD_PARTS;
+    const struct cuda_layer *l = &d->layers[layer];
+    switch ((enum record_part)((step - 1) % RECORD_PARTS)) {
+    case RECORD_ATTN_IN:
+        return queue_attn_in(d, l, layer);
+    case RECORD_ATTENTION:
+        return queue_attention(d, layer);
+    case RECORD_ATTN_OUT:
+        return add_product(d, &l->wo, d->attn, d->shape.q_stride);
+    case RECORD_FFN_IN:
+        return queue_ffn_in(d, l);
+    case RECORD_FFN_OUT:
+    default:
+        return add_product(d, &l->down, d->h, d->shape.h_stride);
+    }
+}
+
+/* ---- graphs ---- */
+
+static struct gpu_graph *find_graph(const struct cuda_device *d) {
+    for (int i = 0; i < d->n_graphs; i++) {
+        const struct cuda_graph *g = &d->graphs[i];
+        if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits)
+            return g->graph;
+    }
+    return NULL;
+}
+
+/* In place of the oldest one when there are too many; no graph is running then: begin() has waited. */
+static void keep_graph(struct cuda_device *d) {
+    int i = d->n_graphs;
+    if (i < CUDA_GRAPHS) {
+        d->n_graphs++;
+    } else {
+        i = d->oldest_graph;
+        d->oldest_graph = (i + 1) % CUDA_GRAPHS;
+        gpu_graph_destroy(d->graphs[i].graph);
+    }
+    d->graphs[i] = d->now;
+}
+
+int record_begin(struct cuda_device *d, int n_rows, int n_outputs) {
+    int most = d->config.max_outputs, outputs = n_outputs > 0 ? rounded(n_outputs) : 0;
+    d->n_steps = 0;
+    d->mode = CUDA_DIRECT;
+    d->now = (struct cuda_graph){.rows = n_rows, .outputs = n_outputs, .splits = d->splits};
+    if (n_rows > MAX_ROWS)
+        return gpu_forget(d->stream);
+    d->now.rows = rounded(n_rows) < d->config.max_rows ? rounded(n_rows) : d->config.max_rows;
+    d->now.outputs = outputs < most ? outputs : most;
+    d->now.splits = rounded(d->splits) < d->max_splits ? rounded(d->splits) : d->max_splits;
+    d->now.graph = find_graph(d);
+    d->mode = d->now.graph != NULL ? CUDA_REPLAYING : CUDA_RECORDING;
+    return d->mode == CUDA_RECORDING ? gpu_graph_begin(d->stream) : 0;
+}
+
+/* All steps were taken. */
+static int end(struct cuda_device *d) {
+    int rc = 0;
+    if (d->mode == CUDA_RECORDING) {
+        rc = gpu_graph_end(d->stream, &d->now.graph);
+        if (rc == 0)
+            keep_graph(d);
+    }
+    d->mode = CUDA_DIRECT;
+    return rc ? rc : gpu_graph_launch(d->now.graph, d->stream);
+}
+
+int record_leave(struct cuda_device *d) {
+    int rc = 0;
+    if (d->mode == CUDA_RECORDING) {
+        struct gpu_graph *part = NULL;
+        rc = gpu_graph_end(d->stream, &part);
+        gpu_graph_destroy(part);
+    }
+    /* Recorded or not, nothing has run yet. */
+    if (d->mode != CUDA_DIRECT) {
+        d->mode = CUDA_DIRECT;
+        rc = rc ? rc : gpu_forget(d->stream);
+        for (int i = 0; i < d->n_steps && rc == 0; i++)
+            rc = queue_step(d, i);
+    }
+    return rc;
+}
+
+int record_step(struct cuda_device *d, int step) {
+    if (d->mode != CUDA_DIRECT && step != d->n_steps) {
+        int rc = record_leave(d);
+        if (rc < 0)
+            return rc;
+    }
+    if (d->mode == CUDA_DIRECT)
+        return queue_step(d, step);
+    d->n_steps++;
+    int rc = d->mode == CUDA_RECORDING ? queue_step(d, step) : 0;
+    return rc == 0 && step == RECORD_LOGITS(d->config.model.n_layers) ? end(d) : rc;
+}
+
+void record_finish(struct cuda_device *d) {
+    if (d->mode == CUDA_RECORDING)
+        (void)record_leave(d);
+    if (d->stream != NULL)
+        (void)gpu_sync(d->stream);
+    for (int i = 0; i < d->n_graphs; i++)
+        gpu_graph_destroy(d->graphs[i].graph);
+    d->n_graphs = 0;
+}

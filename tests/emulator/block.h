@@ -1,0 +1,126 @@
+/* Inside the emulator: a block of threads, and what its parts share. */
+#ifndef TESTS_EMULATOR_BLOCK_H
+#define TESTS_EMULATOR_BLOCK_H
+
+#include "tests/emulator/emulator.h"
+#include "tests/emulator/fiber.h"
+
+#define EMU_WARP      32
+#define EMU_MAX_WARPS (EMU_MAX_THREADS / EMU_WARP)
+#define EMU_SPOILED   0xFF                /* NaN as F32, F16 and BF16 */
+#define EMU_GUARD     ((size_t)64 * 1024) /* closed addresses before and behind memory */
+
+enum lane_state {
+    LANE_RUNS,
+    LANE_IN_WARP,  /* at a collective */
+    LANE_BARRIER,  /* at the block's barrier */
+    LANE_PREVIOUS, /* started early, waits for the kernel before */
+    LANE_DONE,
+};
+
+enum warp_op { WARP_BARRIER, WARP_SHUFFLE, WARP_BALLOT, WARP_SUM, WARP_MAX, WARP_MMA, WARP_LDMATRIX };
+
+struct copy {
+    void *to;
+    const void *from;
+};
+
+#define LANE_MAX_COPIES 256
+#define LANE_MAX_GROUPS 64
+
+struct lane {
+    struct fiber fiber;
+    unsigned index; /* in the block */
+    enum lane_state state;
+    bool waited; /* has called emu_wait_previous() */
+
+    /* where it waits, and what it brought there */
+    struct emu_meeting at;
+    enum warp_op op;
+    int how; /* of the operation: enum emu_shuffle, enum emu_mma, matrices of ldmatrix */
+    int argument;
+    uint64_t value; /* in and out */
+    uint32_t a[4], b[2], d[4];
+
+    /* asynchronous copies: groups[i] of them belong to the i-th committed group, the rest to none yet */
+    struct copy copies[LANE_MAX_COPIES];
+    int n_copies;
+    int groups[LANE_MAX_GROUPS];
+    int n_groups;
+};
+
+/* The last place that lanes of a warp came to, and which of them are there; 0: nobody waits. */
+struct meeting {
+    struct emu_meeting at;
+    enum warp_op op;
+    uint32_t here;
+};
+
+/* Shared memory of a block: `bytes` that end at a guard page, spoiled at the start. */
+struct arena {
+    char *map, *end;
+    char *at; /* the object in use; NULL: none */
+    size_t bytes;
+};
+
+struct block {
+    struct lane lanes[EMU_MAX_THREADS];
+    uint32_t runnable[EMU_MAX_WARPS]; /* lanes of each warp that can go on */
+    struct meeting meetings[EMU_MAX_WARPS];
+    unsigned n_threads, n_warps, n_done, n_waited;
+    unsigned x, y;
+    const struct emu_launch *launch;
+    struct arena fixed, dynamic;
+    struct fiber scheduler;
+    bool early; /* the kernel before this one has not run yet */
+};
+
+/* The block and thread that run now; NULL outside of kernels. */
+extern struct block *emu_block;
+extern struct lane *emu_lane;
+
+/* block.c */
+/* Makes block (x, y) of the launch ready to run. */
+void block_start(struct block *b, const struct emu_launch *launch, unsigned x, unsigned y);
+/* Runs it until its threads have exited: true; or, while b->early, until none can go on without the kernel
+ * before: false, and it goes on with the next call. */
+bool block_run(struct block *b);
+/* The current thread stops here until its state is LANE_RUNS again. */
+void block_pause(enum lane_state state);
+/* Lets a lane of the running block go on. */
+void block_wake(struct lane *l);
+/* Something is wrong that no program may do: prints the sentence with kernel, block and waiting threads, and
+ * aborts. */
+_Noreturn void emu_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* order.c */
+/* Which of `n` comes at turn `i` of a pass over all. */
+struct order_pass {
+    unsigned first, stride;
+};
+struct order_pass order_pass(void);
+unsigned order_turn(const struct order_pass *p, unsigned i, unsigned n);
+/* One lane of a mask that is not 0. */
+unsigned order_lane(uint32_t mask);
+/* True for `odds` in 100 in a random order, `otherwise` in the others. */
+bool order_draw(unsigned odds, bool otherwise);
+
+/* memory.c */
+void memory_spoil(void *p, size_t n);
+/* Opens device memory to kernels, or closes it to the host and looks at its guards. */
+void memory_expose(bool open);
+/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; one of the two may be device memory. */
+void memory_write(void *to, const void *from, int byte, size_t bytes);
+/* Spoils transient memory. */
+void memory_forget(void);
+/* Dies when no allocation holds [p, p + n). */
+void memory_check_device(const void *p, size_t n, const char *what);
+void memory_check_host(const void *p, size_t n, const char *what);
+
+/* arithmetic of tensor cores, in numbers.c */
+float numbers_bf16(uint16_t h);
+float numbers_f16(uint16_t h);
+/* One product of a warp: lanes' a, b, d. */
+void numbers_mma(enum emu_mma type, struct lane *lanes);
+
+#endif

@@ -1,0 +1,128 @@
+/* The execution model of a GPU on the CPU, for tests: the same .cu files that nvcc compiles run here, built
+ * by g++ against tests/emulator/gpu_emulated.h.
+ *
+ * A thread is a fiber. Whatever a program may not rely on is decided against it: threads, warps and blocks
+ * run in several orders, memory starts spoiled and ends at guards, asynchronous copies land as late as they
+ * may, queued work runs as late as it may, the first part of the next kernel runs before this one. What no
+ * program may do at all ends the process with a sentence that names kernel, block, threads and place:
+ *
+ *   - a barrier that not all threads of the block reach, or at different places;
+ *   - a warp's collective with lanes missing, at other places, with another mask, or without the lane itself;
+ *   - memory outside of an allocation, freed, of the device from the host, or misaligned for its access;
+ *   - an exit with asynchronous copies under way;
+ *   - a kernel that may start early and never waits for the one before it.
+ *
+ * It cannot see missing fences between blocks, bank conflicts, the rounding inside tensor cores, or speed.
+ * Blocks run one after the other, so one that waits for another never ends.
+ *
+ * One thread at a time uses it. x86-64. */
+#ifndef TESTS_EMULATOR_EMULATOR_H
+#define TESTS_EMULATOR_EMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EMU_MAX_THREADS   1024         /* of a block */
+#define EMU_MAX_SHARED    (227 * 1024) /* bytes of shared memory of a block (sm_90) */
+#define EMU_STATIC_SHARED (48 * 1024)  /* of these without asking: what nvcc allows */
+
+/* ---- for tests ---- */
+
+enum emu_order {
+    EMU_FORWARD,  /* threads, warps and blocks ascending */
+    EMU_BACKWARD, /* descending */
+    EMU_RANDOM,   /* drawn from a seed */
+};
+/* The order from now on; EMULATOR_ORDER (forward, backward, or a number: the seed) sets the first one. */
+void emu_set_order(enum emu_order order, uint64_t seed);
+/* Kernels launched so far. */
+uint64_t emu_launches(void);
+/* Graphs recorded and run so far. */
+uint64_t emu_graphs_recorded(void);
+uint64_t emu_graphs_run(void);
+/* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
+size_t emu_memory_used(void);
+void emu_set_memory(size_t bytes);
+/* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
+void emu_set_failure(const char *what);
+/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */
+
+/* ---- for gpu_emulated.h: launches ---- */
+
+struct gpu_stream;
+
+/* Arguments of a launch, shared by its repetitions. */
+struct emu_arguments {
+    int uses;
+    void (*call)(struct emu_arguments *self); /* runs the kernel's body for the current thread */
+    void (*destroy)(struct emu_arguments *self);
+};
+
+struct emu_launch {
+    const char *kernel; /* its name, borrowed for ever */
+    unsigned grid_x, grid_y, threads;
+    size_t shared; /* dynamic shared memory, bytes */
+    bool early;    /* may start before the kernel before it is done */
+    struct emu_arguments *arguments;
+};
+/* Queues it; takes over one use of the arguments. */
+int emu_queue_launch(struct gpu_stream *s, const struct emu_launch *launch);
+
+/* ---- for gpu_emulated.h: inside a kernel ---- */
+
+unsigned emu_thread(void);  /* in the block */
+unsigned emu_threads(void); /* of the block */
+unsigned emu_block_x(void);
+unsigned emu_block_y(void);
+unsigned emu_blocks_x(void);
+unsigned emu_blocks_y(void);
+
+/* The block's one static object of shared memory, and the dynamic memory of the launch. */
+void *emu_shared(size_t bytes);
+void *emu_shared_dynamic(void);
+
+void emu_barrier(const char *file, int line);
+
+/* A place where lanes of a warp meet. */
+struct emu_meeting {
+    const char *file;
+    int line;
+    uint32_t mask;
+};
+enum emu_shuffle { EMU_SHUFFLE_LANE, EMU_SHUFFLE_XOR, EMU_SHUFFLE_UP, EMU_SHUFFLE_DOWN };
+void emu_warp_barrier(struct emu_meeting at);
+uint64_t emu_shuffle(struct emu_meeting at, enum emu_shuffle how, uint64_t value, int argument);
+uint32_t emu_ballot(struct emu_meeting at, bool predicate);
+/* The same bits as the loop `for (o = 16; o > 0; o /= 2) v += shuffle_xor(v, o)`; all lanes. */
+float emu_warp_sum(struct emu_meeting at, float v);
+float emu_warp_max(struct emu_meeting at, float v);
+
+enum emu_mma { EMU_MMA_BF16, EMU_MMA_F16, EMU_MMA_S8 };
+/* d += a * b with the fragments of PTX ISA "Matrix multiply-accumulate operation using mma instruction":
+ * m16n8k16 (bf16, f16; d in F32) and m16n8k32 (s8; d in S32). */
+void emu_mma(struct emu_meeting at, enum emu_mma type, uint32_t d[4], const uint32_t a[4],
+             const uint32_t b[2]);
+/* n = 1, 2 or 4 matrices of 8 rows of 16 bytes; lane i has the address of row i. PTX ISA "ldmatrix". */
+void emu_ldmatrix(struct emu_meeting at, int n, bool transposed, uint32_t *out, const void *row);
+
+/* 16 bytes from device to shared memory, there when the wait is over and not before. */
+void emu_copy_async16(void *shared, const void *device);
+void emu_copy_commit(void);
+void emu_copy_wait(int groups_left);
+
+void emu_wait_previous(void);
+void emu_let_next_start(void);
+
+/* Fails when p is not aligned for an access of `bytes`. */
+void emu_check_aligned(const void *p, size_t bytes, const char *file, int line);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

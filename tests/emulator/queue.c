@@ -1,0 +1,372 @@
+/* Streams, events, graphs and launches. Queued work runs when somebody waits for it, or, in a random order,
+ * at some point before. */
+#include "tests/emulator/block.h"
+
+#include "kernels/cuda/host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT };
+
+/* Blocks of a kernel that start before the kernel before it has run. */
+#define EARLY_BLOCKS 2
+
+struct work {
+    enum work_kind kind;
+    struct work *next;
+    struct emu_launch launch;
+    struct block *early[EARLY_BLOCKS]; /* started already; their numbers */
+    uint64_t early_index[EARLY_BLOCKS];
+    int n_early;
+    void *to;
+    const void *from;
+    size_t bytes;
+    int byte;
+    struct gpu_event *event;
+    uint64_t ticket; /* of the record that is made, or waited for */
+};
+
+struct gpu_stream {
+    struct work *first, **last;
+    struct gpu_graph *recording;
+    struct gpu_stream *next; /* of all */
+};
+
+struct gpu_event {
+    struct gpu_stream *stream; /* of the last record */
+    uint64_t recorded, done;   /* tickets */
+};
+
+struct gpu_graph {
+    struct work *first, **last;
+};
+
+static struct gpu_stream *streams;
+static char failure[160];
+static uint64_t launches, graphs_recorded, graphs_run;
+static struct block *spare[64]; /* blocks are large: used again */
+static int n_spare;
+
+uint64_t emu_launches(void) {
+    return launches;
+}
+
+void emu_set_failure(const char *what) {
+    (void)snprintf(failure, sizeof failure, "%s", what != NULL ? what : "");
+}
+
+uint64_t emu_graphs_recorded(void) {
+    return graphs_recorded;
+}
+
+uint64_t emu_graphs_run(void) {
+    return graphs_run;
+}
+
+const char *gpu_failure(void) {
+    return failure;
+}
+
+static int health(void) {
+    return failure[0] != '\0' ? -EIO : 0;
+}
+
+int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen) {
+    if (health() < 0)
+        return err_set(err, errlen, -ENODEV, "The emulated GPU has failed: %s.", failure);
+    (void)snprintf(describe, describe_len, "cuda (emulated)");
+    return 0;
+}
+
+/* ---- blocks ---- */
+
+/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before. */
+static void count_launch(void) {
+    const char *text = getenv("EMULATOR_FAIL_AFTER");
+    launches++;
+    if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')
+        emu_set_failure("an illegal memory access (EMULATOR_FAIL_AFTER)");
+}
+
+static struct block *take_block(void) {
+    struct block *b = n_spare > 0 ? spare[--n_spare] : calloc(1, sizeof *b);
+    if (b == NULL)
+        abort();
+    return b;
+}
+
+static void give_block(struct block *b) {
+    if (n_spare == (int)(sizeof spare / sizeof spare[0]))
+        abort();
+    spare[n_spare++] = b;
+}
+
+static uint64_t n_blocks(const struct emu_launch *l) {
+    return (uint64_t)l->grid_x * l->grid_y;
+}
+
+static void start(struct block *b, const struct emu_launch *l, uint64_t index) {
+    block_start(b, l, (unsigned)(index % l->grid_x), (unsigned)(index / l->grid_x));
+}
+
+/* Runs the beginnings of a few blocks of a kernel whose predecessor has not run yet. */
+static void start_early(struct work *w) {
+    uint64_t n = n_blocks(&w->launch);
+    if (w->n_early > 0 || n > UINT32_MAX)
+        return;
+    struct order_pass pass = order_pass();
+    for (unsigned i = 0; i < EARLY_BLOCKS && i < n; i++) {
+        uint64_t index = order_turn(&pass, i, (unsigned)n);
+        struct block *b = take_block();
+        b->early = true;
+        start(b, &w->launch, index);
+        if (block_run(b)) /* it never waited: finish() has died, unless it was let off */
+            emu_die("a block of %s ended before the kernel before it began", w->launch.kernel);
+        w->early[w->n_early] = b;
+        w->early_index[w->n_early++] = index;
+    }
+}
+
+static struct block *early_block(struct work *w, uint64_t index) {
+    for (int i = 0; i < w->n_early; i++)
+        if (w->early[i] != NULL && w->early_index[i] == index) {
+            struct block *b = w->early[i];
+            w->early[i] = NULL;
+            return b;
+        }
+    return NULL;
+}
+
+static void run_launch(struct work *w) {
+    uint64_t n = n_blocks(&w->launch);
+    if (w->next != NULL && w->next->kind == WORK_LAUNCH && w->next->launch.early)
+        start_early(w->next);
+    struct order_pass pass = order_pass();
+    unsigned turns = (unsigned)n;
+    for (unsigned i = 0; i < turns; i++) {
+        uint64_t index = order_turn(&pass, i, turns);
+        struct block *b = early_block(w, index);
+        if (b == NULL) {
+            b = take_block();
+            b->early = false;
+            start(b, &w->launch, index);
+        }
+        b->early = false;
+        (void)block_run(b);
+        give_block(b);
+    }
+    count_launch();
+}
+
+/* ---- running work ---- */
+
+static void advance(struct gpu_stream *s, bool all);
+
+static void wait_for(const struct work *w) {
+    while (w->event->done < w->ticket && w->event->stream != NULL && w->event->stream->first != NULL)
+        advance(w->event->stream, false);
+    if (w->event->done < w->ticket)
+        emu_die("a stream waits for an event that will never be recorded");
+}
+
+static void run(struct work *w) {
+    switch (w->kind) {
+    case WORK_LAUNCH:
+        memory_expose(true);
+        run_launch(w);
+        break;
+    case WORK_COPY:
+    case WORK_FILL:
+        memory_write(w->to, w->from, w->byte, w->bytes);
+        break;
+    case WORK_FORGET:
+        memory_expose(true);
+        memory_forget();
+        break;
+    case WORK_RECORD:
+        w->event->done = w->ticket;
+        break;
+    case WORK_WAIT:
+        wait_for(w);
+        break;
+    }
+}
+
+static void free_work(struct work *w) {
+    for (int i = 0; i < w->n_early; i++) /* of a kernel that never ran, because the GPU failed before */
+        if (w->early[i] != NULL)
+            give_block(w->early[i]);
+    if (w->kind == WORK_LAUNCH && --w->launch.arguments->uses == 0)
+        w->launch.arguments->destroy(w->launch.arguments);
+    free(w);
+}
+
+/* Runs the stream's next piece of work, or all of it. */
+static void advance(struct gpu_stream *s, bool all) {
+    while (s->first != NULL) {
+        struct work *w = s->first;
+        if (health() == 0)
+            run(w); /* still in the list: the next one can start early */
+        s->first = w->next;
+        if (s->first == NULL)
+            s->last = &s->first;
+        free_work(w);
+        if (!all)
+            return;
+    }
+}
+
+/* ---- queueing ---- */
+
+static int add(struct gpu_stream *s, const struct work *what) {
+    if (health() < 0) {
+        if (what->kind == WORK_LAUNCH && --what->launch.arguments->uses == 0)
+            what->launch.arguments->destroy(what->launch.arguments);
+        return -EIO;
+    }
+    struct work *w = malloc(sizeof *w);
+    if (w == NULL)
+        abort();
+    *w = *what;
+    w->next = NULL;
+    if (s->recording != NULL) {
+        if (w->kind == WORK_RECORD || w->kind == WORK_WAIT)
+            emu_die("an event is used while a graph is recorded");
+        *s->recording->last = w;
+        s->recording->last = &w->next;
+        return 0;
+    }
+    *s->last = w;
+    s->last = &w->next;
+    /* In a random order, something that waits may run at once. Of a stream with one piece of work there is
+     * no next one to start early, so keep that one. */
+    for (struct gpu_stream *o = streams; o != NULL; o = o->next)
+        if (o->first != NULL && o->first->next != NULL && order_draw(20, false)) {
+            advance(o, false);
+            memory_expose(false);
+        }
+    return 0;
+}
+
+int gpu_stream_create(struct gpu_stream **out) {
+    struct gpu_stream *s = health() < 0 ? NULL : calloc(1, sizeof *s);
+    if (s == NULL)
+        return health() < 0 ? -EIO : -ENOMEM;
+    s->last = &s->first;
+    s->next = streams;
+    streams = s;
+    *out = s;
+    return 0;
+}
+
+void gpu_stream_destroy(struct gpu_stream *s) {
+    if (s == NULL)
+        return;
+    advance(s, true);
+    memory_expose(false);
+    for (struct gpu_stream **link = &streams; *link != NULL; link = &(*link)->next)
+        if (*link == s) {
+            *link = s->next;
+            break;
+        }
+    free(s);
+}
+
+int emu_queue_launch(struct gpu_stream *s, const struct emu_launch *l) {
+    if (l->threads == 0 || l->threads > EMU_MAX_THREADS || l->grid_x == 0 || l->grid_y == 0 ||
+        l->grid_y > 65535 || l->shared > EMU_MAX_SHARED || n_blocks(l) > UINT32_MAX)
+        emu_die("kernel %s is launched with %u x %u blocks of %u threads and %zu bytes", l->kernel, l->grid_x,
+                l->grid_y, l->threads, l->shared);
+    return add(s, &(struct work){.kind = WORK_LAUNCH, .launch = *l});
+}
+
+int gpu_upload(struct gpu_stream *s, void *device, const void *host, size_t bytes) {
+    memory_check_device(device, bytes, "a copy");
+    memory_check_host(host, bytes, "a queued copy");
+    return add(s, &(struct work){.kind = WORK_COPY, .to = device, .from = host, .bytes = bytes});
+}
+
+int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t bytes) {
+    memory_check_device(device, bytes, "a copy");
+    memory_check_host(host, bytes, "a queued copy");
+    return add(s, &(struct work){.kind = WORK_COPY, .to = host, .from = device, .bytes = bytes});
+}
+
+int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
+    memory_check_device(device, bytes, "a fill");
+    return add(s, &(struct work){.kind = WORK_FILL, .to = device, .byte = byte, .bytes = bytes});
+}
+
+int gpu_forget(struct gpu_stream *s) {
+    return add(s, &(struct work){.kind = WORK_FORGET});
+}
+
+int gpu_sync(struct gpu_stream *s) {
+    if (s->recording != NULL)
+        emu_die("a queue is waited for while a graph is recorded");
+    if (health() < 0)
+        return -EIO;
+    advance(s, true);
+    memory_expose(false);
+    return health();
+}
+
+int gpu_event_create(struct gpu_event **out) {
+    *out = calloc(1, sizeof **out);
+    return *out == NULL ? -ENOMEM : 0;
+}
+
+void gpu_event_destroy(struct gpu_event *e) {
+    free(e);
+}
+
+int gpu_event_record(struct gpu_event *e, struct gpu_stream *s) {
+    e->stream = s;
+    return add(s, &(struct work){.kind = WORK_RECORD, .event = e, .ticket = ++e->recorded});
+}
+
+int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
+    return add(s, &(struct work){.kind = WORK_WAIT, .event = e, .ticket = e->recorded});
+}
+
+/* ---- graphs ---- */
+
+int gpu_graph_begin(struct gpu_stream *s) {
+    struct gpu_graph *g = health() < 0 ? NULL : calloc(1, sizeof *g);
+    if (g == NULL)
+        return health() < 0 ? -EIO : -ENOMEM;
+    g->last = &g->first;
+    s->recording = g;
+    return 0;
+}
+
+int gpu_graph_end(struct gpu_stream *s, struct gpu_graph **out) {
+    *out = s->recording;
+    s->recording = NULL;
+    graphs_recorded++;
+    return health();
+}
+
+/* Transient memory is spoiled first: what a recorded kernel reads, the graph must have written. */
+int gpu_graph_launch(struct gpu_graph *g, struct gpu_stream *s) {
+    int rc = gpu_forget(s);
+    graphs_run++;
+    for (const struct work *w = g->first; w != NULL && rc == 0; w = w->next) {
+        if (w->kind == WORK_LAUNCH)
+            w->launch.arguments->uses++;
+        rc = add(s, w);
+    }
+    return rc;
+}
+
+void gpu_graph_destroy(struct gpu_graph *g) {
+    while (g != NULL && g->first != NULL) {
+        struct work *w = g->first;
+        g->first = w->next;
+        free_work(w);
+    }
+    free(g);
+}

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""GPU code that no GPU is needed to judge: our .cu files compile without a warning for every architecture, no kernel
+keeps registers in memory, none takes more registers or shared memory than tests/kernels/cuda-budget.txt allows (and a
+tenth), and the instructions are there that the design counts on.
+
+  check_cuda.py NVCC FOLDER           FOLDER keeps what was compiled, for as long as the sources are the same
+  check_cuda.py NVCC FOLDER --write   writes the budget anew"""
+import collections
+import hashlib
+import os
+import re
+import struct
+import subprocess
+import sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+SOURCES = os.path.join(ROOT, "kernels", "cuda")
+BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
+ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
+FILES = ["attention.cu", "embed.cu", "products.cu"]
+
+# Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
+# compiling small kernels with known PTX.
+OPCODES = {0x981: "LDG", 0x986: "STG", 0x984: "LDS", 0x388: "STS", 0x988: "STS", 0x983: "LDL", 0x387: "STL", 0x987: "STL",
+           0x23C: "HMMA", 0xFAE: "LDGSTS", 0x83B: "LDSM"}
+WIDTHS = {4: "32", 5: "64", 6: "128"}
+# (kernel, instruction, at least): of every instance
+PROBES = [("kernel_attn_in", "LDG.128", 4), ("kernel_residual", "LDG.128", 4), ("kernel_ffn_in", "LDG.128", 4),
+          ("kernel_logits", "LDG.128", 4), ("kernel_attn_in", "LDS.128", 2), ("kernel_attention", "LDG.128", 1)]
+
+
+def instructions(cubin):
+    """{mangled kernel: Counter of instructions} of an ELF file of SASS."""
+    with open(cubin, "rb") as f:
+        data = f.read()
+    at, = struct.unpack_from("<Q", data, 0x28)
+    size, count, names = struct.unpack_from("<HHH", data, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", data, at + i * size) for i in range(count)]
+    found = {}
+    for s in sections:
+        start = sections[names][4] + s[0]
+        name = data[start:data.index(b"\0", start)].decode()
+        if not name.startswith(".text."):
+            continue
+        seen = collections.Counter()
+        for o in range(s[4], s[4] + s[5], 16):
+            low, high = struct.unpack_from("<QQ", data, o)
+            code = OPCODES.get(low & 0xFFF)
+            if code in ("LDG", "STG", "LDS", "STS"):
+                code += "." + WIDTHS.get(high >> 9 & 7, "small")
+            if code:
+                seen[code] += 1
+        found[name[6:]] = seen
+    return found
+
+
+def short(mangled):
+    """kernel_attn_in<8> of _ZL14kernel_attn_inILi8EEv12cuda_attn_in."""
+    m = re.match(r"_ZL?\d+(kernel_\w+?)(I(?:L[ib]\d+E)+E)?v?\d*cuda_", mangled)
+    if not m:
+        return mangled
+    arguments = re.findall(r"L[ib](\d+)E", m.group(2) or "")
+    return m.group(1) + (f"<{','.join(arguments)}>" if arguments else "")
+
+
+def compile_one(nvcc, folder, name, architecture):
+    """The cubin and what ptxas said; problems as a list."""
+    digest = hashlib.sha256()
+    for f in sorted(os.listdir(SOURCES)):
+        if f.endswith((".h", ".cuh")) or f == name:
+            with open(os.path.join(SOURCES, f), "rb") as source:
+                digest.update(source.read())
+    base = os.path.join(folder, f"{name}.{architecture}.{digest.hexdigest()[:16]}")
+    cubin, log = base + ".cubin", base + ".log"
+    if not os.path.exists(cubin):
+        run = subprocess.run([nvcc, "-std=c++17", "-O3", "-cubin", f"-arch={architecture}", "-Werror", "all-warnings",
+                              "-Xptxas", "-v,-warn-spills,-warn-lmem-usage", f"-I{ROOT}", os.path.join(SOURCES, name),
+                              "-o", cubin + ".new"], capture_output=True, text=True)
+        if run.returncode != 0:
+            return None, "", [f"{name} for {architecture}:\n{run.stdout}{run.stderr}"]
+        with open(log, "w", encoding="utf-8") as f:
+            f.write(run.stdout + run.stderr)
+        os.rename(cubin + ".new", cubin)
+    with open(log, encoding="utf-8") as f:
+        return cubin, f.read(), []
+
+
+def usage(log):
+    """{mangled kernel: (registers, bytes of shared memory)}."""
+    found, kernel = {}, None
+    for line in log.split("\n"):
+        m = re.search(r"Compiling entry function '(\w+)'", line)
+        kernel = m.group(1) if m else kernel
+        m = re.search(r"Used (\d+) registers", line)
+        if m and kernel:
+            shared = re.search(r"(\d+) bytes smem", line)
+            found[kernel] = (int(m.group(1)), int(shared.group(1)) if shared else 0)
+    return found
+
+
+def read_budget():
+    budget = {}
+    if os.path.exists(BUDGET):
+        with open(BUDGET, encoding="utf-8") as f:
+            for line in f:
+                if line.strip() and not line.startswith("#"):
+                    kernel, architecture, registers, shared = line.split()
+                    budget[kernel, architecture] = (int(registers), int(shared))
+    return budget
+
+
+def check(kernel, architecture, used, seen, budget):
+    problems = []
+    allowed = budget.get((kernel, architecture))
+    if allowed is None:
+        problems.append(f"{kernel} for {architecture} has no line in the budget; write it with --write")
+    else:
+        for what, now, most in (("registers", used[0], allowed[0]), ("bytes of shared memory", used[1], allowed[1])):
+            if now > most * 1.1:
+                problems.append(f"{kernel} for {architecture} uses {now} {what}, the budget is {most}")
+    if seen["LDL"] + seen["STL"] > 0:
+        problems.append(f"{kernel} for {architecture} uses local memory: {dict(seen)}")
+    for name, instruction, least in PROBES:
+        if kernel.split("<")[0] == name and seen[instruction] < least:
+            problems.append(f"{kernel} for {architecture} has {seen[instruction]} {instruction}, wanted {least}: {dict(seen)}")
+    return problems
+
+
+def main():
+    if len(sys.argv) < 3 or not os.path.exists(sys.argv[1]):
+        print("skipped: there is no nvcc here")
+        return 77
+    nvcc, folder, write = sys.argv[1], sys.argv[2], "--write" in sys.argv
+    os.makedirs(folder, exist_ok=True)
+    budget, problems, lines = read_budget(), [], []
+    for name in FILES:
+        for architecture in ARCHITECTURES:
+            cubin, log, failed = compile_one(nvcc, folder, name, architecture)
+            problems += failed
+            if failed:
+                continue
+            seen = instructions(cubin)
+            for mangled, used in sorted(usage(log).items()):
+                kernel = short(mangled)
+                lines.append(f"{kernel} {architecture} {used[0]} {used[1]}")
+                if not write:
+                    problems += check(kernel, architecture, used, seen[mangled], budget)
+    if write:
+        with open(BUDGET, "w", encoding="utf-8") as f:
+            f.write("# kernel, architecture, registers, bytes of shared memory; written by check_cuda.py --write\n")
+            f.write("\n".join(sorted(lines)) + "\n")
+    for problem in problems:
+        print(problem)
+    print(f"cuda: {len(lines)} kernels on {len(ARCHITECTURES)} architectures, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
