@@ -28,12 +28,11 @@ static struct kernels_device *open_cuda(const struct kernels_config *config) {
     return d;
 }
 
-static void check(const struct random_shape *shape, enum dtype kv, int order, int more, double bound) {
-    struct kernels_model m;
-    random_model_init(&m, shape);
+static void check_model(const struct kernels_model *m, const struct random_shape *shape, enum dtype kv,
+                        int order, int more, double bound) {
     char err[300];
-    struct kernels_config config = parity_config(&m, kv);
-    struct parity p = {.m = &m, .bound = bound};
+    struct kernels_config config = parity_config(m, kv);
+    struct parity p = {.m = m, .bound = bound};
     emu_set_order(orders[order].order, shape->seed);
     assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
     p.got = open_cuda(&config);
@@ -44,6 +43,12 @@ static void check(const struct random_shape *shape, enum dtype kv, int order, in
     print_message("dim %3d, heads %d/%d of %3d, type %d, %-8s: at most %.2f of the bound %g\n", shape->dim,
                   shape->n_heads, shape->n_kv_heads, shape->head_dim, (int)shape->type, orders[order].name,
                   p.worst, bound);
+}
+
+static void check(const struct random_shape *shape, enum dtype kv, int order, int more, double bound) {
+    struct kernels_model m;
+    random_model_init(&m, shape);
+    check_model(&m, shape, kv, order, more, bound);
     random_model_finish(&m);
 }
 
@@ -78,6 +83,29 @@ static void test_q8_0(void **state) {
     struct random_shape shape = shapes[5];
     shape.type = DTYPE_Q8_0;
     check(&shape, DTYPE_F32, 2, 0, BOUND);
+}
+
+/* Types that the kernels do not read are stored as F32, and the factors of their rows with them. */
+static void test_other_types(void **state) {
+    (void)state;
+    struct random_shape shape = shapes[5];
+    shape.n_layers = 1;
+    shape.type = DTYPE_Q4_K;
+    check(&shape, DTYPE_F32, 0, 0, BOUND);
+    shape.type = DTYPE_F8_E4M3;
+    struct kernels_model m;
+    random_model_init(&m, &shape);
+    float factors[512];
+    for (int i = 0; i < 512; i++)
+        factors[i] = 0.5f + (float)(i % 7) / 4;
+    for (int i = 0; i < m.n_layers; i++) {
+        struct kernels_layer *y = (struct kernels_layer *)(uintptr_t)&m.layers[i];
+        y->wq.row_scales = y->wk.row_scales = y->wv.row_scales = y->wo.row_scales = factors;
+        y->w_gate.row_scales = y->w_up.row_scales = y->w_down.row_scales = factors;
+    }
+    m.tok_embd.row_scales = m.output.row_scales = factors;
+    check_model(&m, &shape, DTYPE_F32, 1, 0, BOUND);
+    random_model_finish(&m);
 }
 
 static void test_half_kv(void **state) {
@@ -288,6 +316,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_q8_0),
+        cmocka_unit_test(test_other_types),
         cmocka_unit_test(test_half_kv),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_rows_do_not_depend_on_company),
