@@ -1,4 +1,5 @@
 """Schemas that take long to compile: the job waits, nothing else does; it can be cancelled, run out of time, survive a stop or a kill."""
+import functools
 import json
 import select
 import signal
@@ -42,6 +43,27 @@ def setUpModule():
     members = max(60, min(400, int(100 * 0.4 / seconds_of_one())))
 
 
+class TooLate(Exception):
+    """The job had ended before the test could do to it what it wanted to."""
+
+
+def in_time(test):
+    """A busy machine may not let us come while the schema is being compiled; then once more, with another daemon."""
+
+    @functools.wraps(test)
+    def again(self):
+        for _ in range(4):
+            try:
+                return test(self)
+            except TooLate:
+                self.room.close()
+                self.room.__init__(SCRIPTS)
+                self.api = self.room.start("--shutdown-grace-ms", "60000")
+        return test(self)
+
+    return again
+
+
 class Room(unittest.TestCase):
     def setUp(self):
         self.room = harness.Room(SCRIPTS)
@@ -60,6 +82,19 @@ class Room(unittest.TestCase):
 
     def names(self, id):
         return [name for _, name, _ in self.api.events(id)]
+
+    def not_too_late(self, job):
+        if job["status"] == "completed":
+            raise TooLate(job["id"])
+        return job
+
+    def names_so_far(self, id):
+        names = []
+        with self.api.stream("GET", f"/v1/jobs/{id}/events") as stream:
+            for _, name, _ in stream:
+                names.append(name)
+                if name == "job.started":
+                    return names
 
     def compiling(self, **members):
         """A job that was accepted just now and waits for what it begins with."""
@@ -96,17 +131,21 @@ class Others(Room):
 
 
 class Ends(Room):
+    @in_time
     def test_cancelled(self):
         id = self.compiling()
-        self.assertEqual(self.api.job(id)["status"], "working")
-        self.assertEqual(self.api.cancel(id)["status"], "cancelled")
+        self.assertEqual(self.names_so_far(id), ["job.queued", "job.started"])
+        self.assertEqual(self.not_too_late(self.api.job(id))["status"], "working")
+        self.assertEqual(self.not_too_late(self.api.cancel(id))["status"], "cancelled")
         self.assertEqual(self.names(id), ["job.queued", "job.started", "job.cancelled"])
         self.assertEqual(self.api.run("Quick.")["status"], "completed")
 
     def test_out_of_time(self):
         id = self.compiling(deadline_ms=20)
         self.assertEqual(self.api.wait(id, 60)["error"]["code"], "deadline_exceeded")
-        self.assertEqual(self.names(id), ["job.queued", "job.started", "job.failed"])
+        names = self.names(id)
+        self.assertEqual((names[0], names[-1]), ("job.queued", "job.failed"))
+        self.assertNotIn("turn.started", names)
 
 
 class Stops(Room):
@@ -135,9 +174,12 @@ class Stops(Room):
         self.api = self.room.start()
         job = self.api.wait(id, 60)
         self.assertEqual((job["status"], job["turns"], job["result"]["text"]), ("completed", 1, '{"a": 1}'))
-        self.assertEqual(self.names(id).count("job.resumed"), 1)
-        self.assertEqual(self.names(id).count("turn.started"), 1)
+        names = self.names(id)
+        if "job.resumed" not in names or names.count("turn.started") > 1:
+            raise TooLate(id)
+        self.assertEqual((names.count("job.resumed"), names.count("turn.started")), (1, 1))
 
+    @in_time
     def test_a_stop_at_once(self):
         id = self.compiling()
         for _ in range(2):
@@ -147,27 +189,21 @@ class Stops(Room):
         self.room.daemon = None
         self.resumed(id)
 
+    @in_time
     def test_a_kill(self):
         id = self.compiling()
         self.assertEqual(self.names_so_far(id), ["job.queued", "job.started"])
         self.room.kill()
         self.resumed(id)
 
+    @in_time
     def test_cancelled_while_it_is_resumed(self):
         id = self.compiling()
         self.assertEqual(self.names_so_far(id), ["job.queued", "job.started"])
         self.room.kill()
         self.api = self.room.start()
-        self.assertEqual(self.api.cancel(id)["status"], "cancelled")
+        self.assertEqual(self.not_too_late(self.api.cancel(id))["status"], "cancelled")
         self.assertNotIn("turn.started", self.names(id))
-
-    def names_so_far(self, id):
-        names = []
-        with self.api.stream("GET", f"/v1/jobs/{id}/events") as stream:
-            for _, name, _ in stream:
-                names.append(name)
-                if name == "job.started":
-                    return names
 
 
 del Room
