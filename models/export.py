@@ -156,7 +156,7 @@ def golden(path, folder, held, gguf_path):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--checkpoint", help="without it: random weights")
+    p.add_argument("--checkpoint", nargs="+", help="of several, the mean of their weights; without it: random weights")
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--hf", required=True)
     p.add_argument("--gguf", required=True)
@@ -164,8 +164,8 @@ def main():
     args = p.parse_args()
     torch.set_num_threads(1)
     if args.checkpoint:
-        loaded = torch.load(args.checkpoint, weights_only=False)
-        config, weights = loaded["config"], loaded["model"]
+        loaded = [torch.load(path, weights_only=False) for path in args.checkpoint]
+        config, weights = loaded[0]["config"], {name: sum(c["model"][name] for c in loaded) / len(loaded) for name in loaded[0]["model"]}
     else:
         from encode import Encoder
         config = dict(CONFIG, vocab_size=Encoder(args.tokenizer).template.get_vocab_size())
