@@ -197,12 +197,9 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
 
 static void catch_faults(bool on) {
     static char stack[64 * 1024];
-    static bool has_stack;
-    if (!has_stack) {
-        const stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
-        (void)sigaltstack(&alternative, NULL);
-        has_stack = true;
-    }
+    static stack_t previous; /* the thread's own, which it may want to free: it gets it back */
+    const stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
+    (void)sigaltstack(on ? &alternative : &previous, on ? &previous : NULL);
     struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     (void)sigaction(SIGSEGV, on ? &ours : &before, on ? &before : NULL);
 }
