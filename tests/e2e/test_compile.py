@@ -57,8 +57,7 @@ def in_time(test):
                 return test(self)
             except TooLate:
                 self.room.close()
-                self.room.__init__(SCRIPTS)
-                self.api = self.room.start("--shutdown-grace-ms", "60000")
+                self.setUp()
         return test(self)
 
     return again
