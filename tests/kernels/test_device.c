@@ -1,10 +1,10 @@
 /* The fast CPU device against the oracle, step by step, over shapes, element types and instruction sets. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/ops.h"
+#include "tests/kernels/parity.h"
 #include "tests/kernels/random_model.h"
 
 #include <errno.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,17 +19,6 @@
 
 static const char *const isas[] = {"portable", "avx2", "avx512vnni"};
 
-/* Root of the mean square difference, relative to the root of the mean square of `want`. */
-static double difference(const float *got, const float *want, size_t n) {
-    double d = 0, w = 0;
-    for (size_t i = 0; i < n; i++) {
-        assert_true(isfinite(got[i]));
-        d += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-        w += (double)want[i] * (double)want[i];
-    }
-    return sqrt(d / (w + 1e-30));
-}
-
 static struct kernels_config config_of(const struct kernels_model *m, enum dtype kv, bool exact,
                                        int threads) {
     return (struct kernels_config){.model = *m,
@@ -43,62 +32,9 @@ static struct kernels_config config_of(const struct kernels_model *m, enum dtype
 }
 
 struct pair {
-    struct kernels_device *want, *got;
-    struct kernels_model *m;
-    double bound;
+    struct parity p;
     bool brief; /* few rows */
 };
-
-static void compare(struct pair *p, enum kernels_state what, int n_rows, size_t width, const char *step) {
-    float *a = malloc(width * sizeof *a), *b = malloc(width * sizeof *b);
-    for (int r = 0; r < n_rows; r++) {
-        assert_int_equal(p->want->ops->peek(p->want, what, r, a), 0);
-        assert_int_equal(p->got->ops->peek(p->got, what, r, b), 0);
-        double d = difference(b, a, width);
-        /* The softmax of a sharp row multiplies what its scores differ by. */
-        double bound = what == KERNELS_STATE_ATTN ? 4 * p->bound : p->bound;
-        if (d > bound)
-            fail_msg("%s: row %d differs by %g from the oracle, bound %g", step, r, d, bound);
-    }
-    free(a);
-    free(b);
-}
-
-static void run_batch(struct pair *p, const struct kernels_batch *batch) {
-    struct kernels_device *both[] = {p->want, p->got};
-    const struct kernels_model *m = p->m;
-    size_t q = (size_t)m->n_heads * (size_t)m->head_dim;
-    char err[200];
-    for (int i = 0; i < 2; i++) {
-        both[i]->ops->begin(both[i], batch);
-        both[i]->ops->embed(both[i]);
-    }
-    compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "embed");
-    for (int l = 0; l < m->n_layers; l++) {
-        for (int i = 0; i < 2; i++)
-            both[i]->ops->attn_in(both[i], l);
-        compare(p, KERNELS_STATE_Q, batch->n_rows, q, "attn_in");
-        for (int i = 0; i < 2; i++)
-            both[i]->ops->attention(both[i], l);
-        compare(p, KERNELS_STATE_ATTN, batch->n_rows, q, "attention");
-        for (int i = 0; i < 2; i++)
-            both[i]->ops->attn_out(both[i], l);
-        compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "attn_out");
-        for (int i = 0; i < 2; i++)
-            both[i]->ops->ffn_in(both[i], l);
-        compare(p, KERNELS_STATE_H, batch->n_rows, (size_t)m->ffn_dim, "ffn_in");
-        for (int i = 0; i < 2; i++)
-            both[i]->ops->ffn_out(both[i], l);
-        compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)m->dim, "ffn_out");
-    }
-    for (int i = 0; i < 2; i++) {
-        both[i]->ops->logits(both[i]);
-        assert_int_equal(both[i]->ops->sync(both[i], err, sizeof err), 0);
-    }
-    for (int o = 0; o < batch->n_outputs; o++)
-        assert_true(difference(p->got->ops->output(p->got, o), p->want->ops->output(p->want, o),
-                               (size_t)m->n_vocab) <= p->bound);
-}
 
 /* Two sessions whose pages are scattered: one prefills 70 tokens (4 in brief) while the other 9, then both
  * decode, then one continues (not in brief). */
@@ -107,9 +43,9 @@ static void run_sessions(struct pair *p) {
     struct kernels_row rows[100];
     int n = 0, first = p->brief ? 4 : 70;
     for (int i = 0; i < first; i++)
-        rows[n++] = (struct kernels_row){.token = (i * 7 + 1) % p->m->n_vocab, .position = i, .table = 0};
+        rows[n++] = (struct kernels_row){.token = (i * 7 + 1) % p->p.m->n_vocab, .position = i, .table = 0};
     for (int i = 0; i < 9; i++)
-        rows[n++] = (struct kernels_row){.token = (i * 5 + 2) % p->m->n_vocab, .position = i, .table = 1};
+        rows[n++] = (struct kernels_row){.token = (i * 5 + 2) % p->p.m->n_vocab, .position = i, .table = 1};
     int32_t outputs[] = {first - 1, first + 8};
     struct kernels_batch batch = {.rows = rows,
                                   .n_rows = n,
@@ -117,20 +53,20 @@ static void run_sessions(struct pair *p) {
                                   .pages_stride = STRIDE,
                                   .outputs = outputs,
                                   .n_outputs = 2};
-    run_batch(p, &batch);
+    parity_run(&p->p, &batch);
     rows[0] = (struct kernels_row){.token = 3, .position = first, .table = 0};
     rows[1] = (struct kernels_row){.token = 4, .position = 9, .table = 1};
     outputs[0] = 0;
     outputs[1] = 1;
     batch.n_rows = 2;
-    run_batch(p, &batch);
+    parity_run(&p->p, &batch);
     for (int i = 0; i < 61 && !p->brief; i++)
-        rows[i] = (struct kernels_row){.token = (i * 3) % p->m->n_vocab, .position = 71 + i, .table = 0};
+        rows[i] = (struct kernels_row){.token = (i * 3) % p->p.m->n_vocab, .position = 71 + i, .table = 0};
     outputs[0] = 60;
     batch.n_rows = 61;
     batch.n_outputs = 1;
     if (!p->brief)
-        run_batch(p, &batch);
+        parity_run(&p->p, &batch);
 }
 
 static void check(const struct random_shape *shape, enum dtype kv, bool exact, double bound) {
@@ -142,13 +78,13 @@ static void check(const struct random_shape *shape, enum dtype kv, bool exact, d
             print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
         }
-        struct pair p = {.m = &m, .bound = bound, .brief = shape->type > DTYPE_Q8_0};
+        struct pair p = {.p = {.m = &m, .bound = bound}, .brief = shape->type > DTYPE_Q8_0};
         struct kernels_config config = config_of(&m, kv, exact, (int)i + 1);
-        assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
-        assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
+        assert_int_equal(cpu_reference_open(&config, &p.p.want, err, sizeof err), 0);
+        assert_int_equal(cpu_open_isa(&config, isas[i], &p.p.got, err, sizeof err), 0);
         run_sessions(&p);
-        p.want->ops->close(p.want);
-        p.got->ops->close(p.got);
+        p.p.want->ops->close(p.p.want);
+        p.p.got->ops->close(p.p.got);
     }
     random_model_finish(&m);
 }
@@ -229,13 +165,13 @@ static void test_row_scales(void **state) {
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         if (cpu_ops_find(isas[i]) == NULL)
             continue;
-        struct pair p = {.m = &m, .bound = 2e-5};
+        struct pair p = {.p = {.m = &m, .bound = 2e-5}};
         struct kernels_config config = config_of(&m, DTYPE_F32, false, (int)i + 1);
-        assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
-        assert_int_equal(cpu_open_isa(&config, isas[i], &p.got, err, sizeof err), 0);
+        assert_int_equal(cpu_reference_open(&config, &p.p.want, err, sizeof err), 0);
+        assert_int_equal(cpu_open_isa(&config, isas[i], &p.p.got, err, sizeof err), 0);
         run_sessions(&p);
-        p.want->ops->close(p.want);
-        p.got->ops->close(p.got);
+        p.p.want->ops->close(p.p.want);
+        p.p.got->ops->close(p.p.got);
     }
     free(scales);
     random_model_finish(&m);
