@@ -125,6 +125,7 @@ struct job {
     uint64_t batch_number; /* of the open batch; the first is 1 */
     uint64_t committed;    /* the last one on disk */
     int batches_out;
+    struct journal_chain chain;
 
     int64_t last_seq;      /* given to an event */
     int64_t committed_seq; /* on disk */

@@ -56,6 +56,7 @@ void job_flush(struct job *job) {
         return;
     }
     struct journal_batch *batch = job->batch;
+    journal_batch_chain(batch, &job->chain);
     *commit = (struct commit){.job = job, .number = job->batch_number, .seq = job->last_seq};
     job->batch = NULL;
     job->urgent = false;

@@ -186,6 +186,10 @@ int journal_submit(struct journal *j, struct journal_batch *b, journal_done *don
     return rc;
 }
 
+void journal_batch_chain(struct journal_batch *b, struct journal_chain *chain) {
+    b->chain = chain;
+}
+
 size_t journal_queued_bytes(struct journal *j) {
     pthread_mutex_lock(&j->lock);
     size_t bytes = j->queued_bytes;

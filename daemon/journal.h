@@ -255,6 +255,15 @@ struct journal_count {
 /* May be NULL where nobody waits for the answer. */
 typedef void journal_done(void *arg, const struct journal_result *result);
 
+/* Batches that stand on each other, as those of one job do: once one of a chain was not committed, none that
+ * was submitted after it is; their status is -ECANCELED. A chain begins as zeroes; it is the journal's from
+ * the first submit until the last `done` came. */
+struct journal_chain {
+    int state;
+};
+/* Before it is submitted; `chain` is borrowed as above. */
+void journal_batch_chain(struct journal_batch *b, struct journal_chain *chain);
+
 /* Gives the batch away; it is gone whatever is returned. An empty batch is fine (a fence).
  * -ENOMEM; -EAGAIN: too much waits already. A batch with a new job is refused above max_queue_bytes, every
  * other one only above four times that, so that running jobs come to their end. -EIO: the journal is broken.

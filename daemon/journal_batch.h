@@ -64,6 +64,7 @@ struct journal_batch {
     size_t bytes;                  /* memory held */
     int status;                    /* first failure of an add */
     bool accepts;                  /* holds a new job */
+    struct journal_chain *chain;   /* what it stands on; NULL = nothing */
     struct journal_answer *answer; /* made when it is submitted */
 };
 

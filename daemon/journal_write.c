@@ -127,6 +127,24 @@ static void find_existing(struct journal_writer *w, const struct journal_op *op,
     sqlite3_clear_bindings(w->find_key);
 }
 
+/* ---- chains ---- */
+
+/* What became of the batches of a chain so far. */
+enum { CHAIN_WHOLE, CHAIN_IN_DOUBT /* one failed in the transaction that runs */, CHAIN_BROKEN };
+
+static void chain_break(const struct journal_batch *b, int state) {
+    if (b->chain != NULL && b->chain->state < state)
+        b->chain->state = state;
+}
+
+/* The transaction of these batches is over: what failed in it stays failed when it was committed or will not
+ * be tried again, and never happened when it will be. */
+static void chains_settle(struct journal_batch *first, const struct journal_batch *end, bool again) {
+    for (struct journal_batch *b = first; b != end; b = b->next)
+        if (b->chain != NULL && b->chain->state == CHAIN_IN_DOUBT)
+            b->chain->state = again ? CHAIN_WHOLE : CHAIN_BROKEN;
+}
+
 /* ---- transactions ---- */
 
 static void set_answer(struct journal_answer *a, int status, const char *text) {
@@ -152,6 +170,10 @@ static bool run_batch(struct journal_writer *w, struct journal_batch *b) {
     char err[sizeof a->err] = "";
     int code = 0;
     set_answer(a, 0, "");
+    if (b->chain != NULL && b->chain->state != CHAIN_WHOLE) {
+        set_answer(a, -ECANCELED, "What the entry stands on was not written.");
+        return true;
+    }
     if (!exec(w, "SAVEPOINT batch", &code, err, sizeof err)) {
         set_answer(a, code, err);
         return false;
@@ -164,6 +186,7 @@ static bool run_batch(struct journal_writer *w, struct journal_batch *b) {
     }
     if (code < 0) {
         set_answer(a, code, err);
+        chain_break(b, CHAIN_IN_DOUBT);
         if (sqlite3_get_autocommit(w->db) != 0 || !exec(w, "ROLLBACK TO batch", &code, err, sizeof err))
             return false;
         if (a->result.status == -EEXIST)
@@ -199,8 +222,19 @@ static enum outcome run_transaction(struct journal_writer *w, struct journal_bat
 }
 
 static void refuse_all(struct journal_batch *batches, int status, const char *text) {
-    for (struct journal_batch *b = batches; b != NULL; b = b->next)
+    for (struct journal_batch *b = batches; b != NULL; b = b->next) {
         set_answer(b->answer, status, text);
+        chain_break(b, CHAIN_BROKEN);
+    }
+}
+
+/* The batches of a lost transaction, each in its own, so that only the guilty fail. */
+static void run_alone(struct journal_writer *w, struct journal_batch *batches) {
+    for (struct journal_batch *b = batches; b != NULL && w->broken == 0; b = b->next) {
+        if (run_transaction(w, b, b->next) != COMMITTED)
+            chain_break(b, CHAIN_BROKEN);
+        chains_settle(b, b->next, false);
+    }
 }
 
 int journal_writer_commit(struct journal_writer *w, struct journal_batch *batches) {
@@ -208,13 +242,16 @@ int journal_writer_commit(struct journal_writer *w, struct journal_batch *batche
         "The journal cannot be trusted any more: what was written before may not have reached the disk.";
     struct journal_answer *first = batches->answer;
     enum outcome outcome = w->broken == 0 ? run_transaction(w, batches, NULL) : LOST;
+    /* Something took the transaction down (a full disk, one batch too large). A group of one has its answer
+     * already. */
+    bool again = outcome == LOST && batches->next != NULL;
+    chains_settle(batches, NULL, again);
     if (outcome == NOT_BEGUN && batches->next != NULL)
         refuse_all(batches->next, first->result.status, first->err);
-    /* Something took the transaction down (a full disk, one batch too large): each alone, so that only the
-     * guilty fail. A group of one has its answer already. */
-    if (outcome == LOST && batches->next != NULL)
-        for (struct journal_batch *b = batches; b != NULL && w->broken == 0; b = b->next)
-            (void)run_transaction(w, b, b->next);
+    if (again)
+        run_alone(w, batches);
+    else if (outcome != COMMITTED)
+        chain_break(batches, CHAIN_BROKEN);
     if (outcome != COMMITTED && w->broken != 0)
         refuse_all(batches, -EIO, broken);
     return w->broken;

@@ -121,6 +121,69 @@ static void test_a_failed_write_costs_one_batch(void **state) {
     assert_file(p, "SELECT group_concat(id) FROM (SELECT id FROM jobs ORDER BY num)", "job_1,job_2");
 }
 
+/* Text for a turn that is not there: cannot be written. */
+static struct journal_batch *lost_batch(void) {
+    struct journal_batch *b = journal_batch_create();
+    assert_non_null(b);
+    journal_add_turn_text(b, "job_1", 7, "x", 1, NULL, 0);
+    return b;
+}
+
+static void test_nothing_stands_on_what_was_not_written(void **state) {
+    struct place *p = *state;
+    struct journal_chain chain = {0}, other = {0};
+    struct answer answers[5] = {0};
+    struct journal_batch *batches[5] = {job_batch(1), lost_batch(), job_batch(2), job_batch(3), job_batch(4)};
+    place_open(p);
+    journal_batch_chain(batches[0], &chain);
+    journal_batch_chain(batches[1], &chain);
+    journal_batch_chain(batches[2], &chain);
+    journal_batch_chain(batches[3], &other);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(journal_submit(p->journal, batches[i], take_answer, &answers[i]), 0);
+    for (int i = 0; i < 5; i++)
+        wait_for(p, &answers[i]);
+    assert_int_equal(answers[0].status, 0);
+    assert_int_equal(answers[1].status, -ENOENT);
+    assert_int_equal(answers[2].status, -ECANCELED);
+    assert_string_equal(answers[2].err, "What the entry stands on was not written.");
+    assert_int_equal(answers[3].status, 0);
+    assert_int_equal(answers[4].status, 0);
+    struct journal_batch *late = job_batch(5);
+    journal_batch_chain(late, &chain); /* in a later transaction too */
+    assert_int_equal(commit(p, late), -ECANCELED);
+    assert_file(p, "SELECT group_concat(id) FROM (SELECT id FROM jobs ORDER BY num)", "job_1,job_3,job_4");
+}
+
+/* Two writes fail: of the transaction of all, then of the first batch alone. However the thread has grouped
+ * them, what is written is a beginning of the chain. */
+static void test_a_full_disk_leaves_no_gap(void **state) {
+    struct place *p = *state;
+    struct disk *disk = disk_mount();
+    place_open(p);
+    assert_int_equal(commit(p, job_batch(1)), 0);
+    for (int round = 0; round < 20; round++) {
+        struct journal_chain chain = {0};
+        struct answer answers[4] = {0};
+        disk->fail_writes = 2;
+        for (int i = 0; i < 4; i++) {
+            struct journal_batch *b = job_batch(100 + round * 4 + i);
+            journal_batch_chain(b, &chain);
+            assert_int_equal(journal_submit(p->journal, b, take_answer, &answers[i]), 0);
+        }
+        bool failed = false;
+        for (int i = 0; i < 4; i++) {
+            wait_for(p, &answers[i]);
+            if (failed)
+                assert_int_equal(answers[i].status, -ECANCELED);
+            failed = failed || answers[i].status != 0;
+        }
+        assert_true(failed);
+        disk->fail_writes = 0;
+    }
+    assert_int_equal(commit(p, job_batch(2)), 0);
+}
+
 /* ---- power cuts ---- */
 
 static void say(void *arg, const struct journal_result *r) {
@@ -210,6 +273,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_failed_sync_while_idle_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_idle_journal_moves_its_log_into_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_failed_write_costs_one_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing_stands_on_what_was_not_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_full_disk_leaves_no_gap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_power_cut_loses_nothing_reported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_this_test_sees_a_loss, set_up, tear_down),
     };
