@@ -245,6 +245,11 @@ int jobs_create(const struct jobs_config *config, struct jobs **out, char *err, 
     if (jobs == NULL) {
         return err_set(err, errlen, -ENOMEM, "memory is out");
     }
+    jobs->times = tool_times_create();
+    if (jobs->times == NULL) {
+        free(jobs);
+        return err_set(err, errlen, -ENOMEM, "memory is out");
+    }
     jobs->config = *config;
     engine_info(config->engine, &jobs->engine);
     uv_timer_init(config->loop, &jobs->reap);
@@ -307,5 +312,6 @@ void jobs_destroy(struct jobs *jobs) {
     }
     grammar_unref(jobs->grammar);
     free(jobs->grammar_tools);
+    tool_times_destroy(jobs->times);
     uv_close((uv_handle_t *)&jobs->reap, on_timer_closed);
 }

@@ -65,6 +65,10 @@ void engine_session_about(struct engine_session *s, const struct engine_about *a
     s->engine->kind->session_about(s, about);
 }
 
+void engine_session_waits(struct engine_session *s, uint64_t ms) {
+    s->engine->kind->session_waits(s, ms);
+}
+
 const char *engine_miss_name(enum engine_miss why) {
     static const char *const names[ENGINE_MISS_REASONS] = {
         [ENGINE_MISS_EVICTED] = "evicted",       [ENGINE_MISS_ROLLED_BACK] = "rolled_back",

@@ -95,6 +95,9 @@ HX_MUST_CHECK int engine_session_create(struct engine *e, void *user, struct eng
                                         size_t errlen);
 /* May be called again whenever something changes. */
 void engine_session_about(struct engine_session *s, const struct engine_about *about);
+/* Something is awaited before the session goes on, which takes about `ms` milliseconds: for so long, or until
+ * the next generation, other waiting sessions lose their pages first when memory is short. */
+void engine_session_waits(struct engine_session *s, uint64_t ms);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
  * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens

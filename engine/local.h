@@ -53,6 +53,7 @@ struct local_session {
     bool passed;                /* its turn in the step that is planned is over [engine] */
     bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
     uint64_t order;   /* of its making: lower goes first */
+    uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
     int32_t *tokens; /* the timeline; grows only while no generation runs, or by the engine thread */
@@ -161,8 +162,8 @@ bool hold_waits(const struct local_engine *e, const struct local_session *s);
 /* Counts the rows of the step that has run, n_computed being what it was before. */
 void hold_count(struct local_session *s);
 /* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
- * theirs: those that wait first (longest unused first), then the last of those that plan_before() has behind
- * `s`. */
+ * theirs: those that wait first (what is expected of them counts, then who was unused longest), then the last
+ * of those that plan_before() has behind `s`. */
 HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
 /* Publishes the pages that a step has filled. */
 void hold_publish(struct local_engine *e, struct local_session *s);

@@ -131,6 +131,13 @@ static void session_about(struct engine_session *base, const struct engine_about
     pthread_mutex_unlock(&e->lock);
 }
 
+static void session_waits(struct engine_session *base, uint64_t ms) {
+    struct local_engine *e = engine_of(base);
+    pthread_mutex_lock(&e->lock);
+    session_of(base)->back_ns = clock_mono_ns() + ms * 1000000u;
+    pthread_mutex_unlock(&e->lock);
+}
+
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen) {
     struct local_engine *e = engine_of(base);
@@ -194,6 +201,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     g->running = true;
     g->asked_ns = clock_mono_ns();
     s->gen = *g;
+    s->back_ns = 0;
     s->rests = false;
     pthread_cond_signal(&e->changed);
     return 0;
@@ -262,6 +270,7 @@ const struct engine_kind local_kind = {
     .info = info,
     .session_create = session_create,
     .session_about = session_about,
+    .session_waits = session_waits,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

@@ -59,6 +59,22 @@ class Prefix(unittest.TestCase):
         computed += usage[-1]["input_tokens"] - usage[-1]["cached_tokens"] + usage[-1]["output_tokens"]
         self.assertEqual(computed, usage[-1]["input_tokens"] + usage[-1]["output_tokens"])
 
+    def test_little_memory(self):
+        """Jobs that do not fit beside each other lose pages to each other, compute them again, and get on."""
+        self.assertEqual(self.room.stop(), 0)
+        self.room.start(*self.flags, "--context", "4096", "--kv-bytes", "1M", "--max-jobs", "4", plugins=(harness.PLUGINS,))
+        ids = [self.api.submit(f"Go on, {n}.", **{**ENDLESS, "seed": n})["id"] for n in range(4)]
+        jobs = [self.api.wait(id, 60) for id in ids]
+        self.assertEqual([job["error"]["code"] for job in jobs], ["max_turns"] * 4)
+        self.assertEqual([job["turns"] for job in jobs], [TURNS] * 4)
+        turns = [usage for id in ids for usage in usages(self.api, id)]
+        for usage in turns:
+            self.assertEqual(usage["prefix_misses"], {"evicted": usage["prefix_miss_tokens"]} if usage["prefix_miss_tokens"] else {})
+        again = sum(usage["prefix_miss_tokens"] for usage in turns)
+        self.assertGreater(again, 0)
+        self.assertEqual(again, sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
+        self.assertIn(f'hermesd_prefix_miss_tokens_total{{reason="evicted"}} {again}\n', self.room.metrics())
+
     def test_a_second_job_prefills_its_own_words(self):
         first = self.api.run("The first question", wait=60, **{**ENDLESS, "max_turns": 1})
         second = self.api.run("Another one", wait=60, **{**ENDLESS, "max_turns": 2})
