@@ -50,8 +50,10 @@ struct local_session {
     struct engine_session base;
     struct local_session *next; /* in order of creation */
     bool dead;                  /* destroyed by its owner; the engine thread frees it */
-    bool evicted;     /* its pages were taken while it waited: no background prefill until the next request */
-    uint64_t order;   /* of the last request: lower goes first */
+    bool passed;                /* its turn in the step that is planned is over [engine] */
+    bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
+    uint64_t order;   /* of its making: lower goes first */
+    uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
     int32_t *tokens; /* the timeline; grows only while no generation runs, or by the engine thread */
@@ -61,6 +63,11 @@ struct local_session {
     int n_pages, pages_cap;
     int n_published; /* [engine] leading pages that are published */
     int n_rows;      /* [engine] rows in the running step */
+    /* The first n_known tokens were computed before, though n_computed may be less; why they are again. */
+    int n_known;
+    enum engine_miss known_why;
+    int n_run, missed[ENGINE_MISS_REASONS]; /* computed since the last DONE event; of these, again */
+    struct engine_about about;
     struct generation gen;
 };
 
@@ -72,7 +79,15 @@ struct step {
     int32_t *sampled;               /* max_sessions */
     int32_t *tables;                /* max_sessions x tables_stride */
     int tables_stride;
+    struct local_session **owners; /* max_sessions: session of each table */
     int n_rows, n_outputs, n_tables;
+    int n_decode, budget; /* rows that are the next token of a generation; rows allowed with them */
+};
+
+/* How many rows of prefill a client got, since it last had none to wait for. */
+struct local_client {
+    int64_t id;
+    uint64_t served;
 };
 
 struct local_engine {
@@ -88,7 +103,10 @@ struct local_engine {
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
     size_t kv_bytes_per_token;
-    double row_ns; /* [engine] what a prefill row took lately; 0: not known yet */
+    struct local_client *clients; /* [engine] max_sessions */
+    int n_clients;
+    uint64_t served; /* [engine] where the client stood that was served last */
+    double row_ns;   /* [engine] what a prefill row took lately; 0: not known yet */
     char format[96];
     char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
@@ -100,6 +118,9 @@ struct local_engine {
     int n_sessions;
     uint64_t last_order;
     uint64_t n_steps; /* that were run */
+    /* Called before each step runs, without the lock; for tests. */
+    void (*observe)(void *arg, const struct local_engine *e);
+    void *observe_arg;
 };
 
 HX_MUST_CHECK int local_open(const struct engine_config *config, struct engine **out, char *err,
@@ -118,13 +139,40 @@ void local_session_free(struct local_session *s);
 /* engine/batch.c. [engine-thread] */
 HX_MUST_CHECK int batch_init(struct local_engine *e);
 void batch_finish(struct local_engine *e);
-/* Buries dead sessions, ends cancelled generations and fills e->step. True when there is a step to run. [lock
- * held] */
-bool batch_plan(struct local_engine *e);
 /* Runs the planned step without the lock, samples, then keeps the results and sends the events. */
 void batch_run(struct local_engine *e);
-/* Gives back all pages of a session; its timeline is computed again when needed. */
-void batch_release_pages(struct local_engine *e, struct local_session *s);
+
+/* engine/plan.c. Buries dead sessions, ends cancelled generations and fills e->step. True when there is a
+ * step to run. [engine-thread] [lock held] */
+bool plan_step(struct local_engine *e);
+/* Whether `a` gives way to `b` last. An order of all sessions, so that one of them always gets on. */
+bool plan_before(const struct local_session *a, const struct local_session *b);
+
+/* engine/hold.c: which pages a session holds. [engine-thread] [lock held] */
+/* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
+ * logits are the first thing a generation needs. */
+int hold_pending(const struct local_session *s);
+/* Makes the session's list of pages. -ENOMEM. */
+HX_MUST_CHECK int hold_table(struct local_engine *e, struct local_session *s);
+/* Takes over what others have computed of the session's next tokens: shares whole pages, copies the beginning
+ * of another one. The last token is left, for its logits. */
+void hold_adopt(struct local_engine *e, struct local_session *s);
+/* Whether a session of the running step computes what this one needs next: after it, it can be taken over. */
+bool hold_waits(const struct local_engine *e, const struct local_session *s);
+/* Counts the rows of the step that has run, n_computed being what it was before. */
+void hold_count(struct local_session *s);
+/* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
+ * theirs: those that wait first (what is expected of them counts, then who was unused longest), then the last
+ * of those that plan_before() has behind `s`. */
+HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
+/* Publishes the pages that a step has filled. */
+void hold_publish(struct local_engine *e, struct local_session *s);
+/* What was computed from token n on does not count any more; `changed`: because there will be other tokens.
+ */
+void hold_roll_back(struct local_engine *e, struct local_session *s, int n, bool changed);
+/* Gives back all pages of a session; its timeline is computed again when needed, unless it can be taken over
+ * from what is left of them. */
+void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

@@ -37,6 +37,7 @@ static int session_create(struct engine *base, void *user, struct engine_session
                        e->max_sessions);
     }
     e->n_sessions++;
+    s->order = ++e->last_order;
     struct local_session **last = &e->sessions;
     while (*last != NULL)
         last = &(*last)->next;
@@ -114,10 +115,27 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
     if (list->n > 0)
         memcpy(s->tokens + s->n_tokens, list->v, list->n * sizeof *list->v);
     s->n_tokens += (int)list->n;
-    s->order = ++e->last_order;
-    s->evicted = false;
+    if (s->about.replayed) {
+        s->n_known = s->n_tokens;
+        s->known_why = ENGINE_MISS_RESTART;
+    }
+    s->rests = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
+}
+
+static void session_about(struct engine_session *base, const struct engine_about *about) {
+    struct local_engine *e = engine_of(base);
+    pthread_mutex_lock(&e->lock);
+    session_of(base)->about = *about;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void session_waits(struct engine_session *base, uint64_t ms) {
+    struct local_engine *e = engine_of(base);
+    pthread_mutex_lock(&e->lock);
+    session_of(base)->back_ns = clock_mono_ns() + ms * 1000000u;
+    pthread_mutex_unlock(&e->lock);
 }
 
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
@@ -183,8 +201,8 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     g->running = true;
     g->asked_ns = clock_mono_ns();
     s->gen = *g;
-    s->order = ++e->last_order;
-    s->evicted = false;
+    s->back_ns = 0;
+    s->rests = false;
     pthread_cond_signal(&e->changed);
     return 0;
 }
@@ -251,6 +269,8 @@ const struct engine_kind local_kind = {
     .close = engine_close_local,
     .info = info,
     .session_create = session_create,
+    .session_about = session_about,
+    .session_waits = session_waits,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

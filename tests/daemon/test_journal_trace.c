@@ -45,6 +45,8 @@ static void finish_turn(struct journal_batch *b, int number) {
                                 .output_tokens = 4,
                                 .cached_tokens = 60,
                                 .forced_tokens = 3,
+                                .prefix_miss_tokens = 9,
+                                .prefix_misses_json = "{\"evicted\":9}",
                                 .queue_ms = 1,
                                 .prompt_ms = 20,
                                 .first_token_ms = 25,
@@ -150,8 +152,10 @@ static int check_job(void *arg, const struct journal_result *r) {
     assert_true(t->tokens[0] == 0 && t->tokens[1] == 1 && t->tokens[2] == -1 && t->tokens[3] == 0x7fffffff);
     assert_string_equal(t->finish, "stop");
     assert_true(t->input_tokens == 100 && t->output_tokens == 4 && t->cached_tokens == 60 &&
-                t->forced_tokens == 3);
+                t->forced_tokens == 3 && t->prefix_miss_tokens == 9);
+    assert_string_equal(t->prefix_misses_json, "{\"evicted\":9}");
     assert_int_equal(r->turns[1].forced_tokens, -1); /* it did not end */
+    assert_int_equal(r->turns[1].prefix_miss_tokens, -1);
     assert_true(t->queue_ms == 1 && t->prompt_ms == 20 && t->first_token_ms == 25 && t->decode_ms == 30);
     assert_true(t->started_ns > 0 && t->finished_ns >= t->started_ns);
     assert_null(r->turns[1].finish);
@@ -224,6 +228,22 @@ static void test_the_trace_is_read_as_it_is_recovered(void **state) {
     make_job(p);
     struct answer answer = {0};
     assert_int_equal(journal_read_trace(p->journal, "job_1", see_trace, &answer), 0);
+    wait_for(p, &answer);
+    assert_int_equal(answer.status, 0);
+}
+
+static void see_durations(void *arg, const struct journal_result *r) {
+    take_answer(arg, r);
+    assert_int_equal(r->n_calls, 1); /* the other one was started, and has not ended */
+    assert_string_equal(r->calls[0].name, "read_file");
+    assert_true(r->calls[0].duration_ms == 1.5);
+}
+
+static void test_durations_of_calls(void **state) {
+    struct place *p = *state;
+    make_job(p);
+    struct answer answer = {0};
+    assert_int_equal(journal_read_durations(p->journal, see_durations, &answer), 0);
     wait_for(p, &answer);
     assert_int_equal(answer.status, 0);
 }
@@ -351,6 +371,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_an_unfinished_job_is_recovered_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_stops_when_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_trace_is_read_as_it_is_recovered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_durations_of_calls, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_view_reads_as_a_story, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_generation_begins_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_calls_and_turns_only_go_forward, set_up, tear_down),
