@@ -1,4 +1,4 @@
-/* One step of the engine: whose tokens run next, and what becomes of the results. */
+/* One step of the engine: what is run, and what becomes of the results. */
 #include "engine/local.h"
 
 #include "base/clock.h"
@@ -31,219 +31,6 @@ void batch_finish(struct local_engine *e) {
     free(step->tables);
 }
 
-void batch_release_pages(struct local_engine *e, struct local_session *s) {
-    /* Last first, so that of the pages kept for later the beginnings, which more sessions share, are the
-     * youngest. */
-    for (int i = s->n_pages - 1; i >= 0; i--)
-        pages_drop(e->pages, s->pages[i]);
-    s->n_pages = s->n_published = s->n_computed = 0;
-}
-
-/* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
- * logits are the first thing a generation needs. */
-static int pending(const struct local_session *s) {
-    if (s->evicted && !s->gen.running)
-        return 0;
-    return s->n_tokens - s->n_computed - (s->gen.running ? 0 : 1);
-}
-
-static void bury(struct local_engine *e) {
-    struct local_session **link = &e->sessions;
-    while (*link != NULL) {
-        struct local_session *s = *link;
-        if (s->dead) {
-            *link = s->next;
-            batch_release_pages(e, s);
-            local_session_free(s);
-        } else {
-            link = &s->next;
-        }
-    }
-}
-
-/* Takes published pages for tokens that others have computed already. */
-static void adopt(struct local_engine *e, struct local_session *s) {
-    while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
-           s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
-           s->n_computed + KERNELS_PAGE_TOKENS < s->n_tokens && s->n_pages < s->pages_cap) {
-        uint64_t parent = s->n_pages > 0 ? pages_serial(e->pages, s->pages[s->n_pages - 1]) : 0;
-        int32_t page = pages_find(e->pages, parent, s->tokens + s->n_computed);
-        if (page == PAGES_NONE)
-            return;
-        s->pages[s->n_pages++] = page;
-        s->n_published++;
-        s->n_computed += KERNELS_PAGE_TOKENS;
-    }
-}
-
-/* Publishes the pages that a step has filled. */
-static void publish(struct local_engine *e, struct local_session *s) {
-    while ((s->n_published + 1) * KERNELS_PAGE_TOKENS <= s->n_computed) {
-        int i = s->n_published;
-        uint64_t parent = i > 0 ? pages_serial(e->pages, s->pages[i - 1]) : 0;
-        s->pages[i] = pages_publish(e->pages, s->pages[i], parent, s->tokens + i * KERNELS_PAGE_TOKENS);
-        s->n_published++;
-    }
-}
-
-/* Frees pages for `s`: of sessions that wait first (longest unused first), else of the youngest that came
- * after `s`. Their timelines are computed again when they go on. False when there is none to take from. */
-static bool reclaim(struct local_engine *e, const struct local_session *s) {
-    struct local_session *idle = NULL, *young = NULL;
-    for (struct local_session *other = e->sessions; other != NULL; other = other->next) {
-        if (other == s || other->n_pages == 0 || other->n_rows > 0)
-            continue;
-        if (pending(other) <= 0) {
-            if (idle == NULL || other->used_ns < idle->used_ns)
-                idle = other;
-        } else if (other->order > s->order && (young == NULL || other->order > young->order)) {
-            young = other;
-        }
-    }
-    struct local_session *victim = idle != NULL ? idle : young;
-    if (victim == NULL)
-        return false;
-    batch_release_pages(e, victim);
-    victim->evicted = !victim->gen.running;
-    return true;
-}
-
-/* Makes pages for n_computed + n positions; returns how many of the n got one. */
-static int reserve_pages(struct local_engine *e, struct local_session *s, int n) {
-    int need = (s->n_computed + n + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
-    while (s->n_pages < need) {
-        int32_t page = pages_take(e->pages);
-        if (page != PAGES_NONE)
-            s->pages[s->n_pages++] = page;
-        else if (!reclaim(e, s))
-            break;
-    }
-    int room = s->n_pages * KERNELS_PAGE_TOKENS - s->n_computed;
-    return room < n ? room : n;
-}
-
-static void add_rows(struct local_engine *e, struct local_session *s, int n) {
-    struct step *step = &e->step;
-    n = reserve_pages(e, s, n);
-    if (n <= 0)
-        return;
-    int32_t *table = step->tables + (size_t)step->n_tables * (size_t)step->tables_stride;
-    memcpy(table, s->pages, (size_t)s->n_pages * sizeof *table);
-    for (int i = 0; i < n; i++)
-        step->rows[step->n_rows++] = (struct kernels_row){
-            .token = s->tokens[s->n_computed + i], .position = s->n_computed + i, .table = step->n_tables};
-    step->n_tables++;
-    s->n_rows = n;
-    if (s->gen.running && s->n_computed + n == s->n_tokens) {
-        step->samples[step->n_outputs] = s;
-        step->outputs[step->n_outputs++] = step->n_rows - 1;
-    }
-    if (s->gen.running && s->gen.started_ns == 0)
-        s->gen.started_ns = clock_mono_ns();
-}
-
-static int ensure_table(struct local_engine *e, struct local_session *s) {
-    if (s->pages_cap > 0)
-        return 0;
-    s->pages = calloc((size_t)e->step.tables_stride, sizeof *s->pages);
-    if (s->pages == NULL)
-        return -ENOMEM;
-    s->pages_cap = e->step.tables_stride;
-    return 0;
-}
-
-/* What was computed from token n on does not count any more. */
-static void roll_back(struct local_engine *e, struct local_session *s, int n) {
-    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page */
-        int keep = n / KERNELS_PAGE_TOKENS;
-        while (s->n_pages > keep)
-            pages_drop(e->pages, s->pages[--s->n_pages]);
-        s->n_published = keep;
-        n = keep * KERNELS_PAGE_TOKENS;
-    }
-    s->n_computed = s->n_computed < n ? s->n_computed : n;
-}
-
-static bool decodes(const struct local_session *s) {
-    return s->gen.running && s->n_tokens - s->n_computed == 1 && s->n_tokens > s->gen.first;
-}
-
-/* Has tokens that were forced, or replaced. */
-static bool continues(const struct local_session *s) {
-    return s->gen.running && s->n_tokens > s->gen.first && s->n_computed >= s->gen.first &&
-           s->n_computed < s->n_tokens;
-}
-
-/* The session with the lowest order above `after` that has something to prefill; generating ones (`running`)
- * and ones that only wait for a generation apart. */
-static struct local_session *next_prefill(struct local_engine *e, bool running, uint64_t after) {
-    struct local_session *best = NULL;
-    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
-        if (s->gen.running == running && s->n_rows == 0 && pending(s) > 0 && s->order > after &&
-            (best == NULL || s->order < best->order))
-            best = s;
-    return best;
-}
-
-/* Rows of this step, n_decode of which are there already. */
-static int row_budget(const struct local_engine *e, int n_decode) {
-    double rows = LOCAL_MIN_ROWS;
-    if (e->row_ns > 0)
-        rows = (n_decode > 0 ? LOCAL_MIXED_STEP_NS : LOCAL_STEP_NS) / e->row_ns;
-    rows = rows < LOCAL_MIN_ROWS ? LOCAL_MIN_ROWS : rows;
-    return rows + n_decode < e->max_rows ? (int)rows + n_decode : e->max_rows;
-}
-
-/* Sessions that generate go on with all their new tokens at once. */
-static void plan_forced(struct local_engine *e, int budget) {
-    struct step *step = &e->step;
-    for (struct local_session *s = e->sessions; s != NULL && step->n_rows < budget; s = s->next) {
-        if (s->n_rows > 0 || s->pages_cap == 0 || !continues(s))
-            continue;
-        int n = pending(s), room = budget - step->n_rows;
-        add_rows(e, s, n < room ? n : room);
-    }
-}
-
-static void plan_prefill(struct local_engine *e, bool running, int budget) {
-    struct step *step = &e->step;
-    uint64_t after = 0;
-    struct local_session *s;
-    while (step->n_rows < budget && (s = next_prefill(e, running, after)) != NULL) {
-        after = s->order;
-        if (ensure_table(e, s) < 0) {
-            if (running)
-                finish_failed(e, s, "The engine is out of memory for a session's page table.");
-            continue;
-        }
-        adopt(e, s);
-        int n = pending(s), room = budget - step->n_rows;
-        if (n > 0)
-            add_rows(e, s, n < room ? n : room);
-    }
-}
-
-bool batch_plan(struct local_engine *e) {
-    struct step *step = &e->step;
-    step->n_rows = step->n_outputs = step->n_tables = 0;
-    bury(e);
-    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
-        s->n_rows = 0;
-        if (s->gen.running && s->gen.cancel)
-            finish_generation(e, s, ENGINE_FINISH_CANCELLED);
-        if (s->gen.running && s->n_computed == s->n_tokens)
-            roll_back(e, s, s->n_tokens - 1); /* its logits went to a token that was not kept */
-    }
-    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
-        if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
-            add_rows(e, s, 1);
-    int budget = row_budget(e, step->n_rows);
-    plan_forced(e, budget);
-    plan_prefill(e, true, budget);
-    plan_prefill(e, false, budget);
-    return step->n_rows > 0;
-}
-
 static bool is_stop(const struct local_engine *e, const struct local_session *s, int32_t token) {
     for (int i = 0; i < s->gen.n_stops; i++)
         if (s->gen.stops[i] == token)
@@ -272,7 +59,7 @@ static bool keep_forced(struct local_engine *e, struct local_session *s) {
     while (same < n_tail && same < ids->n && tail[same] == ids->v[same])
         same++;
     if (same < n_tail)
-        roll_back(e, s, g->sure + (int)same);
+        hold_roll_back(e, s, g->sure + (int)same);
     size_t n = same;
     for (; n < ids->n && !is_stop(e, s, ids->v[n]); n++)
         tail[n] = ids->v[n];
@@ -328,7 +115,7 @@ static void fail_step(struct local_engine *e, const char *sentence) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
         if (s->n_rows == 0)
             continue;
-        batch_release_pages(e, s);
+        hold_release(e, s);
         if (s->gen.running && !s->dead)
             finish_failed(e, s, sentence);
     }
@@ -376,7 +163,7 @@ void batch_run(struct local_engine *e) {
         s->gen.computed_tokens += prompt_rows(s);
         s->n_computed += s->n_rows;
         s->used_ns = now;
-        publish(e, s);
+        hold_publish(e, s);
     }
     for (int o = 0; o < step->n_outputs; o++) {
         struct local_session *s = step->samples[o];

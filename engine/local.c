@@ -21,7 +21,7 @@ static void *engine_main(void *arg) {
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), COMPUTE_NICE);
     pthread_mutex_lock(&e->lock);
     while (!e->stop) {
-        if (batch_plan(e)) {
+        if (plan_step(e)) {
             pthread_mutex_unlock(&e->lock);
             batch_run(e);
             pthread_mutex_lock(&e->lock);

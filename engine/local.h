@@ -118,13 +118,30 @@ void local_session_free(struct local_session *s);
 /* engine/batch.c. [engine-thread] */
 HX_MUST_CHECK int batch_init(struct local_engine *e);
 void batch_finish(struct local_engine *e);
-/* Buries dead sessions, ends cancelled generations and fills e->step. True when there is a step to run. [lock
- * held] */
-bool batch_plan(struct local_engine *e);
 /* Runs the planned step without the lock, samples, then keeps the results and sends the events. */
 void batch_run(struct local_engine *e);
+
+/* engine/plan.c. Buries dead sessions, ends cancelled generations and fills e->step. True when there is a
+ * step to run. [engine-thread] [lock held] */
+bool plan_step(struct local_engine *e);
+
+/* engine/hold.c: which pages a session holds. [engine-thread] [lock held] */
+/* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
+ * logits are the first thing a generation needs. */
+int hold_pending(const struct local_session *s);
+/* Makes the session's list of pages. -ENOMEM. */
+HX_MUST_CHECK int hold_table(struct local_engine *e, struct local_session *s);
+/* Takes published pages for tokens that others have computed already. */
+void hold_adopt(struct local_engine *e, struct local_session *s);
+/* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
+ * theirs: those that wait first (longest unused first), then the youngest that came after `s`. */
+HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
+/* Publishes the pages that a step has filled. */
+void hold_publish(struct local_engine *e, struct local_session *s);
+/* What was computed from token n on does not count any more. */
+void hold_roll_back(struct local_engine *e, struct local_session *s, int n);
 /* Gives back all pages of a session; its timeline is computed again when needed. */
-void batch_release_pages(struct local_engine *e, struct local_session *s);
+void hold_release(struct local_engine *e, struct local_session *s);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

@@ -1,0 +1,120 @@
+/* Whose tokens run in the next step. */
+#include "engine/local.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+static void bury(struct local_engine *e) {
+    struct local_session **link = &e->sessions;
+    while (*link != NULL) {
+        struct local_session *s = *link;
+        if (s->dead) {
+            *link = s->next;
+            hold_release(e, s);
+            local_session_free(s);
+        } else {
+            link = &s->next;
+        }
+    }
+}
+
+static void add_rows(struct local_engine *e, struct local_session *s, int n) {
+    struct step *step = &e->step;
+    n = hold_reserve(e, s, n);
+    if (n <= 0)
+        return;
+    int32_t *table = step->tables + (size_t)step->n_tables * (size_t)step->tables_stride;
+    memcpy(table, s->pages, (size_t)s->n_pages * sizeof *table);
+    for (int i = 0; i < n; i++)
+        step->rows[step->n_rows++] = (struct kernels_row){
+            .token = s->tokens[s->n_computed + i], .position = s->n_computed + i, .table = step->n_tables};
+    step->n_tables++;
+    s->n_rows = n;
+    if (s->gen.running && s->n_computed + n == s->n_tokens) {
+        step->samples[step->n_outputs] = s;
+        step->outputs[step->n_outputs++] = step->n_rows - 1;
+    }
+    if (s->gen.running && s->gen.started_ns == 0)
+        s->gen.started_ns = clock_mono_ns();
+}
+
+static bool decodes(const struct local_session *s) {
+    return s->gen.running && s->n_tokens - s->n_computed == 1 && s->n_tokens > s->gen.first;
+}
+
+/* Has tokens that were forced, or replaced. */
+static bool continues(const struct local_session *s) {
+    return s->gen.running && s->n_tokens > s->gen.first && s->n_computed >= s->gen.first &&
+           s->n_computed < s->n_tokens;
+}
+
+/* The session with the lowest order above `after` that has something to prefill; generating ones (`running`)
+ * and ones that only wait for a generation apart. */
+static struct local_session *next_prefill(struct local_engine *e, bool running, uint64_t after) {
+    struct local_session *best = NULL;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        if (s->gen.running == running && s->n_rows == 0 && hold_pending(s) > 0 && s->order > after &&
+            (best == NULL || s->order < best->order))
+            best = s;
+    return best;
+}
+
+/* Rows of this step, n_decode of which are there already. */
+static int row_budget(const struct local_engine *e, int n_decode) {
+    double rows = LOCAL_MIN_ROWS;
+    if (e->row_ns > 0)
+        rows = (n_decode > 0 ? LOCAL_MIXED_STEP_NS : LOCAL_STEP_NS) / e->row_ns;
+    rows = rows < LOCAL_MIN_ROWS ? LOCAL_MIN_ROWS : rows;
+    return rows + n_decode < e->max_rows ? (int)rows + n_decode : e->max_rows;
+}
+
+/* Sessions that generate go on with all their new tokens at once. */
+static void plan_forced(struct local_engine *e, int budget) {
+    struct step *step = &e->step;
+    for (struct local_session *s = e->sessions; s != NULL && step->n_rows < budget; s = s->next) {
+        if (s->n_rows > 0 || s->pages_cap == 0 || !continues(s))
+            continue;
+        int n = hold_pending(s), room = budget - step->n_rows;
+        add_rows(e, s, n < room ? n : room);
+    }
+}
+
+static void plan_prefill(struct local_engine *e, bool running, int budget) {
+    struct step *step = &e->step;
+    uint64_t after = 0;
+    struct local_session *s;
+    while (step->n_rows < budget && (s = next_prefill(e, running, after)) != NULL) {
+        after = s->order;
+        if (hold_table(e, s) < 0) {
+            if (running)
+                finish_failed(e, s, "The engine is out of memory for a session's page table.");
+            continue;
+        }
+        hold_adopt(e, s);
+        int n = hold_pending(s), room = budget - step->n_rows;
+        if (n > 0)
+            add_rows(e, s, n < room ? n : room);
+    }
+}
+
+bool plan_step(struct local_engine *e) {
+    struct step *step = &e->step;
+    step->n_rows = step->n_outputs = step->n_tables = 0;
+    bury(e);
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        s->n_rows = 0;
+        if (s->gen.running && s->gen.cancel)
+            finish_generation(e, s, ENGINE_FINISH_CANCELLED);
+        if (s->gen.running && s->n_computed == s->n_tokens)
+            hold_roll_back(e, s, s->n_tokens - 1); /* its logits went to a token that was not kept */
+    }
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
+            add_rows(e, s, 1);
+    int budget = row_budget(e, step->n_rows);
+    plan_forced(e, budget);
+    plan_prefill(e, true, budget);
+    plan_prefill(e, false, budget);
+    return step->n_rows > 0;
+}
