@@ -52,7 +52,7 @@ static bool keep_forced(struct local_engine *e, struct local_session *s) {
     while (same < n_tail && same < ids->n && tail[same] == ids->v[same])
         same++;
     if (same < n_tail)
-        hold_roll_back(e, s, g->sure + (int)same);
+        hold_roll_back(e, s, g->sure + (int)same, true);
     size_t n = same;
     for (; n < ids->n && !finish_is_stop(e, s, ids->v[n]); n++)
         tail[n] = ids->v[n];
@@ -127,7 +127,7 @@ static void fail_step(struct local_engine *e, const char *sentence) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
         if (s->n_rows == 0)
             continue;
-        hold_release(e, s);
+        hold_release(e, s, ENGINE_MISS_FAILED);
         if (s->gen.running && !s->dead)
             finish_failed(e, s, sentence);
     }
@@ -175,6 +175,7 @@ void batch_run(struct local_engine *e) {
         if (s->n_rows == 0)
             continue;
         s->gen.computed_tokens += prompt_rows(s);
+        hold_count(s);
         s->n_computed += s->n_rows;
         s->used_ns = now;
         hold_publish(e, s);

@@ -61,6 +61,19 @@ void engine_session_cancel(struct engine_session *s) {
     s->engine->kind->session_cancel(s);
 }
 
+void engine_session_about(struct engine_session *s, const struct engine_about *about) {
+    s->engine->kind->session_about(s, about);
+}
+
+const char *engine_miss_name(enum engine_miss why) {
+    static const char *const names[ENGINE_MISS_REASONS] = {
+        [ENGINE_MISS_EVICTED] = "evicted",       [ENGINE_MISS_ROLLED_BACK] = "rolled_back",
+        [ENGINE_MISS_LAST_TOKEN] = "last_token", [ENGINE_MISS_RESTART] = "restart",
+        [ENGINE_MISS_FAILED] = "failed",
+    };
+    return names[why];
+}
+
 struct engine_event *engine_take_events(struct engine *e) {
     return events_take(&e->events);
 }

@@ -83,9 +83,16 @@ struct engine_span {
     size_t len;       /* bytes; for ENGINE_SPAN_TOKENS: number of ids */
 };
 
+/* What the engine should know about a session besides its tokens; zeroed: nothing. */
+struct engine_about {
+    bool replayed; /* what is appended from now on was computed before, by another process */
+};
+
 /* `user` comes back in every event of the session. -EAGAIN when max_sessions are open. */
 HX_MUST_CHECK int engine_session_create(struct engine *e, void *user, struct engine_session **out, char *err,
                                         size_t errlen);
+/* May be called again whenever something changes. */
+void engine_session_about(struct engine_session *s, const struct engine_about *about);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
  * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens
@@ -148,6 +155,18 @@ enum engine_event_type {
     ENGINE_EVENT_FAILED /* the engine cannot go on with this session: `text` is the sentence */
 };
 
+/* Why a token was computed again though its place on an equal timeline had been computed before. */
+enum engine_miss {
+    ENGINE_MISS_EVICTED,     /* its page was taken for others (of pages that were shared: whole ones count) */
+    ENGINE_MISS_ROLLED_BACK, /* tokens behind it were replaced, and there was no page for a copy */
+    ENGINE_MISS_LAST_TOKEN,  /* a generation begins with the logits of the last token, which are not kept */
+    ENGINE_MISS_RESTART,     /* by another process; see engine_session_about() */
+    ENGINE_MISS_FAILED,      /* a step failed, so what it had computed does not count */
+    ENGINE_MISS_REASONS
+};
+/* "evicted", "rolled_back", … */
+const char *engine_miss_name(enum engine_miss why);
+
 struct engine_event {
     struct engine_event *next;
     struct engine_session *session;
@@ -165,6 +184,10 @@ struct engine_event {
     enum engine_finish finish;
     int prompt_tokens; /* DONE: length of the timeline before the generation */
     int cached_tokens; /* DONE: of those, how many were not computed for this generation */
+    /* DONE: tokens of the session that were computed since its last DONE, also those of earlier turns again
+     * and those that were replaced; and of these, the ones that should not have been necessary. */
+    int computed_tokens;
+    int missed_tokens[ENGINE_MISS_REASONS];
     int forced_tokens; /* DONE: of the generated ones, how many cost no step because of the grammar */
     int drafted_tokens;  /* DONE: how many were guessed and computed beside one that was sure */
     int accepted_tokens; /* DONE: of these, how many came true, so that they cost no step of their own */

@@ -3,6 +3,8 @@
 #include "engine/local.h"
 #include "engine/tokenizer.h"
 
+#include <string.h>
+
 /* The text of one step is at most a few thousand bytes; this is a ceiling, not a size. */
 #define MAX_TEXT_BYTES ((size_t)1 << 22)
 
@@ -64,6 +66,10 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     event->finish = why;
     event->prompt_tokens = g->first;
     event->cached_tokens = g->first > g->computed_tokens ? g->first - g->computed_tokens : 0;
+    event->computed_tokens = s->n_run;
+    memcpy(event->missed_tokens, s->missed, sizeof s->missed);
+    s->n_run = 0;
+    memset(s->missed, 0, sizeof s->missed);
     int n = s->n_tokens - g->first;
     event->forced_tokens = n > g->steps ? n - g->steps : 0;
     event->drafted_tokens = g->n_drafted;

@@ -101,6 +101,10 @@ float *forward_logits(struct forward *f, int o) {
     return f->device->ops->output(f->device, o);
 }
 
+void forward_copy_page(struct forward *f, int32_t to, int32_t from) {
+    f->device->ops->copy_page(f->device, to, from);
+}
+
 const char *forward_device(const struct forward *f) {
     return f->device->ops->describe(f->device);
 }

@@ -29,6 +29,9 @@ HX_MUST_CHECK int forward_run(struct forward *f, const struct kernels_batch *bat
 /* Logits of output `o` of the last batch, n_vocab floats, writable, valid until the next batch. */
 float *forward_logits(struct forward *f, int o);
 
+/* The device's pages, as kernels_ops says; between batches. */
+void forward_copy_page(struct forward *f, int32_t to, int32_t from);
+
 /* "cpu (avx2, 2 threads)"; borrowed until forward_close(). */
 const char *forward_device(const struct forward *f);
 /* Bytes of one KV page of `m`, but for the padding of odd head sizes that a device may add. */

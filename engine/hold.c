@@ -1,48 +1,181 @@
-/* Which pages a session holds: taken, shared, given back, taken away. */
+/* Which pages a session holds: taken, shared, copied, given back, taken away. */
 #include "engine/local.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-void hold_release(struct local_engine *e, struct local_session *s) {
-    /* Last first, so that of the pages kept for later the beginnings, which more sessions share, are the
-     * youngest. */
-    for (int i = s->n_pages - 1; i >= 0; i--)
-        pages_drop(e->pages, s->pages[i]);
-    s->n_pages = s->n_published = s->n_computed = 0;
-}
-
-/* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
- * logits are the first thing a generation needs. */
 int hold_pending(const struct local_session *s) {
     if (s->evicted && !s->gen.running)
         return 0;
     return s->n_tokens - s->n_computed - (s->gen.running ? 0 : 1);
 }
 
-/* Takes published pages for tokens that others have computed already. */
-void hold_adopt(struct local_engine *e, struct local_session *s) {
+int hold_table(struct local_engine *e, struct local_session *s) {
+    if (s->pages_cap > 0)
+        return 0;
+    s->pages = calloc((size_t)e->step.tables_stride, sizeof *s->pages);
+    if (s->pages == NULL)
+        return -ENOMEM;
+    s->pages_cap = e->step.tables_stride;
+    return 0;
+}
+
+/* ---- what was computed before ---- */
+
+/* The first n tokens were computed before. While older ones are owed yet, they keep their reason. */
+static void know(struct local_session *s, int n, enum engine_miss why) {
+    if (s->n_known > s->n_computed || n <= s->n_computed)
+        return;
+    s->n_known = n;
+    s->known_why = why;
+}
+
+void hold_count(struct local_session *s) {
+    int end = s->n_computed + s->n_rows, again = (end < s->n_known ? end : s->n_known) - s->n_computed;
+    s->n_run += s->n_rows;
+    if (again > 0)
+        s->missed[s->known_why] += again;
+}
+
+/* The page before page i. */
+static int32_t parent_of(const struct local_session *s, int i) {
+    return i > 0 ? s->pages[i - 1] : PAGES_NONE;
+}
+
+/* Pages with the next tokens were there once, and gave way. */
+static void recall(struct local_engine *e, struct local_session *s) {
+    int n = s->n_computed;
+    if (s->n_known > n || n % KERNELS_PAGE_TOKENS != 0 || s->n_pages != n / KERNELS_PAGE_TOKENS)
+        return;
+    uint64_t chain = pages_chain(e->pages, parent_of(s, s->n_pages));
+    for (; n + KERNELS_PAGE_TOKENS <= s->n_tokens; n += KERNELS_PAGE_TOKENS) {
+        chain = pages_chain_next(chain, s->tokens + n);
+        if (!pages_gave_way(e->pages, chain))
+            break;
+    }
+    know(s, n, ENGINE_MISS_EVICTED);
+}
+
+/* ---- sharing ---- */
+
+static int common(const int32_t *a, const int32_t *b, int n) {
+    int i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* Whether both have the same first i pages. */
+static bool same_pages(const struct local_session *a, const struct local_session *b, int i) {
+    return a->n_pages >= i && b->n_pages >= i && parent_of(a, i) == parent_of(b, i);
+}
+
+/* The page that has the most of the session's next n tokens behind its first i pages, with one more use:
+ * published, left, or one that another session is filling. */
+static int32_t find_part(struct local_engine *e, const struct local_session *s, int i, int n, int *matched) {
+    const int32_t *tokens = s->tokens + i * KERNELS_PAGE_TOKENS;
+    int32_t best = pages_find_part(e->pages, parent_of(s, i), tokens, n, matched);
+    for (const struct local_session *o = e->sessions; o != NULL && *matched < n; o = o->next) {
+        if (o == s || o->n_published > i || o->n_pages <= i || !same_pages(o, s, i))
+            continue;
+        int filled = o->n_computed - i * KERNELS_PAGE_TOKENS;
+        int same = common(o->tokens + i * KERNELS_PAGE_TOKENS, tokens, filled < n ? filled : n);
+        if (same <= *matched)
+            continue;
+        if (best != PAGES_NONE)
+            pages_drop(e->pages, best);
+        best = o->pages[i];
+        pages_use(e->pages, best);
+        *matched = same;
+    }
+    return best;
+}
+
+/* Copies the beginning of the next page from one that has it, at most up to token `most`; the timeline counts
+ * up to token `limit`. */
+static void adopt_part(struct local_engine *e, struct local_session *s, int most, int limit) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS, matched = 0;
+    int left = limit - first, n = left < KERNELS_PAGE_TOKENS ? left : KERNELS_PAGE_TOKENS;
+    if (n <= 0 || most <= s->n_computed)
+        return;
+    int32_t from = find_part(e, s, i, n, &matched);
+    if (from == PAGES_NONE)
+        return;
+    if (first + matched > s->n_computed && hold_reserve(e, s, 1) == 1) {
+        int end = first + matched < most ? first + matched : most;
+        if (end > s->n_computed)
+            forward_copy_page(e->forward, s->pages[i], from);
+        s->n_computed = end > s->n_computed ? end : s->n_computed;
+        know(s, first + matched, ENGINE_MISS_LAST_TOKEN);
+    }
+    pages_drop(e->pages, from);
+}
+
+static void adopt_whole(struct local_engine *e, struct local_session *s, int most) {
     while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
            s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
-           s->n_computed + KERNELS_PAGE_TOKENS < s->n_tokens && s->n_pages < s->pages_cap) {
-        uint64_t parent = s->n_pages > 0 ? pages_serial(e->pages, s->pages[s->n_pages - 1]) : 0;
-        int32_t page = pages_find(e->pages, parent, s->tokens + s->n_computed);
+           s->n_computed + KERNELS_PAGE_TOKENS <= most && s->n_pages < s->pages_cap) {
+        int32_t page = pages_find(e->pages, parent_of(s, s->n_pages), s->tokens + s->n_computed);
         if (page == PAGES_NONE)
-            return;
+            break;
         s->pages[s->n_pages++] = page;
         s->n_published++;
         s->n_computed += KERNELS_PAGE_TOKENS;
     }
 }
 
-/* Publishes the pages that a step has filled. */
+void hold_adopt(struct local_engine *e, struct local_session *s) {
+    int most = s->n_tokens - 1, before;
+    do {
+        before = s->n_computed;
+        adopt_whole(e, s, most);
+        adopt_part(e, s, most, s->n_tokens);
+        hold_publish(e, s);
+    } while (s->n_computed > before && s->n_computed % KERNELS_PAGE_TOKENS == 0);
+    recall(e, s);
+}
+
+bool hold_waits(const struct local_engine *e, const struct local_session *s) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    int need = s->n_computed + LOCAL_MIN_ROWS;
+    if (need >= s->n_tokens)
+        return false;
+    for (const struct local_session *o = e->sessions; o != NULL; o = o->next)
+        if (o != s && o->n_rows > 0 && o->n_computed + o->n_rows >= need && same_pages(o, s, i) &&
+            common(o->tokens + first, s->tokens + first, need - first) == need - first)
+            return true;
+    return false;
+}
+
 void hold_publish(struct local_engine *e, struct local_session *s) {
     while ((s->n_published + 1) * KERNELS_PAGE_TOKENS <= s->n_computed) {
         int i = s->n_published;
-        uint64_t parent = i > 0 ? pages_serial(e->pages, s->pages[i - 1]) : 0;
-        s->pages[i] = pages_publish(e->pages, s->pages[i], parent, s->tokens + i * KERNELS_PAGE_TOKENS);
+        s->pages[i] =
+            pages_publish(e->pages, s->pages[i], parent_of(s, i), s->tokens + i * KERNELS_PAGE_TOKENS);
         s->n_published++;
     }
+}
+
+/* ---- giving back ---- */
+
+void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why) {
+    int i = s->n_published, filled = s->n_computed - i * KERNELS_PAGE_TOKENS;
+    bool left = why != ENGINE_MISS_FAILED && s->n_pages > i && filled > 0;
+    if (s->n_computed >= s->n_known) {
+        s->n_known = s->n_computed;
+        s->known_why = why;
+    }
+    /* Last first, so that of the pages kept for later the beginnings, which more sessions share, are the
+     * youngest. */
+    while (s->n_pages > 0) {
+        int32_t page = s->pages[--s->n_pages];
+        if (left && s->n_pages == i)
+            pages_leave(e->pages, page, parent_of(s, i), s->tokens + i * KERNELS_PAGE_TOKENS, filled);
+        else
+            pages_drop(e->pages, page);
+    }
+    s->n_published = s->n_computed = 0;
 }
 
 /* Frees pages for `s`: of sessions that wait first (longest unused first), else of the youngest that came
@@ -62,12 +195,11 @@ static bool reclaim(struct local_engine *e, const struct local_session *s) {
     struct local_session *victim = idle != NULL ? idle : young;
     if (victim == NULL)
         return false;
-    hold_release(e, victim);
+    hold_release(e, victim, ENGINE_MISS_EVICTED);
     victim->evicted = !victim->gen.running;
     return true;
 }
 
-/* Makes pages for n_computed + n positions; returns how many of the n got one. */
 int hold_reserve(struct local_engine *e, struct local_session *s, int n) {
     int need = (s->n_computed + n + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
     while (s->n_pages < need) {
@@ -81,24 +213,21 @@ int hold_reserve(struct local_engine *e, struct local_session *s, int n) {
     return room < n ? room : n;
 }
 
-/* What was computed from token n on does not count any more. */
-void hold_roll_back(struct local_engine *e, struct local_session *s, int n) {
-    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page */
+void hold_roll_back(struct local_engine *e, struct local_session *s, int n, bool changed) {
+    if (n >= s->n_computed)
+        return;
+    if (changed && s->n_known > n)
+        s->n_known = n;
+    int computed = changed ? n : s->n_computed;
+    if (n < s->n_published * KERNELS_PAGE_TOKENS) { /* others may be reading this page: go on from a copy */
         int keep = n / KERNELS_PAGE_TOKENS;
         while (s->n_pages > keep)
             pages_drop(e->pages, s->pages[--s->n_pages]);
         s->n_published = keep;
-        n = keep * KERNELS_PAGE_TOKENS;
+        s->n_computed = keep * KERNELS_PAGE_TOKENS;
+        adopt_part(e, s, n, changed ? n : s->n_tokens);
+    } else {
+        s->n_computed = n;
     }
-    s->n_computed = s->n_computed < n ? s->n_computed : n;
-}
-
-int hold_table(struct local_engine *e, struct local_session *s) {
-    if (s->pages_cap > 0)
-        return 0;
-    s->pages = calloc((size_t)e->step.tables_stride, sizeof *s->pages);
-    if (s->pages == NULL)
-        return -ENOMEM;
-    s->pages_cap = e->step.tables_stride;
-    return 0;
+    know(s, computed, changed ? ENGINE_MISS_ROLLED_BACK : ENGINE_MISS_LAST_TOKEN);
 }

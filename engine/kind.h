@@ -10,6 +10,7 @@ struct engine_kind {
     void (*info)(const struct engine *e, struct engine_info *info);
     int (*session_create)(struct engine *e, void *user, struct engine_session **out, char *err,
                           size_t errlen);
+    void (*session_about)(struct engine_session *s, const struct engine_about *about);
     int (*session_append)(struct engine_session *s, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen);
     int (*session_length)(const struct engine_session *s);

@@ -77,6 +77,11 @@ struct local_session {
     int n_rows;      /* [engine] rows in the running step, without guesses */
     int output;      /* [engine] of the running step: the logits of its next token; -1: none */
     struct verify verify;
+    /* The first n_known tokens were computed before, though n_computed may be less; why they are again. */
+    int n_known;
+    enum engine_miss known_why;
+    int n_run, missed[ENGINE_MISS_REASONS]; /* computed since the last DONE event; of these, again */
+    struct engine_about about;
     struct generation gen;
 };
 
@@ -150,17 +155,24 @@ bool plan_step(struct local_engine *e);
 int hold_pending(const struct local_session *s);
 /* Makes the session's list of pages. -ENOMEM. */
 HX_MUST_CHECK int hold_table(struct local_engine *e, struct local_session *s);
-/* Takes published pages for tokens that others have computed already. */
+/* Takes over what others have computed of the session's next tokens: shares whole pages, copies the beginning
+ * of another one. The last token is left, for its logits. */
 void hold_adopt(struct local_engine *e, struct local_session *s);
+/* Whether a session of the running step computes what this one needs next: after it, it can be taken over. */
+bool hold_waits(const struct local_engine *e, const struct local_session *s);
+/* Counts the rows of the step that has run, n_computed being what it was before. */
+void hold_count(struct local_session *s);
 /* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
  * theirs: those that wait first (longest unused first), then the youngest that came after `s`. */
 HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
 /* Publishes the pages that a step has filled. */
 void hold_publish(struct local_engine *e, struct local_session *s);
-/* What was computed from token n on does not count any more. */
-void hold_roll_back(struct local_engine *e, struct local_session *s, int n);
-/* Gives back all pages of a session; its timeline is computed again when needed. */
-void hold_release(struct local_engine *e, struct local_session *s);
+/* What was computed from token n on does not count any more; `changed`: because there will be other tokens.
+ */
+void hold_roll_back(struct local_engine *e, struct local_session *s, int n, bool changed);
+/* Gives back all pages of a session; its timeline is computed again when needed, unless it can be taken over
+ * from what is left of them. */
+void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

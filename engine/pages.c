@@ -5,12 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Pages that are looked at for a common beginning. */
+#define MAX_CANDIDATES 256
+
 struct page {
     int uses;
-    uint64_t serial; /* 0: not published */
-    uint64_t parent;
-    uint64_t hash;
-    int32_t bucket_next;  /* in its hash chain */
+    int n_tokens;    /* of `tokens`; 0: not published */
+    uint64_t serial; /* of a published page that is full, else 0 */
+    uint64_t parent; /* serial */
+    uint64_t chain;
+    uint64_t hash;        /* of parent and tokens */
+    int32_t bucket_next;  /* in its hash chain; full pages */
+    int32_t begin_next;   /* in the chain of parent and first token */
     int32_t newer, older; /* in the list of unused published pages */
     int32_t tokens[KERNELS_PAGE_TOKENS];
 };
@@ -21,7 +27,10 @@ struct pages {
     int32_t *free; /* stack of pages without content */
     int n_free;
     int32_t *buckets; /* n_buckets, a power of two */
+    int32_t *begins;  /* the same number */
     uint32_t n_buckets;
+    uint64_t *gone; /* n_gone, a power of two: chains of pages that gave way, by their lowest bits */
+    uint32_t n_gone;
     int32_t newest, oldest; /* unused published pages */
     uint64_t last_serial;
 };
@@ -37,12 +46,15 @@ struct pages *pages_create(int n_pages) {
     p->pages = calloc((size_t)n_pages, sizeof *p->pages);
     p->free = calloc((size_t)n_pages, sizeof *p->free);
     p->buckets = malloc(p->n_buckets * sizeof *p->buckets);
-    if (p->pages == NULL || p->free == NULL || p->buckets == NULL) {
+    p->begins = malloc(p->n_buckets * sizeof *p->begins);
+    p->n_gone = p->n_buckets < 256 ? 4096 : p->n_buckets * 16;
+    p->gone = calloc(p->n_gone, sizeof *p->gone);
+    if (p->pages == NULL || p->free == NULL || p->buckets == NULL || p->begins == NULL || p->gone == NULL) {
         pages_destroy(p);
         return NULL;
     }
     for (uint32_t i = 0; i < p->n_buckets; i++)
-        p->buckets[i] = PAGES_NONE;
+        p->buckets[i] = p->begins[i] = PAGES_NONE;
     for (int i = n_pages - 1; i >= 0; i--)
         p->free[p->n_free++] = i;
     p->newest = p->oldest = PAGES_NONE;
@@ -55,19 +67,41 @@ void pages_destroy(struct pages *p) {
     free(p->pages);
     free(p->free);
     free(p->buckets);
+    free(p->begins);
+    free(p->gone);
     free(p);
 }
 
-/* FNV-1a over the parent and the tokens; equality is checked in full, so this only spreads. */
-static uint64_t hash_of(uint64_t parent, const int32_t *tokens) {
-    uint64_t h = 0xCBF29CE484222325u ^ parent;
-    for (int i = 0; i < KERNELS_PAGE_TOKENS; i++)
+/* FNV-1a over a start and tokens, ids as 32-bit units. */
+static uint64_t hash_of(uint64_t from, const int32_t *tokens, int n) {
+    uint64_t h = 0xCBF29CE484222325u ^ from;
+    for (int i = 0; i < n; i++)
         h = (h ^ (uint32_t)tokens[i]) * 0x100000001B3u;
     return h ^ h >> 29;
 }
 
 static int32_t *bucket_of(struct pages *p, uint64_t hash) {
     return &p->buckets[hash & (p->n_buckets - 1)];
+}
+
+static int32_t *begin_of(struct pages *p, uint64_t parent, int32_t token) {
+    return &p->begins[hash_of(parent, &token, 1) & (p->n_buckets - 1)];
+}
+
+uint64_t pages_chain(const struct pages *p, int32_t page) {
+    return page != PAGES_NONE ? p->pages[page].chain : 0;
+}
+
+uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens) {
+    return hash_of(chain, tokens, KERNELS_PAGE_TOKENS);
+}
+
+bool pages_gave_way(const struct pages *p, uint64_t chain) {
+    return p->gone[chain & (p->n_gone - 1)] == chain;
+}
+
+static uint64_t serial_of(const struct pages *p, int32_t page) {
+    return page != PAGES_NONE ? p->pages[page].serial : 0;
 }
 
 static void unused_remove(struct pages *p, int32_t id) {
@@ -93,13 +127,21 @@ static void unused_add(struct pages *p, int32_t id) {
     p->newest = id;
 }
 
+static void unlink_page(struct pages *p, int32_t *link, int32_t id, bool begin) {
+    while (*link != id)
+        link = begin ? &p->pages[*link].begin_next : &p->pages[*link].bucket_next;
+    *link = begin ? p->pages[id].begin_next : p->pages[id].bucket_next;
+}
+
 static void forget(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
-    int32_t *link = bucket_of(p, page->hash);
-    while (*link != id)
-        link = &p->pages[*link].bucket_next;
-    *link = page->bucket_next;
+    unlink_page(p, begin_of(p, page->parent, page->tokens[0]), id, true);
+    if (page->serial != 0) {
+        unlink_page(p, bucket_of(p, page->hash), id, false);
+        p->gone[page->chain & (p->n_gone - 1)] = page->chain;
+    }
     page->serial = 0;
+    page->n_tokens = 0;
 }
 
 int32_t pages_take(struct pages *p) {
@@ -124,14 +166,17 @@ void pages_drop(struct pages *p, int32_t id) {
     if (--page->uses > 0)
         return;
     p->n_used--;
-    if (page->serial != 0)
+    if (page->n_tokens > 0)
         unused_add(p, id);
     else
         p->free[p->n_free++] = id;
 }
 
-uint64_t pages_serial(const struct pages *p, int32_t page) {
-    return p->pages[page].serial;
+void pages_use(struct pages *p, int32_t id) {
+    if (p->pages[id].uses++ == 0) {
+        unused_remove(p, id);
+        p->n_used++;
+    }
 }
 
 static int32_t find(struct pages *p, uint64_t hash, uint64_t parent, const int32_t *tokens) {
@@ -145,37 +190,79 @@ static int32_t find(struct pages *p, uint64_t hash, uint64_t parent, const int32
     return id;
 }
 
-static void use(struct pages *p, int32_t id) {
-    if (p->pages[id].uses++ == 0) {
-        unused_remove(p, id);
-        p->n_used++;
-    }
-}
-
-int32_t pages_find(struct pages *p, uint64_t parent, const int32_t *tokens) {
-    int32_t id = find(p, hash_of(parent, tokens), parent, tokens);
+int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens) {
+    uint64_t serial = serial_of(p, parent);
+    int32_t id = find(p, hash_of(serial, tokens, KERNELS_PAGE_TOKENS), serial, tokens);
     if (id != PAGES_NONE)
-        use(p, id);
+        pages_use(p, id);
     return id;
 }
 
-int32_t pages_publish(struct pages *p, int32_t id, uint64_t parent, const int32_t *tokens) {
-    uint64_t hash = hash_of(parent, tokens);
-    int32_t same = find(p, hash, parent, tokens);
+/* Without a use. */
+static int32_t find_part(struct pages *p, uint64_t parent, const int32_t *tokens, int n, int *matched) {
+    int32_t best = PAGES_NONE, id = *begin_of(p, parent, tokens[0]);
+    *matched = 0;
+    for (int i = 0; id != PAGES_NONE && i < MAX_CANDIDATES && *matched < n;
+         i++, id = p->pages[id].begin_next) {
+        const struct page *page = &p->pages[id];
+        int most = page->n_tokens < n ? page->n_tokens : n, same = 0;
+        while (page->parent == parent && same < most && page->tokens[same] == tokens[same])
+            same++;
+        if (same > *matched) {
+            best = id;
+            *matched = same;
+        }
+    }
+    return best;
+}
+
+int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, int n, int *matched) {
+    *matched = 0;
+    if (n <= 0)
+        return PAGES_NONE;
+    int32_t id = find_part(p, serial_of(p, parent), tokens, n, matched);
+    if (id != PAGES_NONE)
+        pages_use(p, id);
+    return id;
+}
+
+/* What a published page has of its tokens, and its place among those that begin alike. */
+static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t *tokens, int n) {
+    struct page *page = &p->pages[id];
+    int32_t *begin = begin_of(p, parent, tokens[0]);
+    page->parent = parent;
+    page->n_tokens = n;
+    memcpy(page->tokens, tokens, (size_t)n * sizeof *tokens);
+    page->begin_next = *begin;
+    *begin = id;
+}
+
+int32_t pages_publish(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens) {
+    uint64_t serial = serial_of(p, parent), hash = hash_of(serial, tokens, KERNELS_PAGE_TOKENS);
+    int32_t same = find(p, hash, serial, tokens);
     if (same != PAGES_NONE) {
-        use(p, same);
+        pages_use(p, same);
         pages_drop(p, id);
         return same;
     }
     struct page *page = &p->pages[id];
+    describe(p, id, serial, tokens, KERNELS_PAGE_TOKENS);
     page->serial = ++p->last_serial;
-    page->parent = parent;
+    page->chain = pages_chain_next(pages_chain(p, parent), tokens);
     page->hash = hash;
-    memcpy(page->tokens, tokens, sizeof page->tokens);
     int32_t *bucket = bucket_of(p, hash);
     page->bucket_next = *bucket;
     *bucket = id;
     return id;
+}
+
+void pages_leave(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens, int n) {
+    int matched = 0;
+    if (n > 0)
+        (void)find_part(p, serial_of(p, parent), tokens, n, &matched);
+    if (matched < n)
+        describe(p, id, serial_of(p, parent), tokens, n);
+    pages_drop(p, id);
 }
 
 int pages_in_use(const struct pages *p) {

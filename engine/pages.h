@@ -4,13 +4,18 @@
  * the same tokens after the same earlier pages, so sessions with equal beginnings share it. "The same earlier
  * pages" is the serial number of the page before it, given anew with every publication, so equality is exact
  * and not a matter of hashes. A published page that nobody uses any more keeps its content until its memory
- * is needed, longest unused first. */
+ * is needed, longest unused first. So does the last page of a session that is over, as far as it is filled:
+ * others copy what they have in common with it.
+ *
+ * Of published pages that gave way a hash of all tokens up to their end is kept for a while, so that it can
+ * be counted how often they would have been needed again. */
 #ifndef ENGINE_PAGES_H
 #define ENGINE_PAGES_H
 
 #include "base/err.h"
 #include "kernels/kernels.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PAGES_NONE (-1)
@@ -23,18 +28,34 @@ void pages_destroy(struct pages *p);
 
 /* A page for one user, content undefined; PAGES_NONE when all are in use. Low numbers first. */
 int32_t pages_take(struct pages *p);
+/* One more use of a page that is in use or published. */
+void pages_use(struct pages *p, int32_t page);
 /* Gives one use back. */
 void pages_drop(struct pages *p, int32_t page);
 
-/* Serial of a published page, 0 for any other. The parent of a first page is 0. */
-uint64_t pages_serial(const struct pages *p, int32_t page);
+/* In what follows `parent` is the published page before, in use by the caller; PAGES_NONE for a first page.
+ */
+
 /* The published page of these 64 tokens after `parent`, with one more use; or PAGES_NONE. */
-int32_t pages_find(struct pages *p, uint64_t parent, const int32_t *tokens);
+int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens);
+/* The page after `parent` that begins with the most of these n tokens, with one more use, and how many in
+ * *matched (at least one); or PAGES_NONE. Its content may be copied, not shared. */
+int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, int n, int *matched);
 /* Publishes `page` (in use by the caller alone, computed whole). When an equal one exists already, the
  * caller's use moves to that one and `page` is dropped. Returns the page that the caller uses from now on. */
-int32_t pages_publish(struct pages *p, int32_t page, uint64_t parent, const int32_t *tokens);
+int32_t pages_publish(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens);
+/* Gives back `page` (in use by the caller alone, its first n positions computed, n < 64) and lets
+ * pages_find_part() find it. */
+void pages_leave(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens, int n);
 
-/* Pages in use, and free pages (those kept for later counted in). */
+/* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
+uint64_t pages_chain(const struct pages *p, int32_t page);
+/* The same for 64 more tokens. */
+uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens);
+/* Whether a published page of that chain gave way, as far as it is remembered. */
+bool pages_gave_way(const struct pages *p, uint64_t chain);
+
+/* Pages in use, and all. */
 int pages_in_use(const struct pages *p);
 int pages_total(const struct pages *p);
 

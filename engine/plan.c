@@ -11,7 +11,7 @@ static void bury(struct local_engine *e) {
         struct local_session *s = *link;
         if (s->dead) {
             *link = s->next;
-            hold_release(e, s);
+            hold_release(e, s, ENGINE_MISS_EVICTED);
             local_session_free(s);
         } else {
             link = &s->next;
@@ -94,7 +94,7 @@ static void plan_prefill(struct local_engine *e, bool running, int budget) {
         }
         hold_adopt(e, s);
         int n = hold_pending(s), room = budget - step->n_rows;
-        if (n > 0)
+        if (n > 0 && !hold_waits(e, s))
             add_rows(e, s, n < room ? n : room);
     }
 }
@@ -110,7 +110,7 @@ bool plan_step(struct local_engine *e) {
         if (s->gen.running && s->gen.cancel)
             finish_generation(e, s, ENGINE_FINISH_CANCELLED);
         if (s->gen.running && s->n_computed == s->n_tokens)
-            hold_roll_back(e, s, s->n_tokens - 1); /* its logits went to a token that was not kept */
+            hold_roll_back(e, s, s->n_tokens - 1, false); /* its logits went to a token that was not kept */
         n_decode += decodes(s);
     }
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)

@@ -303,6 +303,11 @@ static int append_locked(struct scripted_engine *e, struct scripted_session *s,
     return added;
 }
 
+static void session_about(struct engine_session *s, const struct engine_about *about) {
+    (void)s; /* nothing is computed here, so nothing can be missed */
+    (void)about;
+}
+
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen) {
     struct scripted_engine *e = engine_of(base);
@@ -404,6 +409,7 @@ static const struct engine_kind scripted_kind = {
     .close = close_engine,
     .info = info,
     .session_create = session_create,
+    .session_about = session_about,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

@@ -115,10 +115,21 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
     if (list->n > 0)
         memcpy(s->tokens + s->n_tokens, list->v, list->n * sizeof *list->v);
     s->n_tokens += (int)list->n;
+    if (s->about.replayed) {
+        s->n_known = s->n_tokens;
+        s->known_why = ENGINE_MISS_RESTART;
+    }
     s->order = ++e->last_order;
     s->evicted = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
+}
+
+static void session_about(struct engine_session *base, const struct engine_about *about) {
+    struct local_engine *e = engine_of(base);
+    pthread_mutex_lock(&e->lock);
+    session_of(base)->about = *about;
+    pthread_mutex_unlock(&e->lock);
 }
 
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
@@ -253,6 +264,7 @@ const struct engine_kind local_kind = {
     .close = engine_close_local,
     .info = info,
     .session_create = session_create,
+    .session_about = session_about,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

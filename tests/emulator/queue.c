@@ -295,6 +295,12 @@ int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t by
     return add(s, &(struct work){.kind = WORK_COPY, .to = host, .from = device, .bytes = bytes});
 }
 
+int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
+    memory_check_device(from, bytes, "a copy");
+    memory_check_device(to, bytes, "a copy");
+    return add(s, &(struct work){.kind = WORK_COPY, .to = to, .from = from, .bytes = bytes});
+}
+
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
     memory_check_device(device, bytes, "a fill");
     return add(s, &(struct work){.kind = WORK_FILL, .to = device, .byte = byte, .bytes = bytes});

@@ -200,7 +200,7 @@ static void expect_pages(struct harness *h, const struct engine_session *s) {
     const struct local_session *l = (const struct local_session *)(const void *)s;
     pthread_mutex_lock(&e->lock);
     for (int i = 0; i < l->n_published; i++) {
-        uint64_t parent = i > 0 ? pages_serial(e->pages, l->pages[i - 1]) : 0;
+        int32_t parent = i > 0 ? l->pages[i - 1] : PAGES_NONE;
         int32_t page = pages_find(e->pages, parent, l->tokens + i * KERNELS_PAGE_TOKENS);
         assert_int_equal(page, l->pages[i]);
         pages_drop(e->pages, page);

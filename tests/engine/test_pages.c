@@ -34,13 +34,14 @@ static void test_published_pages_are_found_by_tokens_and_parent(void **state) {
     int32_t a[64], b[64];
     fill(a, 1);
     fill(b, 2);
-    int32_t first = pages_publish(p, pages_take(p), 0, a);
-    int32_t second = pages_publish(p, pages_take(p), pages_serial(p, first), b);
-    assert_int_equal(pages_find(p, 0, b), PAGES_NONE); /* the same tokens elsewhere are another page */
-    assert_int_equal(pages_find(p, 0, a), first);
-    assert_int_equal(pages_find(p, pages_serial(p, first), b), second);
+    int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a);
+    int32_t second = pages_publish(p, pages_take(p), first, b);
+    assert_int_equal(pages_find(p, PAGES_NONE, b),
+                     PAGES_NONE); /* the same tokens elsewhere are another page */
+    assert_int_equal(pages_find(p, PAGES_NONE, a), first);
+    assert_int_equal(pages_find(p, first, b), second);
     b[63]++;
-    assert_int_equal(pages_find(p, pages_serial(p, first), b), PAGES_NONE);
+    assert_int_equal(pages_find(p, first, b), PAGES_NONE);
     assert_int_equal(pages_in_use(p), 2);
     pages_destroy(p);
 }
@@ -50,14 +51,14 @@ static void test_equal_page_published_twice_becomes_one(void **state) {
     struct pages *p = pages_create(4);
     int32_t a[64];
     fill(a, 1);
-    int32_t first = pages_publish(p, pages_take(p), 0, a), own = pages_take(p);
-    assert_int_equal(pages_publish(p, own, 0, a), first);
+    int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a), own = pages_take(p);
+    assert_int_equal(pages_publish(p, own, PAGES_NONE, a), first);
     assert_int_equal(pages_in_use(p), 1);
     pages_drop(p, first);
     assert_int_equal(pages_in_use(p), 1);
     pages_drop(p, first);
     assert_int_equal(pages_in_use(p), 0);
-    assert_int_equal(pages_find(p, 0, a), first); /* still there */
+    assert_int_equal(pages_find(p, PAGES_NONE, a), first); /* still there */
     pages_destroy(p);
 }
 
@@ -67,15 +68,16 @@ static void test_longest_unused_goes_first(void **state) {
     int32_t t[3][64], page[3];
     for (int i = 0; i < 3; i++) {
         fill(t[i], i);
-        page[i] = pages_publish(p, pages_take(p), 0, t[i]);
+        page[i] = pages_publish(p, pages_take(p), PAGES_NONE, t[i]);
     }
     pages_drop(p, page[1]);
     pages_drop(p, page[2]);
     pages_drop(p, page[0]);
-    assert_int_equal(pages_find(p, 0, t[1]), page[1]); /* used again, and dropped: now the youngest */
+    assert_int_equal(pages_find(p, PAGES_NONE, t[1]),
+                     page[1]); /* used again, and dropped: now the youngest */
     pages_drop(p, page[1]);
     assert_int_equal(pages_take(p), page[2]);
-    assert_int_equal(pages_find(p, 0, t[2]), PAGES_NONE);
+    assert_int_equal(pages_find(p, PAGES_NONE, t[2]), PAGES_NONE);
     assert_int_equal(pages_take(p), page[0]);
     assert_int_equal(pages_take(p), page[1]);
     assert_int_equal(pages_take(p), PAGES_NONE);
@@ -90,19 +92,61 @@ static void test_serials_are_never_reused(void **state) {
     fill(a, 1);
     fill(b, 2);
     fill(c, 3);
-    int32_t first = pages_publish(p, pages_take(p), 0, a);
-    uint64_t serial = pages_serial(p, first);
-    int32_t child = pages_publish(p, pages_take(p), serial, b);
+    int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a);
+    int32_t child = pages_publish(p, pages_take(p), first, b);
     int32_t third = pages_take(p);
     pages_drop(p, first);
     int32_t again = pages_take(p);
     assert_int_equal(again, first);
-    assert_int_equal(pages_serial(p, again), 0);
-    again = pages_publish(p, again, 0, a);
-    assert_true(pages_serial(p, again) != serial);
-    assert_int_equal(pages_find(p, pages_serial(p, again), b), PAGES_NONE);
+    again = pages_publish(p, again, PAGES_NONE, a);
+    assert_int_equal(pages_find(p, again, b), PAGES_NONE);
     pages_drop(p, child);
     pages_drop(p, third);
+    pages_destroy(p);
+}
+
+/* What a page has in common with other tokens is found, also in one that is not full; full ones that gave way
+ * are remembered. */
+static void test_beginnings_are_found(void **state) {
+    (void)state;
+    struct pages *p = pages_create(3);
+    int32_t a[64], b[64], matched = 0;
+    fill(a, 1);
+    memcpy(b, a, sizeof b);
+    b[40] = 7;
+    int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a);
+    assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), first);
+    assert_int_equal(matched, 40);
+    assert_int_equal(pages_find_part(p, PAGES_NONE, b, 30, &matched), first);
+    assert_int_equal(matched, 30);
+    assert_int_equal(pages_find_part(p, first, b, 64, &matched), PAGES_NONE); /* another place */
+    assert_int_equal(matched, 0);
+    pages_drop(p, first);
+    pages_drop(p, first);
+
+    int32_t second = pages_take(p);
+    pages_leave(p, second, PAGES_NONE, b, 50);
+    assert_int_equal(pages_in_use(p), 1);
+    assert_int_equal(pages_find(p, PAGES_NONE, b), PAGES_NONE); /* not full: it is not shared */
+    assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), second);
+    assert_int_equal(matched, 50);
+    assert_int_equal(pages_in_use(p), 2);
+    pages_drop(p, second);
+    int32_t third = pages_take(p); /* the last free one, though it was left again in vain */
+    pages_leave(p, third, PAGES_NONE, b, 45);
+    assert_int_equal(pages_take(p), third);
+
+    uint64_t chain = pages_chain_next(pages_chain(p, PAGES_NONE), a);
+    assert_int_equal(chain, pages_chain(p, first));
+    assert_false(pages_gave_way(p, chain));
+    assert_int_equal(pages_take(p), second); /* the one that was left has been unused longest */
+    assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), first);
+    assert_int_equal(matched, 40);
+    pages_drop(p, first);
+    pages_drop(p, first);
+    assert_int_equal(pages_take(p), first);
+    assert_true(pages_gave_way(p, chain));
+    assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), PAGES_NONE);
     pages_destroy(p);
 }
 
@@ -119,7 +163,7 @@ static void test_random_work(void **state) {
         random ^= random << 17;
         int32_t tokens[64], page;
         fill(tokens, (int)(random >> 8) % 40);
-        switch (random % 3) {
+        switch (random % 4) {
         case 0:
             page = pages_take(p);
             if (page == PAGES_NONE)
@@ -127,15 +171,20 @@ static void test_random_work(void **state) {
             assert_int_equal(uses[page], 0);
             uses[page] = 1;
             if (random >> 32 & 1) {
-                int32_t kept = pages_publish(p, page, 0, tokens);
+                int32_t kept = pages_publish(p, page, PAGES_NONE, tokens);
                 uses[page]--;
                 uses[kept]++;
             }
             break;
         case 1:
-            page = pages_find(p, 0, tokens);
+            page = pages_find(p, PAGES_NONE, tokens);
             if (page != PAGES_NONE)
                 uses[page]++;
+            break;
+        case 2:
+            page = pages_take(p);
+            if (page != PAGES_NONE)
+                pages_leave(p, page, PAGES_NONE, tokens, (int)(random >> 40) % 63 + 1);
             break;
         default:
             page = (int32_t)(random >> 20) % N;
@@ -161,6 +210,7 @@ int main(void) {
         cmocka_unit_test(test_equal_page_published_twice_becomes_one),
         cmocka_unit_test(test_longest_unused_goes_first),
         cmocka_unit_test(test_serials_are_never_reused),
+        cmocka_unit_test(test_beginnings_are_found),
         cmocka_unit_test(test_random_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,266 @@
+/* Nothing is computed twice: exact counts of what sessions computed, and of what they computed again. */
+#include "engine/local.h"
+#include "tests/engine/harness.h"
+#include "tests/engine/random_engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CONTEXT 512
+#define VOCAB   300
+
+static const struct random_shape shape = {.n_layers = 2,
+                                          .n_heads = 4,
+                                          .n_kv_heads = 2,
+                                          .head_dim = 16,
+                                          .dim = 64,
+                                          .ffn_dim = 96,
+                                          .n_vocab = VOCAB,
+                                          .type = DTYPE_Q8_0,
+                                          .seed = 11};
+
+static struct random_engine weights;
+
+/* An engine with so many pages; 0: enough for all. */
+static void start(struct harness *h, int n_pages) {
+    char err[300] = "";
+    harness_init(h);
+    struct engine_config config = {.max_context = CONTEXT,
+                                   .kv_bytes =
+                                       (size_t)n_pages * forward_page_bytes(&weights.model, DTYPE_F16),
+                                   .n_threads = 2,
+                                   .wake = harness_wake,
+                                   .wake_arg = h};
+    if (local_open_model(&config, &weights.model, false, &h->engine, err, sizeof err) < 0)
+        fail_msg("%s", err);
+}
+
+/* n tokens that depend on `seed`; the same seed, the same beginning. */
+static void append(struct engine_session *s, int n, int seed) {
+    int32_t ids[CONTEXT];
+    for (int i = 0; i < n; i++)
+        ids[i] = (i * 17 + seed * 101 + i * i * seed) % VOCAB;
+    harness_append_tokens(s, ids, (size_t)n);
+}
+
+static int missed(const struct outcome *o) {
+    int n = 0;
+    for (int i = 0; i < ENGINE_MISS_REASONS; i++)
+        n += o->last.missed_tokens[i];
+    return n;
+}
+
+static struct outcome *generate(struct harness *h, struct engine_session *s, int n) {
+    harness_generate(h, s, NULL, n);
+    struct outcome *o = harness_wait(h, s);
+    assert_true(o->done);
+    return o;
+}
+
+/* Twenty turns on one timeline: each computes the tokens that are new, and those once. */
+static void test_turns_compute_new_tokens(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 0);
+    struct engine_session *s = harness_session(&h);
+    int length = 0;
+    for (int turn = 0; turn < 20; turn++) {
+        append(s, 3 + turn % 5 * 4, turn);
+        int before = length, prompt = engine_session_length(s);
+        struct outcome *o = generate(&h, s, 6);
+        assert_int_equal(o->last.cached_tokens, before > 0 ? before - 1 : 0);
+        assert_int_equal(o->last.prompt_tokens, prompt);
+        length = engine_session_length(s);
+        /* The last token of a turn is computed with the next one. */
+        assert_int_equal(o->last.computed_tokens, length - before - (turn == 0));
+        assert_int_equal(missed(o), 0);
+    }
+    harness_finish(&h);
+}
+
+/* The second one copies its part of a page from a session that lives, and the third one from what is left of
+ * those that do not. */
+static void test_equal_beginnings(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 0);
+    for (int i = 0; i < 3; i++) {
+        struct engine_session *s = harness_session(&h);
+        append(s, 150, 1);
+        append(s, 30, 2 + i);
+        struct outcome *o = generate(&h, s, 5);
+        assert_int_equal(o->last.cached_tokens, i == 0 ? 0 : 150);
+        assert_int_equal(o->last.computed_tokens, (i == 0 ? 180 : 30) + 4);
+        assert_int_equal(missed(o), 0);
+        if (i == 1) /* both go */
+            for (int j = 0; j < HARNESS_SESSIONS; j++)
+                if (h.outcomes[j].session != NULL)
+                    harness_destroy(&h, h.outcomes[j].session);
+    }
+    harness_finish(&h);
+}
+
+/* Sessions that come at once: one computes what all have in common while the others wait for it. A step's
+ * worth of tokens that end within it may be computed by each. */
+static void test_equal_beginnings_at_once(void **state) {
+    (void)state;
+    enum { N = 8 };
+    struct harness h;
+    struct engine_session *s[N];
+    int computed = 0;
+    start(&h, 0);
+    for (int i = 0; i < N; i++) {
+        s[i] = harness_session(&h);
+        append(s[i], 300, 1);
+        append(s[i], 20, 2 + i);
+        harness_generate(&h, s[i], NULL, 1);
+    }
+    for (int i = 0; i < N; i++) {
+        struct outcome *o = harness_wait(&h, s[i]);
+        computed += o->last.computed_tokens;
+        assert_int_equal(missed(o), 0);
+    }
+    assert_in_range(computed, 300 + N * 20, 300 + N * 20 + (N - 1) * (LOCAL_MIN_ROWS - 1));
+    harness_finish(&h);
+}
+
+/* The same prompt again: its last token, because logits are not kept. */
+static void test_the_same_prompt(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 0);
+    static const int lengths[] = {128, 150, 1};
+    for (int i = 0; i < 3; i++)
+        for (int again = 0; again < 2; again++) {
+            struct engine_session *s = harness_session(&h);
+            append(s, lengths[i], 3 + i);
+            struct outcome *o = generate(&h, s, 1);
+            assert_int_equal(o->last.computed_tokens, again ? 1 : lengths[i]);
+            assert_int_equal(o->last.missed_tokens[ENGINE_MISS_LAST_TOKEN], again && lengths[i] > 1);
+            assert_int_equal(missed(o), again && lengths[i] > 1);
+        }
+    harness_finish(&h);
+}
+
+/* A turn that ends at once, with a whole page computed, and another one with nothing between. */
+static void test_nothing_appended(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 0);
+    struct engine_session *s = harness_session(&h);
+    append(s, 63, 1);
+    int32_t tokens[2];
+    memcpy(tokens, generate(&h, s, 2)->tokens, sizeof tokens);
+    assert_true(tokens[0] != tokens[1]);
+    weights.model.eog_ids = &tokens[1];
+    weights.model.n_eog_ids = 1;
+    s = harness_session(&h);
+    append(s, 63, 1);
+    for (int i = 0; i < 2; i++) {
+        struct outcome *o = generate(&h, s, 4);
+        assert_int_equal(o->last.finish, ENGINE_FINISH_STOP);
+        assert_int_equal(o->n_tokens, i == 0 ? 1 : 0);
+        assert_int_equal(engine_session_length(s), 64);
+        assert_int_equal(o->last.missed_tokens[ENGINE_MISS_LAST_TOKEN], 1);
+        assert_int_equal(o->last.computed_tokens, i == 0 ? 2 : 1);
+        assert_int_equal(missed(o), 1);
+    }
+    weights.model.n_eog_ids = 0;
+    harness_finish(&h);
+}
+
+/* A pool of eight pages: a session that waits loses them to one that needs all, and goes on. */
+static void test_evicted(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 8);
+    struct engine_session *s = harness_session(&h), *other = harness_session(&h);
+    append(s, 300, 1);
+    (void)generate(&h, s, 5);
+    append(other, 500, 2);
+    (void)generate(&h, other, 2);
+    append(s, 10, 3);
+    struct outcome *o = generate(&h, s, 5);
+    assert_int_equal(o->last.cached_tokens, 0);
+    assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 304);
+    assert_int_equal(missed(o), 304);
+    assert_int_equal(o->last.computed_tokens, 304 + 11 + 4);
+
+    /* Those of sessions that are no more are remembered, by whole pages. */
+    harness_destroy(&h, s);
+    harness_destroy(&h, other);
+    s = harness_session(&h);
+    append(s, 500, 4);
+    (void)generate(&h, s, 2);
+    harness_destroy(&h, s);
+    s = harness_session(&h);
+    append(s, 300, 1);
+    o = generate(&h, s, 5);
+    assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 256);
+    assert_int_equal(missed(o), 256);
+    harness_finish(&h);
+}
+
+/* Only as many pages as are needed are taken: what is left of the others is taken over again. */
+static void test_evicted_in_part(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 8);
+    struct engine_session *s = harness_session(&h), *other = harness_session(&h);
+    append(s, 300, 1); /* five pages */
+    (void)generate(&h, s, 5);
+    append(other, 250, 2); /* four pages: one of the five goes, the last */
+    (void)generate(&h, other, 2);
+    harness_destroy(&h, other);
+    append(s, 10, 3);
+    struct outcome *o = generate(&h, s, 5);
+    assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 304 - 256);
+    assert_int_equal(missed(o), 304 - 256);
+    harness_finish(&h);
+}
+
+/* What the session's owner says was computed in another process. */
+static void test_replayed(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 0);
+    struct engine_session *first = harness_session(&h), *s = harness_session(&h);
+    append(first, 100, 1);
+    (void)generate(&h, first, 1);
+    engine_session_about(s, &(struct engine_about){.replayed = true});
+    append(s, 100, 1);
+    append(s, 60, 2);
+    engine_session_about(s, &(struct engine_about){0});
+    append(s, 20, 3);
+    struct outcome *o = generate(&h, s, 5);
+    assert_int_equal(o->last.missed_tokens[ENGINE_MISS_RESTART], 60);
+    assert_int_equal(missed(o), 60);
+    assert_int_equal(o->last.computed_tokens, 60 + 20 + 4);
+    assert_string_equal(engine_miss_name(ENGINE_MISS_RESTART), "restart");
+    harness_finish(&h);
+}
+
+static int setup(void **state) {
+    (void)state;
+    random_engine_init(&weights, &shape, CONTEXT);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    random_engine_finish(&weights);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_turns_compute_new_tokens), cmocka_unit_test(test_equal_beginnings),
+        cmocka_unit_test(test_equal_beginnings_at_once), cmocka_unit_test(test_the_same_prompt),
+        cmocka_unit_test(test_nothing_appended),         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_evicted_in_part),          cmocka_unit_test(test_replayed),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
