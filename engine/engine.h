@@ -188,7 +188,7 @@ struct engine_event {
      * and those that were replaced; and of these, the ones that should not have been necessary. */
     int computed_tokens;
     int missed_tokens[ENGINE_MISS_REASONS];
-    int forced_tokens; /* DONE: of the generated ones, how many cost no step because of the grammar */
+    int forced_tokens;   /* DONE: of the generated ones, how many cost no step because of the grammar */
     int drafted_tokens;  /* DONE: how many were guessed and computed beside one that was sure */
     int accepted_tokens; /* DONE: of these, how many came true, so that they cost no step of their own */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;

@@ -89,6 +89,10 @@ static int count_right(const struct local_session *s) {
 static void settle(struct local_engine *e, struct local_session *s, int right) {
     struct verify *v = &s->verify;
     if (s->n_computed == v->base) { /* else what stands before was replaced, and nothing counts */
+        int n_rows = s->n_rows;
+        s->n_rows = right;
+        hold_count(s);
+        s->n_rows = n_rows;
         s->n_computed += right;
         hold_publish(e, s);
     }

@@ -82,9 +82,9 @@ int main(int argc, char **argv) {
     char err[300] = "";
     while ((c = getopt(argc, argv, "m:t:p:x:")) != -1) {
         file = c == 'm' ? optarg : file;
-        threads = c == 't' ? atoi(optarg) : threads;
-        prompt = c == 'p' ? atoi(optarg) : prompt;
-        runs = c == 'x' ? atoi(optarg) : runs;
+        threads = c == 't' ? (int)strtol(optarg, NULL, 10) : threads;
+        prompt = c == 'p' ? (int)strtol(optarg, NULL, 10) : prompt;
+        runs = c == 'x' ? (int)strtol(optarg, NULL, 10) : runs;
     }
     struct model *m = NULL;
     struct forward *f = NULL;
