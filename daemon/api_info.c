@@ -172,6 +172,12 @@ static void job_metrics(struct metric *m, const struct api *api) {
     value(m, "hermesd_tokens_total", "type", "input", c->input_tokens);
     value(m, "hermesd_tokens_total", "type", "output", c->output_tokens);
     value(m, "hermesd_tokens_total", "type", "cached", c->cached_tokens);
+    head(m, "hermesd_prefix_miss_tokens_total", "counter",
+         "Tokens that were computed again though they had been before, by reason.");
+    for (int i = 0; i < ENGINE_MISS_REASONS; i++) {
+        value(m, "hermesd_prefix_miss_tokens_total", "reason", engine_miss_name((enum engine_miss)i),
+              c->missed_tokens[i]);
+    }
     head(m, "hermesd_tool_calls_total", "counter", "Calls of jobs, by outcome.");
     for (int i = 0; i <= TOOL_UNAVAILABLE; i++) {
         value(m, "hermesd_tool_calls_total", "outcome", tool_status_name((enum tool_status)i), c->calls[i]);

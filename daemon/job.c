@@ -100,6 +100,12 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
     return rc;
 }
 
+void job_tell_engine(struct job *job, bool replayed) {
+    if (job->session != NULL) {
+        engine_session_about(job->session, &(struct engine_about){.replayed = replayed});
+    }
+}
+
 static void choose_seed(struct job *job) {
     job->seed = job->request.sampling.seed;
     if (!job->request.has_seed && getrandom(&job->seed, sizeof job->seed, GRND_NONBLOCK) < 0) {

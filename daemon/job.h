@@ -149,6 +149,9 @@ void job_begin(struct job *job);
 void job_constrained(struct job *job);
 /* Agent and session, at their beginning. */
 HX_MUST_CHECK int job_start_agent(struct job *job, char *err, size_t errlen);
+/* Tells the engine about the session, when there is one; `replayed`: what follows was computed before the
+ * daemon was restarted. */
+void job_tell_engine(struct job *job, bool replayed);
 /* Asks the agent what is next and does it, until it has to wait; then commits what has to be. */
 void job_step(struct job *job);
 /* Ends the job with this status, once: stops what runs, then commits the end. `code` and `text`: the error,

@@ -47,6 +47,8 @@ static void write_usage(struct json_writer *w, const struct journal_job *row) {
     json_int(w, row->cached_tokens);
     json_key(w, "reasoning_tokens");
     json_int(w, row->reasoning_tokens);
+    json_key(w, "prefix_miss_tokens");
+    json_int(w, row->prefix_miss_tokens);
     json_object_end(w);
 }
 
@@ -214,6 +216,15 @@ static void write_part(struct json_writer *w, const struct journal_part *part,
     json_object_end(w);
 }
 
+void job_object_misses(struct json_writer *w, const char *json) {
+    json_key(w, "prefix_misses");
+    if (json != NULL) {
+        json_raw(w, json, strlen(json));
+    } else {
+        json_null(w);
+    }
+}
+
 static void write_turn(struct json_writer *w, const struct journal_turn *turn,
                        const struct journal_result *trace) {
     json_object_begin(w);
@@ -234,6 +245,8 @@ static void write_turn(struct json_writer *w, const struct journal_turn *turn,
     json_key(w, "reasoning_tokens");
     json_int(w, turn->reasoning_tokens);
     write_int_unless(w, "forced_tokens", turn->forced_tokens, turn->forced_tokens < 0);
+    write_int_unless(w, "prefix_miss_tokens", turn->prefix_miss_tokens, turn->prefix_miss_tokens < 0);
+    job_object_misses(w, turn->prefix_misses_json);
     json_object_end(w);
     json_key(w, "timings");
     json_object_begin(w);

@@ -99,6 +99,7 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
         .finish = "interrupted",
         .output_tokens = (int64_t)turn->n_tokens,
         .forced_tokens = -1,
+        .prefix_miss_tokens = -1,
         .queue_ms = -1,
         .prompt_ms = -1,
         .first_token_ms = -1,
@@ -125,6 +126,9 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
     json_int(&e.w, 0);
     json_key(&e.w, "forced_tokens");
     json_null(&e.w);
+    json_key(&e.w, "prefix_miss_tokens");
+    json_null(&e.w);
+    job_object_misses(&e.w, NULL);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_null(&e.w);
@@ -149,6 +153,7 @@ static void count_turn(struct job *job, const struct journal_turn *turn) {
         job->row.output_tokens += turn->output_tokens;
         job->row.cached_tokens += turn->cached_tokens;
         job->row.reasoning_tokens += turn->reasoning_tokens;
+        job->row.prefix_miss_tokens += turn->prefix_miss_tokens > 0 ? turn->prefix_miss_tokens : 0;
     }
 }
 
@@ -189,6 +194,7 @@ static bool replay_step(struct job *job, const struct journal_result *trace) {
     if (step.type == AGENT_STEP_GENERATE) {
         const struct journal_turn *turn = known_turn(trace, step.turn);
         if (turn == NULL) {
+            job_tell_engine(job, false);
             job_turn_begin(job, &step);
             return false;
         }
@@ -250,7 +256,7 @@ static void count_all(struct job *job, const struct journal_result *trace) {
 static void forget_counts(struct job *job) {
     job->row.turns = 0;
     job->row.input_tokens = job->row.output_tokens = 0;
-    job->row.cached_tokens = job->row.reasoning_tokens = 0;
+    job->row.cached_tokens = job->row.reasoning_tokens = job->row.prefix_miss_tokens = 0;
 }
 
 void job_replay(struct job *job, const struct journal_result *trace) {
@@ -274,6 +280,8 @@ void job_replay(struct job *job, const struct journal_result *trace) {
         job_fail(job, "internal_error", err);
         count_all(job, trace);
     }
+    job_tell_engine(job, trace->n_turns > 0);
     while (job->phase == JOB_WORKING && job->end_status == NULL && replay_step(job, trace)) {
     }
+    job_tell_engine(job, false);
 }

@@ -311,6 +311,9 @@ static void tell_turn(struct job *job, const struct journal_turn *turn) {
     json_int(&e.w, turn->cached_tokens);
     json_key(&e.w, "forced_tokens");
     json_int(&e.w, turn->forced_tokens);
+    json_key(&e.w, "prefix_miss_tokens");
+    json_int(&e.w, turn->prefix_miss_tokens);
+    job_object_misses(&e.w, turn->prefix_misses_json);
     json_object_end(&e.w);
     json_key(&e.w, "timings");
     json_object_begin(&e.w);
@@ -326,8 +329,30 @@ static void tell_turn(struct job *job, const struct journal_turn *turn) {
     job_event_end(&e);
 }
 
+/* What was computed again, by reason, as JSON: {"evicted": 12}. Returns the sum. */
+static int64_t sum_misses(struct jobs_counters *counters, const struct engine_event *event, char *json,
+                          size_t len) {
+    int64_t sum = 0;
+    size_t at = (size_t)snprintf(json, len, "{");
+    for (int i = 0; i < ENGINE_MISS_REASONS; i++) {
+        int n = event->missed_tokens[i];
+        if (n > 0 && at < len) {
+            at += (size_t)snprintf(json + at, len - at, "%s\"%s\":%d", sum > 0 ? "," : "",
+                                   engine_miss_name((enum engine_miss)i), n);
+        }
+        sum += n;
+        counters->missed_tokens[i] += (uint64_t)n;
+    }
+    if (at + 1 < len) {
+        memcpy(json + at, "}", 2);
+    }
+    return sum;
+}
+
 /* A turn that is over, with or without its last words. */
 static void close_turn(struct job *job, const struct engine_event *event, const char *finish) {
+    char misses[ENGINE_MISS_REASONS * 32];
+    struct jobs_counters *counters = &job->jobs->counters;
     struct journal_turn turn = {
         .job_id = job->id,
         .turn = job->turn,
@@ -336,18 +361,20 @@ static void close_turn(struct job *job, const struct engine_event *event, const 
         .output_tokens = job->turn_output_tokens,
         .cached_tokens = event->cached_tokens,
         .forced_tokens = event->forced_tokens,
+        .prefix_miss_tokens = sum_misses(counters, event, misses, sizeof misses),
+        .prefix_misses_json = misses,
         .reasoning_tokens = job->turn_reasoning_tokens,
         .queue_ms = event->queue_ms,
         .prompt_ms = event->prefill_ms,
         .first_token_ms = event->first_token_ms,
         .decode_ms = event->decode_ms,
     };
-    struct jobs_counters *counters = &job->jobs->counters;
     job->row.turns++;
     job->row.input_tokens += turn.input_tokens;
     job->row.output_tokens += turn.output_tokens;
     job->row.cached_tokens += turn.cached_tokens;
     job->row.reasoning_tokens += turn.reasoning_tokens;
+    job->row.prefix_miss_tokens += turn.prefix_miss_tokens;
     counters->input_tokens += (uint64_t)turn.input_tokens;
     counters->output_tokens += (uint64_t)turn.output_tokens;
     counters->cached_tokens += (uint64_t)turn.cached_tokens;

@@ -28,6 +28,7 @@ struct jobs_config {
 struct jobs_counters {
     uint64_t accepted, completed, failed, cancelled, refused;
     uint64_t input_tokens, output_tokens, cached_tokens;
+    uint64_t missed_tokens[ENGINE_MISS_REASONS];
     uint64_t calls[TOOL_UNAVAILABLE + 1]; /* by enum tool_status */
     uint64_t calls_refused;               /* never run: unknown tool, bad arguments, a limit */
 };
@@ -100,6 +101,8 @@ void jobs_watch(struct jobs *jobs, struct http_request *req, enum http_stream_ki
 
 /* The job object of daemon/api.md. */
 void job_object_write(struct json_writer *w, const struct journal_job *row);
+/* The member "prefix_misses" of a turn's usage, from the journal's column; NULL: not known. */
+void job_object_misses(struct json_writer *w, const char *json);
 /* The trace object. */
 void job_trace_write(struct json_writer *w, const struct journal_job *row,
                      const struct journal_result *trace);

@@ -75,6 +75,7 @@ struct journal_job {
     int priority;
     int64_t created_ns, started_ns, finished_ns, deadline_ns; /* created_ns 0 on writing = now */
     int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
+    int64_t prefix_miss_tokens; /* computed again though they had been before */
     int turns, tool_calls;
     /* on reading only */
     int starts;                 /* how often journal_add_job_started() was committed */
@@ -108,7 +109,9 @@ struct journal_turn {
     const char *finish; /* "stop", "length", "context", "cancelled", "tool_calls", …; NULL = not finished */
     int64_t finished_ns; /* 0 on writing = now */
     int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
-    int64_t forced_tokens; /* of the output: what the grammar left no choice about; < 0 = unknown */
+    int64_t forced_tokens;          /* of the output: what the grammar left no choice about; < 0 = unknown */
+    int64_t prefix_miss_tokens;     /* computed again though they had been before; < 0 = unknown */
+    const char *prefix_misses_json; /* how many for which reason, an object; NULL = unknown */
     double queue_ms, prompt_ms, first_token_ms, decode_ms; /* < 0 = unknown */
 };
 

@@ -153,8 +153,8 @@ void journal_add_job_finished(struct journal_batch *b, const struct journal_job 
     PUT(b, JOURNAL_SQL_JOB_FINISHED, v_text(job->id), v_text(job->status), v_text(job->result_text),
         v_text(job->error_code), v_text(job->error_message), v_time(job->finished_ns, finished),
         v_int(job->input_tokens), v_int(job->output_tokens), v_int(job->cached_tokens),
-        v_int(job->reasoning_tokens), v_int(job->turns), v_int(job->tool_calls),
-        v_text(job->result_repaired));
+        v_int(job->reasoning_tokens), v_int(job->turns), v_int(job->tool_calls), v_text(job->result_repaired),
+        v_int(job->prefix_miss_tokens));
 }
 
 void journal_add_job_deleted(struct journal_batch *b, const char *job_id) {
@@ -206,7 +206,9 @@ void journal_add_turn_finished(struct journal_batch *b, const struct journal_tur
         v_time(turn->finished_ns, finished), v_int(turn->input_tokens), v_int(turn->output_tokens),
         v_int(turn->cached_tokens), v_int(turn->reasoning_tokens), v_real(turn->queue_ms),
         v_real(turn->prompt_ms), v_real(turn->first_token_ms), v_real(turn->decode_ms),
-        v_int_or_null(turn->forced_tokens, turn->forced_tokens >= 0));
+        v_int_or_null(turn->forced_tokens, turn->forced_tokens >= 0),
+        v_int_or_null(turn->prefix_miss_tokens, turn->prefix_miss_tokens >= 0),
+        v_text(turn->prefix_misses_json));
 }
 
 /* ---- parts, calls, events ---- */

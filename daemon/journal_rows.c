@@ -171,6 +171,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->output_tokens = next_int(&c);
     job->cached_tokens = next_int(&c);
     job->reasoning_tokens = next_int(&c);
+    job->prefix_miss_tokens = next_int(&c);
     job->turns = (int)next_int(&c);
     job->tool_calls = (int)next_int(&c);
     job->starts = (int)next_int(&c);
@@ -273,6 +274,8 @@ int journal_rows_add_turn(struct journal_rows *rows, sqlite3_stmt *s) {
     turn->first_token_ms = next_real(&c);
     turn->decode_ms = next_real(&c);
     turn->forced_tokens = next_int_or(&c, -1);
+    turn->prefix_miss_tokens = next_int_or(&c, -1);
+    turn->prefix_misses_json = next_text(&c);
     turn->started_ns = next_time(&c);
     turn->finished_ns = next_time(&c);
     if (c.status == 0)

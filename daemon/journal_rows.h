@@ -31,7 +31,8 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
     "id, kind, status, title, model, result_text, result_repaired, error_code, error_message,"               \
     " client_name, idempotency_key, metadata_json,"                                                          \
     " trace_id, client_uid, priority, created_at, started_at, finished_at, deadline_at, input_tokens,"       \
-    " output_tokens, cached_tokens, reasoning_tokens, turns, tool_calls, starts, clean_stops,"               \
+    " output_tokens, cached_tokens, reasoning_tokens, prefix_miss_tokens, turns, tool_calls, starts, "       \
+    "clean_stops,"                                                                                           \
     " cancel_requested,"                                                                                     \
     " coalesce((SELECT max(seq) FROM events WHERE job_id = jobs.id), 0),"                                    \
     " (SELECT nullif(json_group_array(json_object('id', passage, 'start', start_byte, 'end', end_byte,"      \
@@ -41,7 +42,8 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
 #define JOURNAL_TURN_COLUMNS                                                                                 \
     "job_id, turn, prompt_text, prompt_cuts, seed, sampling_json, output_text, output_tokens_blob,"          \
     " finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, queue_ms, prompt_ms,"     \
-    " first_token_ms, decode_ms, forced_tokens, started_at, finished_at"
+    " first_token_ms, decode_ms, forced_tokens, prefix_miss_tokens, prefix_misses_json, started_at, "        \
+    "finished_at"
 #define JOURNAL_PART_COLUMNS                                                                                 \
     "job_id, turn, position, role, type, section, text, truncated, token_count, ms, call, token_from"
 #define JOURNAL_CALL_COLUMNS                                                                                 \

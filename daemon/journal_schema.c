@@ -148,6 +148,13 @@ static const char schema_result_repaired[] = "ALTER TABLE jobs ADD COLUMN result
 /* Tokens that the grammar left no choice about; NULL: not known. */
 static const char schema_forced_tokens[] = "ALTER TABLE turns ADD COLUMN forced_tokens INTEGER";
 
+/* Tokens that were computed again though they had been before, and how many for which reason, as a JSON
+ * object; NULL: not known. */
+static const char schema_prefix_misses[] =
+    "ALTER TABLE turns ADD COLUMN prefix_miss_tokens INTEGER;"
+    "ALTER TABLE turns ADD COLUMN prefix_misses_json TEXT;"
+    "ALTER TABLE jobs ADD COLUMN prefix_miss_tokens INTEGER NOT NULL DEFAULT 0";
+
 /* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
@@ -155,7 +162,8 @@ static const char *const step_2[] = {schema_reasoning, NULL};
 static const char *const step_3[] = {schema_clean_stops, NULL};
 static const char *const step_4[] = {schema_result_repaired, NULL};
 static const char *const step_5[] = {schema_forced_tokens, NULL};
-static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5};
+static const char *const step_6[] = {schema_prefix_misses, NULL};
+static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

@@ -29,7 +29,8 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
     [JOURNAL_SQL_JOB_FINISHED] =
         {"UPDATE jobs SET status = ?2, result_text = ?3, error_code = ?4, error_message = ?5,"
          " finished_at = ?6, input_tokens = ?7, output_tokens = ?8, cached_tokens = ?9,"
-         " reasoning_tokens = ?10, turns = ?11, tool_calls = ?12, result_repaired = ?13"
+         " reasoning_tokens = ?10, turns = ?11, tool_calls = ?12, result_repaired = ?13,"
+         " prefix_miss_tokens = ?14"
          " WHERE id = ?1" JOB_IS_LIVE,
          "There is no unfinished job '%.*s' to finish."},
     [JOURNAL_SQL_JOB_DELETED] = {"DELETE FROM jobs WHERE id = ?1", "There is no job '%.*s' to delete."},
@@ -56,7 +57,8 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
     [JOURNAL_SQL_TURN_FINISHED] =
         {"UPDATE turns SET finish_reason = ?3, finished_at = ?4, input_tokens = ?5,"
          " output_tokens = ?6, cached_tokens = ?7, reasoning_tokens = ?8, queue_ms = ?9,"
-         " prompt_ms = ?10, first_token_ms = ?11, decode_ms = ?12, forced_tokens = ?13"
+         " prompt_ms = ?10, first_token_ms = ?11, decode_ms = ?12, forced_tokens = ?13,"
+         " prefix_miss_tokens = ?14, prefix_misses_json = ?15"
          " WHERE job_id = ?1 AND turn = ?2 AND finish_reason IS NULL",
          "Job '%.*s' has no running turn of that number to finish."},
     [JOURNAL_SQL_PART] =

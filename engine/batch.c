@@ -14,10 +14,12 @@ int batch_init(struct local_engine *e) {
     step->rows = calloc((size_t)e->max_rows, sizeof *step->rows);
     step->outputs = calloc(sessions + SPECULATE_ROWS, sizeof *step->outputs);
     step->samples = calloc(sessions, sizeof(struct local_session *));
+    step->owners = calloc(sessions, sizeof(struct local_session *));
+    e->clients = calloc(sessions, sizeof *e->clients);
     step->sampled = calloc(sessions, sizeof *step->sampled);
     step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
     if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
-        step->tables == NULL)
+        step->tables == NULL || step->owners == NULL || e->clients == NULL)
         return -ENOMEM;
     return 0;
 }
@@ -27,6 +29,8 @@ void batch_finish(struct local_engine *e) {
     free(step->rows);
     free(step->outputs);
     free(step->samples);
+    free(step->owners);
+    free(e->clients);
     free(step->sampled);
     free(step->tables);
 }
@@ -148,6 +152,8 @@ void batch_run(struct local_engine *e) {
                                   .outputs = step->outputs,
                                   .n_outputs = step->n_outputs};
     char sentence[256];
+    if (e->observe != NULL)
+        e->observe(e->observe_arg, e);
     uint64_t from = clock_mono_ns();
     int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
     if (rc == 0)

@@ -85,7 +85,9 @@ struct engine_span {
 
 /* What the engine should know about a session besides its tokens; zeroed: nothing. */
 struct engine_about {
-    bool replayed; /* what is appended from now on was computed before, by another process */
+    int64_t client; /* whose it is: clients share what there is equally, however many sessions each has */
+    int priority;   /* higher goes first */
+    bool replayed;  /* what is appended from now on was computed before, by another process */
 };
 
 /* `user` comes back in every event of the session. -EAGAIN when max_sessions are open. */

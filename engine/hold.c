@@ -6,7 +6,7 @@
 #include <string.h>
 
 int hold_pending(const struct local_session *s) {
-    if (s->evicted && !s->gen.running)
+    if (s->rests && !s->gen.running)
         return 0;
     return s->n_tokens - s->n_computed - (s->gen.running ? 0 : 1);
 }
@@ -178,25 +178,25 @@ void hold_release(struct local_engine *e, struct local_session *s, enum engine_m
     s->n_published = s->n_computed = 0;
 }
 
-/* Frees pages for `s`: of sessions that wait first (longest unused first), else of the youngest that came
- * after `s`. Their timelines are computed again when they go on. False when there is none to take from. */
+/* Frees pages for `s`: of sessions that wait first (longest unused first), else of the last one behind `s`.
+ * Their timelines are computed again when they go on. False when there is none to take from. */
 static bool reclaim(struct local_engine *e, const struct local_session *s) {
-    struct local_session *idle = NULL, *young = NULL;
+    struct local_session *idle = NULL, *last = NULL;
     for (struct local_session *other = e->sessions; other != NULL; other = other->next) {
         if (other == s || other->n_pages == 0 || other->n_rows > 0)
             continue;
         if (hold_pending(other) <= 0) {
             if (idle == NULL || other->used_ns < idle->used_ns)
                 idle = other;
-        } else if (other->order > s->order && (young == NULL || other->order > young->order)) {
-            young = other;
+        } else if (plan_before(s, other) && (last == NULL || plan_before(last, other))) {
+            last = other;
         }
     }
-    struct local_session *victim = idle != NULL ? idle : young;
+    struct local_session *victim = idle != NULL ? idle : last;
     if (victim == NULL)
         return false;
     hold_release(e, victim, ENGINE_MISS_EVICTED);
-    victim->evicted = !victim->gen.running;
+    victim->rests = !victim->gen.running;
     return true;
 }
 

@@ -64,8 +64,9 @@ struct local_session {
     struct engine_session base;
     struct local_session *next; /* in order of creation */
     bool dead;                  /* destroyed by its owner; the engine thread frees it */
-    bool evicted;     /* its pages were taken while it waited: no background prefill until the next request */
-    uint64_t order;   /* of the last request: lower goes first */
+    bool passed;                /* its turn in the step that is planned is over [engine] */
+    bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
+    uint64_t order;   /* of its making: lower goes first */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
     int32_t *tokens; /* the timeline; grows only while no generation runs, or by the engine thread */
@@ -93,8 +94,16 @@ struct step {
     int32_t *sampled;               /* max_sessions: the token of each */
     int32_t *tables;                /* max_sessions x tables_stride */
     int tables_stride;
+    struct local_session **owners; /* max_sessions: session of each table */
     int n_rows, n_outputs, n_samples, n_tables;
-    int n_guessed; /* of the rows */
+    int n_guessed;        /* of the rows */
+    int n_decode, budget; /* rows that are the next token of a generation; rows allowed with them */
+};
+
+/* How many rows of prefill a client got, since it last had none to wait for. */
+struct local_client {
+    int64_t id;
+    uint64_t served;
 };
 
 struct local_engine {
@@ -110,6 +119,9 @@ struct local_engine {
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
     size_t kv_bytes_per_token;
+    struct local_client *clients; /* [engine] max_sessions */
+    int n_clients;
+    uint64_t served;            /* [engine] where the client stood that was served last */
     double row_ns;              /* [engine] what a prefill row took lately; 0: not known yet */
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
@@ -124,6 +136,9 @@ struct local_engine {
     int n_sessions;
     uint64_t last_order;
     uint64_t n_steps; /* that were run */
+    /* Called before each step runs, without the lock; for tests. */
+    void (*observe)(void *arg, const struct local_engine *e);
+    void *observe_arg;
 };
 
 HX_MUST_CHECK int local_open(const struct engine_config *config, struct engine **out, char *err,
@@ -148,6 +163,8 @@ void batch_run(struct local_engine *e);
 /* engine/plan.c. Buries dead sessions, ends cancelled generations and fills e->step. True when there is a
  * step to run. [engine-thread] [lock held] */
 bool plan_step(struct local_engine *e);
+/* Whether `a` gives way to `b` last. An order of all sessions, so that one of them always gets on. */
+bool plan_before(const struct local_session *a, const struct local_session *b);
 
 /* engine/hold.c: which pages a session holds. [engine-thread] [lock held] */
 /* Tokens to compute now. The last one of a timeline waits for a generation (or for more tokens), because its
@@ -163,7 +180,8 @@ bool hold_waits(const struct local_engine *e, const struct local_session *s);
 /* Counts the rows of the step that has run, n_computed being what it was before. */
 void hold_count(struct local_session *s);
 /* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
- * theirs: those that wait first (longest unused first), then the youngest that came after `s`. */
+ * theirs: those that wait first (longest unused first), then the last of those that plan_before() has behind
+ * `s`. */
 HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
 /* Publishes the pages that a step has filled. */
 void hold_publish(struct local_engine *e, struct local_session *s);

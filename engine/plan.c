@@ -29,7 +29,7 @@ static void add_rows(struct local_engine *e, struct local_session *s, int n) {
     for (int i = 0; i < n; i++)
         step->rows[step->n_rows++] = (struct kernels_row){
             .token = s->tokens[s->n_computed + i], .position = s->n_computed + i, .table = step->n_tables};
-    step->n_tables++;
+    step->owners[step->n_tables++] = s;
     s->n_rows = n;
     if (s->gen.running && s->n_computed + n == s->n_tokens) {
         step->samples[step->n_samples++] = s;
@@ -50,16 +50,68 @@ static bool continues(const struct local_session *s) {
            s->n_computed < s->n_tokens;
 }
 
-/* The session with the lowest order above `after` that has something to prefill; generating ones (`running`)
- * and ones that only wait for a generation apart. */
-static struct local_session *next_prefill(struct local_engine *e, bool running, uint64_t after) {
+/* ---- whose turn it is ---- */
+
+bool plan_before(const struct local_session *a, const struct local_session *b) {
+    return a->about.priority != b->about.priority ? a->about.priority > b->about.priority
+                                                  : a->order < b->order;
+}
+
+static bool has_sessions(const struct local_engine *e, int64_t client) {
+    const struct local_session *s = e->sessions;
+    while (s != NULL && s->about.client != client)
+        s = s->next;
+    return s != NULL;
+}
+
+/* The client's account; there are at most as many with sessions as there can be sessions. */
+static struct local_client *client_of(struct local_engine *e, int64_t id) {
+    struct local_client *unused = NULL;
+    for (int i = 0; i < e->n_clients; i++) {
+        if (e->clients[i].id == id)
+            return &e->clients[i];
+        if (unused == NULL && !has_sessions(e, e->clients[i].id))
+            unused = &e->clients[i];
+    }
+    if (e->n_clients < e->max_sessions)
+        unused = &e->clients[e->n_clients++];
+    *unused = (struct local_client){.id = id};
+    return unused;
+}
+
+/* Where the client stands: start-time fair queueing. Who had nothing to prefill for a while has not saved
+ * anything up. */
+static uint64_t standing(struct local_engine *e, const struct local_session *s) {
+    uint64_t served = client_of(e, s->about.client)->served;
+    return served > e->served ? served : e->served;
+}
+
+static void charge(struct local_engine *e, const struct local_session *s, int rows) {
+    uint64_t from = standing(e, s);
+    client_of(e, s->about.client)->served = from + (uint64_t)rows;
+    e->served = from;
+}
+
+/* The next session that has something to prefill: the highest priority first, of these the client that got
+ * least so far, of its sessions the one that was made first, so that who comes back with a tool's result
+ * stands where he stood. Generating ones (`running`) and ones that only wait for a generation apart. */
+static struct local_session *next_prefill(struct local_engine *e, bool running) {
     struct local_session *best = NULL;
-    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
-        if (s->gen.running == running && s->n_rows == 0 && hold_pending(s) > 0 && s->order > after &&
-            (best == NULL || s->order < best->order))
+    uint64_t best_standing = 0;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        if (s->gen.running != running || s->n_rows > 0 || s->passed || hold_pending(s) <= 0)
+            continue;
+        uint64_t own = standing(e, s);
+        bool same = best != NULL && s->about.priority == best->about.priority;
+        if (best == NULL || (same && own != best_standing ? own < best_standing : plan_before(s, best))) {
             best = s;
+            best_standing = own;
+        }
+    }
     return best;
 }
+
+/* ---- the step ---- */
 
 /* Rows of this step, n_decode of which are there already. */
 static int row_budget(const struct local_engine *e, int n_decode) {
@@ -83,10 +135,9 @@ static void plan_forced(struct local_engine *e, int budget) {
 
 static void plan_prefill(struct local_engine *e, bool running, int budget) {
     struct step *step = &e->step;
-    uint64_t after = 0;
     struct local_session *s;
-    while (step->n_rows < budget && (s = next_prefill(e, running, after)) != NULL) {
-        after = s->order;
+    while (step->n_rows < budget && (s = next_prefill(e, running)) != NULL) {
+        s->passed = true;
         if (hold_table(e, s) < 0) {
             if (running)
                 finish_failed(e, s, "The engine is out of memory for a session's page table.");
@@ -96,6 +147,7 @@ static void plan_prefill(struct local_engine *e, bool running, int budget) {
         int n = hold_pending(s), room = budget - step->n_rows;
         if (n > 0 && !hold_waits(e, s))
             add_rows(e, s, n < room ? n : room);
+        charge(e, s, s->n_rows);
     }
 }
 
@@ -107,8 +159,11 @@ bool plan_step(struct local_engine *e) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
         s->n_rows = s->verify.n = 0;
         s->output = -1;
-        if (s->gen.running && s->gen.cancel)
+        s->passed = false;
+        if (s->gen.running && s->gen.cancel) {
             finish_generation(e, s, ENGINE_FINISH_CANCELLED);
+            s->rests = true;
+        }
         if (s->gen.running && s->n_computed == s->n_tokens)
             hold_roll_back(e, s, s->n_tokens - 1, false); /* its logits went to a token that was not kept */
         n_decode += decodes(s);
@@ -118,9 +173,10 @@ bool plan_step(struct local_engine *e) {
             add_rows(e, s, 1);
             verify_plan(e, s, n_decode);
         }
-    int budget = row_budget(e, step->n_rows);
-    plan_forced(e, budget);
-    plan_prefill(e, true, budget);
-    plan_prefill(e, false, budget);
+    step->n_decode = step->n_rows - step->n_guessed;
+    step->budget = row_budget(e, step->n_rows);
+    plan_forced(e, step->budget);
+    plan_prefill(e, true, step->budget);
+    plan_prefill(e, false, step->budget);
     return step->n_rows > 0;
 }

@@ -38,6 +38,7 @@ static int session_create(struct engine *base, void *user, struct engine_session
                        e->max_sessions);
     }
     e->n_sessions++;
+    s->order = ++e->last_order;
     struct local_session **last = &e->sessions;
     while (*last != NULL)
         last = &(*last)->next;
@@ -119,8 +120,7 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
         s->n_known = s->n_tokens;
         s->known_why = ENGINE_MISS_RESTART;
     }
-    s->order = ++e->last_order;
-    s->evicted = false;
+    s->rests = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
 }
@@ -195,8 +195,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     g->running = true;
     g->asked_ns = clock_mono_ns();
     s->gen = *g;
-    s->order = ++e->last_order;
-    s->evicted = false;
+    s->rests = false;
     pthread_cond_signal(&e->changed);
     return 0;
 }

@@ -90,6 +90,7 @@ static void test_a_finished_job_stays_finished(void **state) {
                               .input_tokens = 10,
                               .output_tokens = 20,
                               .cached_tokens = 5,
+                              .prefix_miss_tokens = 6,
                               .reasoning_tokens = 7,
                               .turns = 2,
                               .tool_calls = 1};
@@ -114,7 +115,7 @@ static void test_a_finished_job_stays_finished(void **state) {
     assert_true(seen.job.finished_ns == 1732345201000000000);
     assert_true(seen.job.deadline_ns == 0);
     assert_true(seen.job.input_tokens == 10 && seen.job.output_tokens == 20 && seen.job.cached_tokens == 5 &&
-                seen.job.reasoning_tokens == 7 && seen.job.last_seq == 1);
+                seen.job.prefix_miss_tokens == 6 && seen.job.reasoning_tokens == 7 && seen.job.last_seq == 1);
     assert_true(seen.job.turns == 2 && seen.job.tool_calls == 1 && seen.job.starts == 1 &&
                 seen.job.client_uid == 1000);
 

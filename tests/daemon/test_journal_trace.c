@@ -45,6 +45,8 @@ static void finish_turn(struct journal_batch *b, int number) {
                                 .output_tokens = 4,
                                 .cached_tokens = 60,
                                 .forced_tokens = 3,
+                                .prefix_miss_tokens = 9,
+                                .prefix_misses_json = "{\"evicted\":9}",
                                 .queue_ms = 1,
                                 .prompt_ms = 20,
                                 .first_token_ms = 25,
@@ -150,8 +152,10 @@ static int check_job(void *arg, const struct journal_result *r) {
     assert_true(t->tokens[0] == 0 && t->tokens[1] == 1 && t->tokens[2] == -1 && t->tokens[3] == 0x7fffffff);
     assert_string_equal(t->finish, "stop");
     assert_true(t->input_tokens == 100 && t->output_tokens == 4 && t->cached_tokens == 60 &&
-                t->forced_tokens == 3);
+                t->forced_tokens == 3 && t->prefix_miss_tokens == 9);
+    assert_string_equal(t->prefix_misses_json, "{\"evicted\":9}");
     assert_int_equal(r->turns[1].forced_tokens, -1); /* it did not end */
+    assert_int_equal(r->turns[1].prefix_miss_tokens, -1);
     assert_true(t->queue_ms == 1 && t->prompt_ms == 20 && t->first_token_ms == 25 && t->decode_ms == 30);
     assert_true(t->started_ns > 0 && t->finished_ns >= t->started_ns);
     assert_null(r->turns[1].finish);

@@ -1,0 +1,260 @@
+/* Whose rows run when, counted step by step: nobody's next token waits for more than one budget of others,
+ * clients get equal shares, priorities and who came first count, a cancel takes effect at the next step. */
+#include "engine/local.h"
+#include "tests/engine/harness.h"
+#include "tests/engine/random_engine.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CONTEXT   1024
+#define MAX_STEPS 4000
+#define N         6
+
+static const struct random_shape shape = {.n_layers = 2,
+                                          .n_heads = 4,
+                                          .n_kv_heads = 2,
+                                          .head_dim = 16,
+                                          .dim = 64,
+                                          .ffn_dim = 96,
+                                          .n_vocab = 300,
+                                          .type = DTYPE_Q8_0,
+                                          .seed = 5};
+static struct random_engine weights;
+
+/* What ran, written by the engine thread. */
+struct record {
+    struct harness h;
+    struct engine_session *s[N];
+    int n_steps;
+    struct {
+        int rows[N], n_rows, n_decode, budget;
+    } steps[MAX_STEPS];
+    /* The engine waits in its first step until the test has asked for everything. */
+    sem_t begun, go;
+    struct engine_session *cancel; /* is cancelled in the step that has its fifth row */
+    int cancelled_in;
+};
+
+static int index_of(const struct record *r, const struct local_session *s) {
+    for (int i = 0; i < N; i++)
+        if (r->s[i] == &s->base)
+            return i;
+    abort();
+}
+
+static void observe(void *arg, const struct local_engine *e) {
+    struct record *r = arg;
+    int total = 0;
+    if (r->n_steps == 0) {
+        sem_post(&r->begun);
+        sem_wait(&r->go);
+    }
+    if (r->n_steps == MAX_STEPS)
+        abort();
+    for (int i = 0; i < e->step.n_rows; i++)
+        r->steps[r->n_steps].rows[index_of(r, e->step.owners[e->step.rows[i].table])]++;
+    r->steps[r->n_steps].n_rows = e->step.n_rows;
+    r->steps[r->n_steps].n_decode = e->step.n_decode;
+    r->steps[r->n_steps].budget = e->step.budget;
+    for (int i = 0; r->cancel != NULL && i <= r->n_steps; i++)
+        total += r->steps[i].rows[index_of(r, (const struct local_session *)(const void *)r->cancel)];
+    if (total >= 5) {
+        r->cancelled_in = r->n_steps;
+        engine_session_cancel(r->cancel);
+        r->cancel = NULL;
+    }
+    r->n_steps++;
+}
+
+/* Session 0 exists and holds the engine in its first step. */
+static struct record *start(int first_prompt, int first_tokens) {
+    struct record *r = calloc(1, sizeof *r);
+    char err[300] = "";
+    assert_non_null(r);
+    harness_init(&r->h);
+    sem_init(&r->begun, 0, 0);
+    sem_init(&r->go, 0, 0);
+    struct engine_config config = {
+        .max_context = CONTEXT, .n_threads = 1, .wake = harness_wake, .wake_arg = &r->h};
+    if (local_open_model(&config, &weights.model, false, &r->h.engine, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    struct local_engine *e = (struct local_engine *)(void *)r->h.engine;
+    pthread_mutex_lock(&e->lock);
+    e->observe = observe;
+    e->observe_arg = r;
+    pthread_mutex_unlock(&e->lock);
+    r->s[0] = harness_session(&r->h);
+    int32_t ids[CONTEXT];
+    for (int i = 0; i < first_prompt; i++)
+        ids[i] = (i * 7 + 1) % 300;
+    harness_append_tokens(r->s[0], ids, (size_t)first_prompt);
+    harness_generate(&r->h, r->s[0], NULL, first_tokens);
+    sem_wait(&r->begun);
+    return r;
+}
+
+/* One more session, with a prompt of its own. */
+static void add(struct record *r, int i, int64_t client, int priority, int prompt, int tokens) {
+    int32_t ids[CONTEXT];
+    r->s[i] = harness_session(&r->h);
+    engine_session_about(r->s[i], &(struct engine_about){.client = client, .priority = priority});
+    for (int t = 0; t < prompt; t++)
+        ids[t] = (t * 13 + i * 31 + t * t * i) % 300;
+    harness_append_tokens(r->s[i], ids, (size_t)prompt);
+    harness_generate(&r->h, r->s[i], NULL, tokens);
+}
+
+static void wait_all(struct record *r) {
+    for (int i = 0; i < N; i++)
+        if (r->s[i] != NULL)
+            assert_true(harness_wait(&r->h, r->s[i])->done);
+}
+
+static void run(struct record *r) {
+    sem_post(&r->go);
+    wait_all(r);
+}
+
+static void finish(struct record *r) {
+    harness_finish(&r->h);
+    sem_destroy(&r->begun);
+    sem_destroy(&r->go);
+    free(r);
+}
+
+/* Rows of session i up to and with step `step`. */
+static int rows_until(const struct record *r, int i, int step) {
+    int n = 0;
+    for (int k = 0; k <= step; k++)
+        n += r->steps[k].rows[i];
+    return n;
+}
+
+/* Two sessions that write, and prompts of 900 tokens beside them: every step has the next token of both, and
+ * beside them no more than a budget. */
+static void test_long_prompts_delay_nobody(void **state) {
+    (void)state;
+    struct record *r = start(20, 300);
+    add(r, 1, 0, 0, 10, 280);
+    for (int i = 2; i < 5; i++)
+        add(r, i, 0, 0, 900, 2);
+    run(r);
+    int from = 0, beside = 0;
+    while (rows_until(r, 0, from) < 20 || rows_until(r, 1, from) < 10)
+        from++;
+    for (int k = from + 1; k < r->n_steps; k++) {
+        assert_true(r->steps[k].n_rows <= r->steps[k].budget);
+        /* A budget is at most what the engine was opened for, decoding rows among them. */
+        assert_true(r->steps[k].budget <= LOCAL_STEP_ROWS);
+        if (rows_until(r, 0, k - 1) < 20 + 299)
+            assert_int_equal(r->steps[k].rows[0], 1);
+        if (rows_until(r, 1, k - 1) < 10 + 279)
+            assert_int_equal(r->steps[k].rows[1], 1);
+        beside += r->steps[k].n_decode == 2 && r->steps[k].n_rows > 2;
+    }
+    assert_true(beside > 2); /* prompts were read meanwhile, in more than one step */
+    finish(r);
+}
+
+/* Three long prompts of one client and one of another: while both have some left, neither is ahead by more
+ * than a step. */
+static void test_clients_get_equal_shares(void **state) {
+    (void)state;
+    struct record *r = start(8, 1);
+    for (int i = 1; i < 4; i++)
+        add(r, i, 1, 0, 600, 1);
+    add(r, 4, 2, 0, 500, 1);
+    add(r, 5, 2, -1, 100, 1); /* of a lower priority: it does not count for its client's share now */
+    run(r);
+    for (int k = 1; k < r->n_steps && rows_until(r, 4, k) < 500; k++) {
+        int one = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k), two = rows_until(r, 4, k);
+        assert_in_range(one - two + LOCAL_STEP_ROWS, 0, 2 * LOCAL_STEP_ROWS);
+    }
+    finish(r);
+}
+
+/* The last one to ask has the highest priority: the others get what its steps have left. */
+static void test_priorities(void **state) {
+    (void)state;
+    struct record *r = start(8, 1);
+    add(r, 1, 1, -3, 500, 1);
+    add(r, 2, 1, 0, 500, 1);
+    add(r, 3, 2, 0, 300, 1);
+    add(r, 4, 1, 5, 700, 1);
+    run(r);
+    for (int k = 1; k < r->n_steps; k++) {
+        if (rows_until(r, 4, k) < 700)
+            assert_int_equal(r->steps[k].rows[4], r->steps[k].n_rows);
+        if (rows_until(r, 2, k) < 500 || rows_until(r, 3, k) < 300)
+            assert_int_equal(r->steps[k].rows[1], 0);
+    }
+    finish(r);
+}
+
+/* A session that comes back, with a tool's result perhaps, goes before those that were made after it. */
+static void test_who_came_first_goes_on_first(void **state) {
+    (void)state;
+    struct record *r = start(8, 1);
+    int32_t ids[400];
+    for (int i = 0; i < 400; i++)
+        ids[i] = (i * 3 + 7) % 300;
+    add(r, 1, 1, 0, 100, 1);
+    engine_session_cancel(r->s[1]); /* before any of it ran */
+    for (int i = 2; i < 5; i++)
+        add(r, i, 1, 0, 900, 1);
+    sem_post(&r->go);
+    (void)harness_wait(&r->h, r->s[1]);
+    harness_append_tokens(r->s[1], ids, 400);
+    harness_generate(&r->h, r->s[1], NULL, 1);
+    wait_all(r);
+    for (int k = 1; k < r->n_steps; k++)
+        if (rows_until(r, 1, k) > 0 && rows_until(r, 1, k) < 500)
+            assert_int_equal(r->steps[k].rows[1], r->steps[k].n_rows);
+    finish(r);
+}
+
+/* Cancelled while a step runs: no later step has a row of it, and others go on. */
+static void test_cancel_within_one_step(void **state) {
+    (void)state;
+    for (int pass = 0; pass < 2; pass++) {
+        struct record *r = start(20, 60);
+        add(r, 1, 0, 0, pass == 0 ? 2 : 700, 100); /* while it writes, and while it is read */
+        r->cancel = r->s[1];
+        run(r);
+        assert_int_equal(harness_outcome(&r->h, r->s[1])->last.finish, ENGINE_FINISH_CANCELLED);
+        assert_int_equal(harness_outcome(&r->h, r->s[0])->n_tokens, 60);
+        assert_true(r->cancelled_in > 0 && rows_until(r, 1, r->cancelled_in) >= 5);
+        for (int k = r->cancelled_in + 1; k < r->n_steps; k++)
+            assert_int_equal(r->steps[k].rows[1], 0);
+        finish(r);
+    }
+}
+
+static int setup(void **state) {
+    (void)state;
+    random_engine_init(&weights, &shape, CONTEXT);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    random_engine_finish(&weights);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_long_prompts_delay_nobody),
+        cmocka_unit_test(test_clients_get_equal_shares),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_who_came_first_goes_on_first),
+        cmocka_unit_test(test_cancel_within_one_step),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
