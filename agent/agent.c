@@ -8,6 +8,7 @@
 #include "agent/loop.h"
 #include "agent/nudge.h"
 #include "agent/render.h"
+#include "agent/responses.h"
 #include "agent/turn.h"
 #include "base/json.h"
 
@@ -33,11 +34,13 @@ struct agent {
     struct turn_rules rules; /* points to `tools` */
     char *system;
     int max_calls_per_turn;
+    bool sequential;
 
     enum phase phase;
     struct render render;
     struct turn turn;
     struct calls calls; /* of the turn */
+    struct responses responses;
     struct limits limits;
     struct loop loop;
     struct events events;
@@ -156,6 +159,7 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     if (a == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for a conversation.");
     a->max_calls_per_turn = config->limits.max_calls_per_turn;
+    a->sequential = config->sequential;
     render_init(&a->render, config->profile, PROMPT_BYTES_MAX);
     calls_init(&a->calls, config->profile, config->limits.max_result_bytes);
     limits_init(&a->limits, &config->limits);
@@ -347,15 +351,14 @@ static void judge_calls(struct agent *a) {
         fail(a, reason, a->why);
 }
 
-/* The tool turn behind the model's: one response per call, in call order. */
-static void render_results(struct agent *a) {
-    render_clear(&a->render);
-    render_responses_begin(&a->render);
-    for (size_t i = 0; i < a->calls.n; i++)
-        render_response(&a->render, a->calls.all[i].body.data, a->calls.all[i].body.len);
-    render_responses_end(&a->render, true);
-    calls_clear(&a->calls);
-    a->phase = PHASE_PROMPT;
+/* What is new of the tool turn, while calls still run. */
+static void append_known(struct agent *a, struct agent_step *step) {
+    responses_render(&a->responses, &a->render, &a->calls);
+    int rc = responses_take(&a->responses, &a->render, &step->spans, &step->n_spans);
+    if (rc == 1)
+        step->type = AGENT_STEP_APPEND;
+    else
+        (void)fail_for(a, rc);
 }
 
 static void begin_turn(struct agent *a, struct agent_step *step) {
@@ -393,6 +396,8 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
 }
 
 static void next_call(struct agent *a, struct agent_step *step) {
+    if (a->sequential && (a->phase == PHASE_GENERATING || calls_running(&a->calls)))
+        return;
     const struct calls_one *call = calls_start(&a->calls);
     if (call == NULL)
         return;
@@ -420,7 +425,11 @@ void agent_next(struct agent *a, struct agent_step *step) {
     }
     if (a->reason == NULL && a->phase == PHASE_RESULTS && a->calls.n_open == 0) {
         judge_calls(a);
-        render_results(a);
+        responses_end(&a->responses, &a->render, &a->calls);
+        calls_clear(&a->calls);
+        a->phase = PHASE_PROMPT;
+    } else if (a->reason == NULL && a->phase == PHASE_RESULTS && !a->sequential) {
+        append_known(a, step);
     }
     if (a->reason == NULL && a->phase == PHASE_PROMPT)
         begin_turn(a, step);

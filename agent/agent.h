@@ -83,6 +83,8 @@ struct agent_config {
                                                {"passages": [{"id": …, "text": …}]} */
     size_t n_documents;
     const struct agent_answer *answer; /* NULL: the answer is text */
+    bool sequential; /* a call starts when the turn is over and all before it have their results, and nothing
+                        is appended before all have: to measure what doing it at once saves */
 };
 
 enum agent_role { AGENT_ROLE_USER, AGENT_ROLE_ASSISTANT };
@@ -106,6 +108,9 @@ enum agent_step_type {
     AGENT_STEP_WAIT,     /* nothing: feed what is outstanding (text of the generation, results of calls) */
     AGENT_STEP_GENERATE, /* append `spans` to the timeline, then generate at most `max_tokens` */
     AGENT_STEP_CALL,     /* start this call; may come while the generation still runs */
+    AGENT_STEP_APPEND, /* calls of the turn still run, and of the next prompt this much is known: `spans` are
+                          its beginning, longer than the last time. What of it was put on the timeline now is
+                          not put there with GENERATE, whose spans are the whole prompt; nothing has to be */
     AGENT_STEP_STOP,  /* cancel the running generation (a limit, or the model began to write a <tool_response>
                          itself); its end is still fed */
     AGENT_STEP_DONE,  /* the job is complete: `text` is the answer; in JSON mode its JSON */
@@ -127,7 +132,7 @@ struct agent_forbidden {
 
 struct agent_step {
     enum agent_step_type type;
-    const struct agent_span *spans; /* GENERATE */
+    const struct agent_span *spans; /* GENERATE, APPEND */
     size_t n_spans;
     int max_tokens;
     const struct agent_forbidden *forbidden; /* GENERATE: what must not be written, oldest first */

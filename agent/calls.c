@@ -79,6 +79,13 @@ int calls_add(struct calls *c, int number, const char *name, const char *argumen
     return error != NULL ? answer_error(c, one, error, strlen(error)) : 0;
 }
 
+bool calls_running(const struct calls *c) {
+    for (size_t i = 0; i < c->n; i++)
+        if (c->all[i].state == CALLS_RUNNING)
+            return true;
+    return false;
+}
+
 const struct calls_one *calls_start(struct calls *c) {
     while (c->next_ready < c->n && c->all[c->next_ready].state != CALLS_READY)
         c->next_ready++;

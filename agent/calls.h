@@ -34,6 +34,8 @@ void calls_clear(struct calls *c);
 /* Adds a call that is to run, or, with `error`, one that is answered already. -ENOMEM, -ENOBUFS. */
 HX_MUST_CHECK int calls_add(struct calls *c, int number, const char *name, const char *arguments,
                             const char *error);
+/* Whether one is running. */
+bool calls_running(const struct calls *c);
 /* The next call to start, which is running from now on; NULL for none. */
 const struct calls_one *calls_start(struct calls *c);
 /* The result of a running call. -EINVAL when this call is not running; -ENOMEM. */

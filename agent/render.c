@@ -217,10 +217,18 @@ void render_responses_begin(struct render *r) {
     render_trusted(r, "<|im_start|>tool\n");
 }
 
-void render_response(struct render *r, const char *body, size_t len) {
+void render_response_open(struct render *r) {
     render_trusted(r, "<tool_response>\n");
+}
+
+void render_response_close(struct render *r, const char *body, size_t len) {
     render_put(r, AGENT_SPAN_UNTRUSTED, body, len);
     render_trusted(r, "\n</tool_response>\n");
+}
+
+void render_response(struct render *r, const char *body, size_t len) {
+    render_response_open(r);
+    render_response_close(r, body, len);
 }
 
 void render_responses_end(struct render *r, bool last) {

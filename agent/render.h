@@ -57,6 +57,9 @@ void render_assistant(struct render *r, const char *text, size_t len);
  * known to follow. */
 void render_responses_begin(struct render *r);
 void render_response(struct render *r, const char *body, size_t len);
+/* The same in two halves, of which the first does not need the body. */
+void render_response_open(struct render *r);
+void render_response_close(struct render *r, const char *body, size_t len);
 void render_responses_end(struct render *r, bool last);
 /* Ends an open assistant turn. */
 void render_end(struct render *r);

@@ -85,6 +85,7 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
         .open_section = job->request.open_section,
         .documents = job->request.documents,
         .n_documents = job->request.n_documents,
+        .sequential = !job->request.overlap,
     };
     if (job->request.format.json) {
         config.answer = &answer;
@@ -317,6 +318,9 @@ static void take_step(struct job *job, const struct agent_step *step) {
         break;
     case AGENT_STEP_CALL:
         job_call_start(job, step);
+        break;
+    case AGENT_STEP_APPEND:
+        job_turn_append(job, step);
         break;
     case AGENT_STEP_STOP:
         if (job->generating) {

@@ -108,6 +108,7 @@ struct job {
 
     /* the turn being generated */
     bool generating;
+    size_t n_appended; /* spans of the next turn's prompt that are on the timeline already */
     int turn;
     int64_t turn_reasoning_tokens;
     int64_t turn_output_tokens;
@@ -192,7 +193,9 @@ void job_loop_tell(struct job *job, const struct agent_step *step, bool constrai
 
 /* ---- job_turn.c: the engine's side ---- */
 
-/* Appends the step's spans and generates, perhaps later: when its grammar is there. */
+/* Appends what is known of the next turn's prompt, so that it is computed while calls run. */
+void job_turn_append(struct job *job, const struct agent_step *step);
+/* Appends the rest of the step's spans and generates, perhaps later: when its grammar is there. */
 void job_turn_begin(struct job *job, const struct agent_step *step);
 /* The grammar of job->turn_step is what it can be. */
 void job_turn_constrained(struct job *job);

@@ -215,7 +215,10 @@ static bool replay_step(struct job *job, const struct journal_result *trace) {
         job_take_agent_events(job, true);
         return true;
     }
-    return step.type == AGENT_STEP_STOP;
+    if (step.type == AGENT_STEP_APPEND && known_turn(trace, job->turn + 1) == NULL) {
+        job_turn_append(job, &step);
+    }
+    return step.type == AGENT_STEP_STOP || step.type == AGENT_STEP_APPEND;
 }
 
 /* Progress since an earlier start buys another one. */

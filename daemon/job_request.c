@@ -222,7 +222,14 @@ static int read_bool(const cJSON *json, const char *name, bool *out, struct job_
     return 0;
 }
 
-/* How the model's calls and sections are read. */
+/* The same for one that is true where it is not given. */
+static int read_bool_or_true(const cJSON *json, const char *name, bool *out, struct job_problem *problem) {
+    int rc = read_bool(json, name, out, problem);
+    *out = *out || member(json, name) == NULL;
+    return rc;
+}
+
+/* How the model's calls and sections are read, and how its turns are run. */
 static int read_reading(struct job_request *r, struct job_problem *problem) {
     const cJSON *section = member(r->json, "open_section");
     if (section != NULL && (!cJSON_IsString(section) || tags_section(section->valuestring) == NULL)) {
@@ -231,10 +238,9 @@ static int read_reading(struct job_request *r, struct job_problem *problem) {
     r->open_section = section != NULL ? section->valuestring : NULL;
     int rc = read_bool(r->json, "strict", &r->strict, problem);
     rc = rc == 0 ? read_bool(r->json, "lenient_calls", &r->lenient_calls, problem) : rc;
-    bool constrained = false;
-    rc = rc == 0 ? read_bool(r->json, "constrained", &constrained, problem) : rc;
-    r->constrained = constrained || member(r->json, "constrained") == NULL;
-    return rc;
+    rc = rc == 0 ? read_bool_or_true(r->json, "constrained", &r->constrained, problem) : rc;
+    rc = rc == 0 ? read_bool_or_true(r->json, "overlap", &r->overlap, problem) : rc;
+    return rc == 0 ? read_bool_or_true(r->json, "speculation", &r->speculation, problem) : rc;
 }
 
 static int read_metadata(const cJSON *json, struct job_problem *problem) {

@@ -29,6 +29,8 @@ struct job_request {
     bool strict;         /* every tool takes only calls that are written exactly */
     bool lenient_calls;
     bool constrained;                 /* calls are valid by construction */
+    bool overlap;                     /* false: one thing after the other, agent_config.sequential */
+    bool speculation;                 /* false: engine_generate.no_speculation */
     const char *open_section;         /* NULL: none */
     struct agent_document *documents; /* owned array */
     size_t n_documents;

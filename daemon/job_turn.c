@@ -17,20 +17,25 @@ static const char *const stop_tokens[] = {"<tool_response>", NULL};
 
 /* ---- a turn begins ---- */
 
+/* Those of the prompt that are not on the timeline yet. */
 static int append_spans(struct job *job, const struct agent_step *step, char *err, size_t errlen) {
     struct engine_span *spans = calloc(step->n_spans + 1, sizeof *spans);
+    size_t n = 0;
     if (spans == NULL) {
         return err_set(err, errlen, -ENOMEM, "memory is out");
     }
-    for (size_t i = 0; i < step->n_spans; i++) {
-        spans[i] = (struct engine_span){
+    for (size_t i = job->n_appended; i < step->n_spans; i++) {
+        spans[n++] = (struct engine_span){
             .kind = step->spans[i].kind == AGENT_SPAN_TRUSTED ? ENGINE_SPAN_TEMPLATE : ENGINE_SPAN_TEXT,
             .data = step->spans[i].text,
             .len = step->spans[i].len,
         };
     }
-    int rc = engine_session_append(job->session, spans, step->n_spans, err, errlen);
+    int rc = engine_session_append(job->session, spans, n, err, errlen);
     free(spans);
+    if (rc >= 0) {
+        job->n_appended = step->n_spans;
+    }
     return rc < 0 ? rc : 0;
 }
 
@@ -76,6 +81,14 @@ static void end_with_error(struct job *job, int rc, const char *err) {
     }
 }
 
+void job_turn_append(struct job *job, const struct agent_step *step) {
+    char err[512] = "";
+    int rc = append_spans(job, step, err, sizeof err);
+    if (rc != 0) {
+        end_with_error(job, rc, err);
+    }
+}
+
 static void begin(struct job *job, const struct agent_step *step) {
     char err[512] = "";
     struct engine_generate how = {
@@ -83,6 +96,7 @@ static void begin(struct job *job, const struct agent_step *step) {
         .max_tokens = step->max_tokens > 0 ? step->max_tokens : 1,
         .stop_tokens = stop_tokens,
         .grammar = job->grammar,
+        .no_speculation = !job->request.speculation,
     };
     /* Another seed for each turn, the same one when the turn is generated again after a restart. */
     how.sampling.seed = job->seed + (uint64_t)step->turn;
@@ -91,6 +105,7 @@ static void begin(struct job *job, const struct agent_step *step) {
     job->turn_output_tokens = 0;
     job->part_began_ns = 0;
     int rc = append_spans(job, step, err, sizeof err);
+    job->n_appended = 0;
     if (rc == 0 && record_turn(job, step, how.sampling.seed) != 0) {
         return; /* abandoned */
     }

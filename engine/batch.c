@@ -12,7 +12,7 @@ int batch_init(struct local_engine *e) {
     size_t sessions = (size_t)e->max_sessions;
     step->tables_stride = (e->max_context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
     step->rows = calloc((size_t)e->max_rows, sizeof *step->rows);
-    step->outputs = calloc(sessions, sizeof *step->outputs);
+    step->outputs = calloc(sessions + SPECULATE_ROWS, sizeof *step->outputs);
     step->samples = calloc(sessions, sizeof(struct local_session *));
     step->owners = calloc(sessions, sizeof(struct local_session *));
     e->clients = calloc(sessions, sizeof *e->clients);
@@ -33,13 +33,6 @@ void batch_finish(struct local_engine *e) {
     free(e->clients);
     free(step->sampled);
     free(step->tables);
-}
-
-static bool is_stop(const struct local_engine *e, const struct local_session *s, int32_t token) {
-    for (int i = 0; i < s->gen.n_stops; i++)
-        if (s->gen.stops[i] == token)
-            return true;
-    return model_is_eog(e->model, token);
 }
 
 /* What a negative errno in the place of a token means. */
@@ -65,7 +58,7 @@ static bool keep_forced(struct local_engine *e, struct local_session *s) {
     if (same < n_tail)
         hold_roll_back(e, s, g->sure + (int)same, true);
     size_t n = same;
-    for (; n < ids->n && !is_stop(e, s, ids->v[n]); n++)
+    for (; n < ids->n && !finish_is_stop(e, s, ids->v[n]); n++)
         tail[n] = ids->v[n];
     s->n_tokens = g->sure + (int)n;
     g->sure += (int)(g->forced.n_sure < n ? g->forced.n_sure : n);
@@ -81,7 +74,7 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         finish_failed(e, s, why_no_token(token));
         return;
     }
-    bool stop = token != CONSTRAINED_FORCED && is_stop(e, s, token);
+    bool stop = token != CONSTRAINED_FORCED && finish_is_stop(e, s, token);
     if (!stop && s->n_tokens >= e->max_context) {
         finish_generation(e, s, ENGINE_FINISH_CONTEXT_FULL);
         return;
@@ -92,7 +85,7 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         s->tokens[s->n_tokens++] = token;
         g->sure = s->n_tokens;
     }
-    g->steps += token != CONSTRAINED_FORCED && !is_stop(e, s, token);
+    g->steps += token != CONSTRAINED_FORCED && !finish_is_stop(e, s, token);
     if (stop || g->forced.over)
         finish_generation(e, s, ENGINE_FINISH_STOP);
     else if (!finish_send_text(e, s))
@@ -101,17 +94,36 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         finish_generation(e, s, ENGINE_FINISH_LENGTH);
 }
 
+/* A token of each session that has logits for its next. */
 static void sample_all(struct local_engine *e) {
     struct step *step = &e->step;
-    for (int o = 0; o < step->n_outputs; o++) {
-        struct local_session *s = step->samples[o];
-        float *logits = forward_logits(e->forward, o);
+    for (int i = 0; i < step->n_samples; i++) {
+        struct local_session *s = step->samples[i];
+        if (s->output < 0)
+            continue;
+        float *logits = forward_logits(e->forward, s->output);
         if (s->gen.grammar != NULL)
-            step->sampled[o] = constrained_next(e, s, logits);
+            step->sampled[i] = constrained_next(e, s, logits);
         else
-            step->sampled[o] =
+            step->sampled[i] =
                 sampler_next(&s->gen.sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
     }
+}
+
+/* Keeps them. True when guesses came true and there are logits for more. [lock held] */
+static bool keep_all(struct local_engine *e) {
+    struct step *step = &e->step;
+    bool more = false;
+    for (int i = 0; i < step->n_samples; i++) {
+        struct local_session *s = step->samples[i];
+        if (s->output < 0)
+            continue;
+        if (!s->dead && s->gen.running && !s->gen.cancel)
+            keep_token(e, s, step->sampled[i]);
+        verify_next(e, s);
+        more = more || s->output >= 0;
+    }
+    return more;
 }
 
 /* The device gave no result: whoever took part cannot go on. [lock held] */
@@ -147,7 +159,9 @@ void batch_run(struct local_engine *e) {
     if (rc == 0)
         sample_all(e);
     uint64_t now = clock_mono_ns();
-    if (step->n_rows >= LOCAL_MIN_ROWS) {
+    if (rc == 0 && step->n_rows == step->n_outputs) {
+        speculate_measure(&e->cost, step->n_rows, (double)(now - from), e->row_ns);
+    } else if (step->n_rows >= LOCAL_MIN_ROWS) {
         double row_ns = (double)(now - from) / step->n_rows;
         e->row_ns = e->row_ns > 0 ? 0.7 * e->row_ns + 0.3 * row_ns : row_ns;
     }
@@ -172,10 +186,10 @@ void batch_run(struct local_engine *e) {
         s->used_ns = now;
         hold_publish(e, s);
     }
-    for (int o = 0; o < step->n_outputs; o++) {
-        struct local_session *s = step->samples[o];
-        if (!s->dead && s->gen.running && !s->gen.cancel)
-            keep_token(e, s, step->sampled[o]);
+    while (keep_all(e)) {
+        pthread_mutex_unlock(&e->lock);
+        sample_all(e);
+        pthread_mutex_lock(&e->lock);
     }
     pthread_mutex_unlock(&e->lock);
 }

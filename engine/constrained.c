@@ -30,25 +30,11 @@ void constrained_release(struct generation *g) {
     g->grammar = NULL;
 }
 
-static bool ends(const struct local_engine *e, const struct local_session *s, int32_t token) {
-    for (int i = 0; i < s->gen.n_stops; i++)
-        if (s->gen.stops[i] == token)
-            return true;
-    return model_is_eog(e->model, token);
-}
-
-/* Tokens that the generation may have yet, this one included. */
-static uint32_t tokens_left(const struct local_engine *e, const struct local_session *s) {
-    int of_turn = s->gen.max_tokens - (s->n_tokens - s->gen.first), of_context = e->max_context - s->n_tokens;
-    int left = of_turn < of_context ? of_turn : of_context;
-    return left > 0 ? (uint32_t)left : 0;
-}
-
 /* Whether the grammar can still be finished in time after this token. A negative errno. */
 static int in_time(const struct local_engine *e, const struct local_session *s, int32_t token,
                    uint32_t left) {
     struct grammar_matcher probe;
-    if (ends(e, s, token))
+    if (finish_is_stop(e, s, token))
         return 1;
     int rc = grammar_matcher_clone(&probe, &s->gen.matcher);
     if (rc < 0)
@@ -64,7 +50,7 @@ static int in_time(const struct local_engine *e, const struct local_session *s, 
  * then chosen again among those that do not. */
 static int32_t choose(struct local_engine *e, struct local_session *s, float *logits) {
     struct generation *g = &s->gen;
-    uint32_t left = tokens_left(e, s);
+    uint32_t left = finish_tokens_left(e, s); /* this one included */
     int rc = grammar_matcher_mask(&g->matcher, e->vocab, GRAMMAR_FOREVER, e->mask);
     if (rc < 0)
         return rc;
@@ -92,7 +78,7 @@ static int follow(struct local_engine *e, struct local_session *s, int32_t token
     if (g->no_forced)
         return 0;
     return forced_follow(&g->forced, e->model->tokenizer, e->vocab, &g->matcher, s->tokens + g->sure,
-                         (size_t)(s->n_tokens - g->sure), token, tokens_left(e, s));
+                         (size_t)(s->n_tokens - g->sure), token, finish_tokens_left(e, s));
 }
 
 /* The beginning of a text, which may be forced. */
@@ -112,7 +98,7 @@ int32_t constrained_next(struct local_engine *e, struct local_session *s, float 
     int32_t token = choose(e, s, logits);
     if (token < 0)
         return token;
-    if (ends(e, s, token)) {
+    if (finish_is_stop(e, s, token)) {
         rc = follow(e, s, FORCED_END);
         return rc < 0 ? rc : token;
     }

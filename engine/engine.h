@@ -132,7 +132,8 @@ struct engine_generate {
      * notice of it. Text that the grammar leaves no choice about costs no step of the model; so that its
      * tokens can be the tokenizer's, text is not sent before its word is over. */
     struct grammar *grammar;
-    bool no_forced; /* every token is the model's choice; to measure what that costs */
+    bool no_forced;      /* every token is the model's choice; to measure what that costs */
+    bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c) */
 };
 
 /* Starts generating after the prefill. One generation at a time per session (-EBUSY). -ENOTSUP for a grammar
@@ -192,7 +193,9 @@ struct engine_event {
      * and those that were replaced; and of these, the ones that should not have been necessary. */
     int computed_tokens;
     int missed_tokens[ENGINE_MISS_REASONS];
-    int forced_tokens; /* DONE: of the generated ones, how many cost no step because of the grammar */
+    int forced_tokens;   /* DONE: of the generated ones, how many cost no step because of the grammar */
+    int drafted_tokens;  /* DONE: how many were guessed and computed beside one that was sure */
+    int accepted_tokens; /* DONE: of these, how many came true, so that they cost no step of their own */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
 };
 

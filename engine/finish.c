@@ -12,6 +12,19 @@ static double ms_between(uint64_t from, uint64_t to) {
     return from == 0 || to <= from ? 0 : (double)(to - from) * 1e-6;
 }
 
+bool finish_is_stop(const struct local_engine *e, const struct local_session *s, int32_t token) {
+    for (int i = 0; i < s->gen.n_stops; i++)
+        if (s->gen.stops[i] == token)
+            return true;
+    return model_is_eog(e->model, token);
+}
+
+uint32_t finish_tokens_left(const struct local_engine *e, const struct local_session *s) {
+    int of_turn = s->gen.max_tokens - (s->n_tokens - s->gen.first), of_context = e->max_context - s->n_tokens;
+    int left = of_turn < of_context ? of_turn : of_context;
+    return left > 0 ? (uint32_t)left : 0;
+}
+
 bool finish_send_text(struct local_engine *e, struct local_session *s) {
     struct generation *g = &s->gen;
     struct buf text;
@@ -40,6 +53,7 @@ bool finish_send_text(struct local_engine *e, struct local_session *s) {
 void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why) {
     struct generation *g = &s->gen;
     g->sure = s->n_tokens;
+    verify_end(e, s);
     bool ok = finish_send_text(e, s);
     struct engine_event *event =
         events_new(&s->base, ENGINE_EVENT_DONE, NULL, s->tokens + g->sent, s->n_tokens - g->sent);
@@ -58,6 +72,8 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     memset(s->missed, 0, sizeof s->missed);
     int n = s->n_tokens - g->first;
     event->forced_tokens = n > g->steps ? n - g->steps : 0;
+    event->drafted_tokens = g->n_drafted;
+    event->accepted_tokens = g->n_accepted;
     event->queue_ms = ms_between(g->asked_ns, g->started_ns != 0 ? g->started_ns : now);
     event->prefill_ms = ms_between(g->started_ns, g->first_token_ns != 0 ? g->first_token_ns : now);
     event->first_token_ms = ms_between(g->asked_ns, g->first_token_ns);
@@ -70,6 +86,7 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
 
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence) {
     s->gen.sure = s->n_tokens;
+    verify_end(e, s);
     (void)finish_send_text(e, s); /* as far as it is there */
     s->gen.running = false;
     constrained_release(&s->gen);

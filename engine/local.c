@@ -86,7 +86,7 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
         return rc;
     e->max_rows = LOCAL_STEP_ROWS > e->max_sessions ? LOCAL_STEP_ROWS : e->max_sessions;
     struct forward_config forward = {.max_rows = e->max_rows,
-                                     .max_outputs = e->max_sessions,
+                                     .max_outputs = e->max_sessions + SPECULATE_ROWS,
                                      .max_context = e->max_context,
                                      .n_pages = *n_pages,
                                      .kv_type = kv_type,

@@ -6,6 +6,7 @@
 #ifndef ENGINE_LOCAL_H
 #define ENGINE_LOCAL_H
 
+#include "engine/draft.h"
 #include "engine/forced.h"
 #include "engine/forward.h"
 #include "engine/grammar.h"
@@ -14,6 +15,7 @@
 #include "engine/model.h"
 #include "engine/pages.h"
 #include "engine/sampler.h"
+#include "engine/speculate.h"
 #include "engine/utf8_hold.h"
 
 /* Rows of one step at most: decode rows first, prefill fills the rest. Prefill is cut further so that a step
@@ -41,9 +43,21 @@ struct generation {
     struct grammar *grammar;        /* a reference while running; NULL: free */
     struct grammar_matcher matcher; /* [engine] begun with the first token */
     struct forced forced;           /* [engine] */
-    bool no_forced;
-    int computed_tokens; /* prompt tokens computed since the last generation ended */
+    bool no_forced, no_speculation;
+    int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
+    int computed_tokens;       /* prompt tokens computed since the last generation ended */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
+};
+
+/* Guessed tokens of a session, engine/verify.c. [engine] */
+struct verify {
+    struct draft draft; /* of the timeline, up to what is sure */
+    struct speculate_luck luck;
+    int32_t ids[SPECULATE_ROWS]; /* those in the running step */
+    int n, matched;
+    int base;   /* position of the first */
+    int output; /* logits of the row before it */
+    int at;     /* length of the timeline when the next token was sampled last */
 };
 
 struct local_session {
@@ -62,7 +76,9 @@ struct local_session {
     int32_t *pages; /* [engine] pages_cap >= n_pages */
     int n_pages, pages_cap;
     int n_published; /* [engine] leading pages that are published */
-    int n_rows;      /* [engine] rows in the running step */
+    int n_rows;      /* [engine] rows in the running step, without guesses */
+    int output;      /* [engine] of the running step: the logits of its next token; -1: none */
+    struct verify verify;
     /* The first n_known tokens were computed before, though n_computed may be less; why they are again. */
     int n_known;
     enum engine_miss known_why;
@@ -74,13 +90,14 @@ struct local_session {
 /* Rows of the running step; sized once. [engine] */
 struct step {
     struct kernels_row *rows;       /* max_rows */
-    int32_t *outputs;               /* max_sessions */
-    struct local_session **samples; /* max_sessions: session of each output */
-    int32_t *sampled;               /* max_sessions */
+    int32_t *outputs;               /* max_sessions + SPECULATE_ROWS */
+    struct local_session **samples; /* max_sessions: those that get a token */
+    int32_t *sampled;               /* max_sessions: the token of each */
     int32_t *tables;                /* max_sessions x tables_stride */
     int tables_stride;
     struct local_session **owners; /* max_sessions: session of each table */
-    int n_rows, n_outputs, n_tables;
+    int n_rows, n_outputs, n_samples, n_tables;
+    int n_guessed;        /* of the rows */
     int n_decode, budget; /* rows that are the next token of a generation; rows allowed with them */
 };
 
@@ -105,8 +122,10 @@ struct local_engine {
     size_t kv_bytes_per_token;
     struct local_client *clients; /* [engine] max_sessions */
     int n_clients;
-    uint64_t served; /* [engine] where the client stood that was served last */
-    double row_ns;   /* [engine] what a prefill row took lately; 0: not known yet */
+    uint64_t served;            /* [engine] where the client stood that was served last */
+    double row_ns;              /* [engine] what a prefill row took lately; 0: not known yet */
+    struct speculate_cost cost; /* [engine] of rows that each give a token */
+    int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
     char format[96];
     char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
@@ -185,10 +204,25 @@ HX_MUST_CHECK int32_t constrained_next(struct local_engine *e, struct local_sess
 /* The generation is over, or the session. */
 void constrained_release(struct generation *g);
 
+/* engine/verify.c: guessed tokens. [engine-thread] [lock held] */
+/* Behind the one row of a session that decodes, which is the last of the step: rows of guesses. n_decode:
+ * sessions that do. */
+void verify_plan(struct local_engine *e, struct local_session *s, int n_decode);
+/* A token was kept. s->output becomes that of the next one, if its logits are there already; else what came
+ * true is counted as computed. */
+void verify_next(struct local_engine *e, struct local_session *s);
+/* The generation ends here. */
+void verify_end(struct local_engine *e, struct local_session *s);
+
 /* engine/finish.c: ends the running generation with one event. [lock held] */
 void finish_generation(struct local_engine *e, struct local_session *s, enum engine_finish why);
 void finish_failed(struct local_engine *e, struct local_session *s, const char *sentence);
 /* Sends the text of the tokens that are sure. False when memory is out. [lock held] */
 bool finish_send_text(struct local_engine *e, struct local_session *s);
+
+/* Whether the token ends the turn. */
+bool finish_is_stop(const struct local_engine *e, const struct local_session *s, int32_t token);
+/* Tokens that the generation may have yet. */
+uint32_t finish_tokens_left(const struct local_engine *e, const struct local_session *s);
 
 #endif

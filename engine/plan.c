@@ -32,7 +32,8 @@ static void add_rows(struct local_engine *e, struct local_session *s, int n) {
     step->owners[step->n_tables++] = s;
     s->n_rows = n;
     if (s->gen.running && s->n_computed + n == s->n_tokens) {
-        step->samples[step->n_outputs] = s;
+        step->samples[step->n_samples++] = s;
+        s->output = step->n_outputs;
         step->outputs[step->n_outputs++] = step->n_rows - 1;
     }
     if (s->gen.running && s->gen.started_ns == 0)
@@ -152,10 +153,12 @@ static void plan_prefill(struct local_engine *e, bool running, int budget) {
 
 bool plan_step(struct local_engine *e) {
     struct step *step = &e->step;
-    step->n_rows = step->n_outputs = step->n_tables = 0;
+    int n_decode = 0;
+    step->n_rows = step->n_outputs = step->n_samples = step->n_tables = step->n_guessed = 0;
     bury(e);
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
-        s->n_rows = 0;
+        s->n_rows = s->verify.n = 0;
+        s->output = -1;
         s->passed = false;
         if (s->gen.running && s->gen.cancel) {
             finish_generation(e, s, ENGINE_FINISH_CANCELLED);
@@ -163,12 +166,15 @@ bool plan_step(struct local_engine *e) {
         }
         if (s->gen.running && s->n_computed == s->n_tokens)
             hold_roll_back(e, s, s->n_tokens - 1, false); /* its logits went to a token that was not kept */
+        n_decode += decodes(s);
     }
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)
-        if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows)
+        if (decodes(s) && s->pages_cap > 0 && step->n_rows < e->max_rows) {
             add_rows(e, s, 1);
-    step->n_decode = step->n_rows;
-    step->budget = row_budget(e, step->n_decode);
+            verify_plan(e, s, n_decode);
+        }
+    step->n_decode = step->n_rows - step->n_guessed;
+    step->budget = row_budget(e, step->n_rows);
     plan_forced(e, step->budget);
     plan_prefill(e, true, step->budget);
     plan_prefill(e, false, step->budget);

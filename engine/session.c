@@ -19,6 +19,7 @@ void local_session_free(struct local_session *s) {
     constrained_release(&s->gen);
     free(s->tokens);
     free(s->pages);
+    draft_finish(&s->verify.draft);
     free(s);
 }
 
@@ -211,7 +212,8 @@ static int session_generate(struct engine_session *base, const struct engine_gen
                             size_t errlen) {
     struct local_engine *e = engine_of(base);
     struct generation g = {.max_tokens = how->max_tokens,
-                           .no_forced = how->no_forced || how->grammar == NULL};
+                           .no_forced = how->no_forced || how->grammar == NULL,
+                           .no_speculation = how->no_speculation};
     if (how->max_tokens <= 0)
         return err_set(err, errlen, -EINVAL, "max_tokens must be positive, not %d.", how->max_tokens);
     if (how->grammar != NULL && e->vocab == NULL)

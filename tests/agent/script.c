@@ -34,8 +34,38 @@ static void put_spans(const struct agent_step *step, struct buf *out) {
     assert_int_equal(buf_putc(out, '\n'), 0);
 }
 
+/* What APPEND gave out, each span behind a byte for its kind. */
+struct appended {
+    struct buf text;
+    size_t n;
+};
+
+static void write_spans(const struct agent_step *step, size_t n, struct buf *out) {
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(buf_putc(out, step->spans[i].kind == AGENT_SPAN_TRUSTED ? '\1' : '\2'), 0);
+        assert_int_equal(buf_append(out, step->spans[i].text, step->spans[i].len), 0);
+    }
+}
+
+/* The prompt of a turn, or what is known of it, begins with what was given out before, span by span. */
+static void check_appended(const struct agent_step *step, struct appended *before) {
+    struct buf now;
+    buf_init(&now, before->text.max);
+    assert_true(step->n_spans >= before->n);
+    write_spans(step, before->n, &now);
+    assert_int_equal(now.len, before->text.len);
+    assert_memory_equal(now.data != NULL ? now.data : "", before->text.data != NULL ? before->text.data : "",
+                        now.len);
+    buf_finish(&now);
+    if (step->type == AGENT_STEP_APPEND)
+        assert_true(step->n_spans > before->n);
+    before->n = step->type == AGENT_STEP_APPEND ? step->n_spans : 0;
+    buf_clear(&before->text);
+    write_spans(step, before->n, &before->text);
+}
+
 /* Asks until there is nothing to do. False after DONE and FAILED, which are said again when asked again. */
-static void drain_steps(struct agent *a, struct buf *out) {
+static void drain_steps(struct agent *a, struct appended *appended, struct buf *out) {
     for (int n = 0; n < 1000; n++) {
         struct agent_step s, again;
         int rc = 0;
@@ -45,12 +75,16 @@ static void drain_steps(struct agent *a, struct buf *out) {
             return;
         case AGENT_STEP_GENERATE:
             assert_true(s.n_spans > 0 && s.max_tokens > 0);
+            check_appended(&s, appended);
             rc = buf_printf(out, "GENERATE %d %d\n", s.turn, s.max_tokens);
             if (s.turn > 0)
                 put_spans(&s, out);
             break;
         case AGENT_STEP_CALL:
             rc = buf_printf(out, "CALL %d.%d %s %s\n", s.turn, s.call, s.name, s.arguments);
+            break;
+        case AGENT_STEP_APPEND:
+            check_appended(&s, appended);
             break;
         case AGENT_STEP_STOP:
             rc = buf_puts(out, "STOP\n");
@@ -78,6 +112,7 @@ static void drain_steps(struct agent *a, struct buf *out) {
 struct pieces {
     struct buf text;
     int position, last_position;
+    struct appended appended;
 };
 
 static int put_event(const struct agent_event *e, struct pieces *p, struct buf *out) {
@@ -124,7 +159,7 @@ static void say(struct agent *a, const char *text, size_t piece, struct pieces *
     for (size_t at = 0; at < len; at += piece) {
         size_t n = piece < len - at ? piece : len - at;
         assert_int_equal(agent_feed_text(a, text + at, n, (int)n), 0);
-        drain_steps(a, steps);
+        drain_steps(a, &p->appended, steps);
         drain_events(a, p, events);
     }
 }
@@ -133,9 +168,10 @@ void script_play(struct agent *a, const struct script_op *ops, size_t piece, str
                  struct buf *events) {
     struct pieces p = {0};
     buf_init(&p.text, 1u << 22);
+    buf_init(&p.appended.text, 1u << 22);
     buf_init(steps, 1u << 22);
     buf_init(events, 1u << 22);
-    drain_steps(a, steps);
+    drain_steps(a, &p.appended, steps);
     for (const struct script_op *op = ops; op->type != SCRIPT_END_OF_SCRIPT; op++) {
         if (op->type == SCRIPT_SAY)
             say(a, op->text, piece, &p, steps, events);
@@ -146,11 +182,12 @@ void script_play(struct agent *a, const struct script_op *ops, size_t piece, str
                 agent_feed_result(a, op->call, op->status, op->text, op->text ? strlen(op->text) : 0), 0);
         else
             assert_int_equal(agent_feed_message(a, op->text, strlen(op->text)), 0);
-        drain_steps(a, steps);
+        drain_steps(a, &p.appended, steps);
         drain_events(a, &p, events);
     }
     assert_int_equal(p.text.len, 0);
     buf_finish(&p.text);
+    buf_finish(&p.appended.text);
 }
 
 void script_expect(const struct agent_limits *limits, const struct script_op *ops, const char *steps,

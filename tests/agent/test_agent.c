@@ -104,6 +104,74 @@ static void calls_start_before_the_turn_ends(void **state) {
     agent_destroy(a);
 }
 
+/* The spans of a step as text, a bar between them. */
+static void expect_step(struct agent *a, enum agent_step_type type, const char *spans) {
+    struct agent_step s;
+    char text[1000] = "";
+    agent_next(a, &s);
+    assert_int_equal(s.type, type);
+    for (size_t i = 0; i < s.n_spans && type == AGENT_STEP_APPEND; i++) {
+        size_t at = strlen(text);
+        snprintf(text + at, sizeof text - at, "%s%.*s", i > 0 ? "|" : "", (int)s.spans[i].len,
+                 s.spans[i].text);
+    }
+    assert_string_equal(text, spans);
+}
+
+static void feed_result(struct agent *a, int call, const char *text) {
+    assert_int_equal(agent_feed_result(a, call, AGENT_RESULT_OK, text, strlen(text)), 0);
+}
+
+/* Of the next prompt as much as is known is handed out while calls run: its beginning, then results in call
+ * order, each with all that stands behind it in any case. */
+static void results_are_handed_out_as_they_come(void **state) {
+    (void)state;
+    struct agent *a = script_agent(NULL);
+    const char *turn = ADD("1") "\n" ADD("2") "\n" ADD("3");
+    expect_step(a, AGENT_STEP_GENERATE, "");
+    assert_int_equal(agent_feed_text(a, turn, strlen(turn), 30), 0);
+    for (int i = 0; i < 3; i++)
+        expect_step(a, AGENT_STEP_CALL, "");
+    feed_result(a, 1, "22");
+    expect_step(a, AGENT_STEP_WAIT, ""); /* the model writes yet */
+    assert_int_equal(agent_feed_end(a, AGENT_FINISH_STOP), 0);
+    expect_step(a, AGENT_STEP_APPEND, "<|im_end|>\n<|im_start|>tool\n<tool_response>\n");
+    expect_step(a, AGENT_STEP_WAIT, "");
+    feed_result(a, 0, "11"); /* and the one behind it, which was there before */
+    expect_step(a, AGENT_STEP_APPEND,
+                "<|im_end|>\n<|im_start|>tool\n<tool_response>\n|{\"name\": \"add\", \"content\": 11}|"
+                "\n</tool_response>\n<tool_response>\n|{\"name\": \"add\", \"content\": 22}|"
+                "\n</tool_response>\n<tool_response>\n");
+    expect_step(a, AGENT_STEP_WAIT, "");
+    feed_result(a, 2, "33");
+    expect_step(a, AGENT_STEP_GENERATE, "");
+    agent_destroy(a);
+}
+
+/* Told to, it does one thing after the other. */
+static void sequential(void **state) {
+    (void)state;
+    const struct agent_config config = {
+        .tools = script_tools, .n_tools = 3, .limits = agent_limits_default, .sequential = true};
+    const struct agent_message hi = {AGENT_ROLE_USER, "Hi"};
+    const char *turn = ADD("1") "\n" ADD("2");
+    struct agent *a = NULL;
+    assert_int_equal(agent_create(&config, &a, NULL, 0), 0);
+    assert_int_equal(agent_start(a, &hi, 1, NULL, 0), 0);
+    expect_step(a, AGENT_STEP_GENERATE, "");
+    assert_int_equal(agent_feed_text(a, turn, strlen(turn), 20), 0);
+    expect_step(a, AGENT_STEP_WAIT, "");
+    assert_int_equal(agent_feed_end(a, AGENT_FINISH_STOP), 0);
+    expect_step(a, AGENT_STEP_CALL, "");
+    expect_step(a, AGENT_STEP_WAIT, "");
+    feed_result(a, 0, "11");
+    expect_step(a, AGENT_STEP_CALL, "");
+    expect_step(a, AGENT_STEP_WAIT, "");
+    feed_result(a, 1, "22");
+    expect_step(a, AGENT_STEP_GENERATE, "");
+    agent_destroy(a);
+}
+
 static void what_went_wrong_is_told_to_the_model(void **state) {
     (void)state;
     script_expect(
@@ -401,6 +469,8 @@ int main(void) {
         cmocka_unit_test(a_call_and_its_result),
         cmocka_unit_test(results_in_any_order_are_told_in_call_order),
         cmocka_unit_test(calls_start_before_the_turn_ends),
+        cmocka_unit_test(results_are_handed_out_as_they_come),
+        cmocka_unit_test(sequential),
         cmocka_unit_test(what_went_wrong_is_told_to_the_model),
         cmocka_unit_test(calls_that_cannot_run_are_answered),
         cmocka_unit_test(a_rehearsed_call_never_runs),

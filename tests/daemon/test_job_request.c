@@ -163,11 +163,17 @@ static void reading_is_chosen_by_the_request(void **state) {
     assert_string_equal(r.documents[1].text, "B");
     job_request_finish(&r);
     assert_int_equal(parse("{\"input\": \"x\", \"constrained\": false}", &r, &problem), 0);
-    assert_false(r.constrained);
+    assert_true(!r.constrained && r.overlap && r.speculation);
+    job_request_finish(&r);
+    assert_int_equal(parse("{\"input\": \"x\", \"overlap\": false, \"speculation\": false}", &r, &problem),
+                     0);
+    assert_true(r.constrained && !r.overlap && !r.speculation);
     job_request_finish(&r);
     static const char *const wrong[] = {"\"strict\": 1",
                                         "\"constrained\": \"no\"",
                                         "\"lenient_calls\": \"yes\"",
+                                        "\"overlap\": 0",
+                                        "\"speculation\": \"no\"",
                                         "\"open_section\": \"x\"",
                                         "\"open_section\": true",
                                         "\"documents\": {}",
