@@ -228,7 +228,7 @@ static int open_tools(struct daemon *d, char *err, size_t errlen) {
     return tools_open(&config, &d->tools, err, errlen);
 }
 
-static enum engine_device wanted_device(const struct config *c) {
+enum engine_device daemon_wanted_device(const struct config *c) {
     const char *device = config_text(c, CONFIG_DEVICE);
     return device == NULL || strcmp(device, "auto") == 0 ? ENGINE_DEVICE_AUTO
            : strcmp(device, "cuda") == 0                 ? ENGINE_DEVICE_CUDA
@@ -240,7 +240,7 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
     const struct engine_config config = {
         .model_path = scripted != NULL ? scripted : config_text(d->config, CONFIG_MODEL),
         .scripted = scripted != NULL,
-        .device = wanted_device(d->config),
+        .device = daemon_wanted_device(d->config),
         .gpu_module = config_text(d->config, CONFIG_CUDA_MODULE),
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
