@@ -3,6 +3,7 @@
 #include "engine/bench.h"
 #include "engine/cli_bench_print.h"
 #include "engine/fit.h"
+#include "engine/local.h"
 #include "kernels/cpu/limits.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ struct list {
 struct options {
     const char *model, *gpu_module;
     enum engine_device device;
-    enum dtype kv_type;
+    enum engine_kv kv;
     int n_threads, repetitions;
     struct list prompts, news, depths, batches;
     bool json, membw, peak;
@@ -40,7 +41,7 @@ static int usage(void) {
     (void)fprintf(
         stderr,
         "usage: hermesd bench [-m MODEL] [-p N,N] [-n N,N] [-d N,N] [-b N,N] [-r N] [-t N]\n"
-        "                     [--device auto|cpu|cuda] [--cuda-module FILE] [--json]\n"
+        "                     [--device auto|cpu|cuda] [--cuda-module FILE] [--kv f16|f32|q8] [--json]\n"
         "       hermesd bench --membw [--peak] [-t N] [--json]\n"
         "  -m MODEL   GGUF file or Hugging Face folder; else the one the daemon would take\n"
         "  -p N,N     prompts to read (pp512, pp2048); 0: none\n"
@@ -102,7 +103,7 @@ static int parse_device(const char *text, enum engine_device *out) {
     return -1;
 }
 
-enum { LONG_DEVICE = 1000, LONG_MODULE, LONG_JSON, LONG_MEMBW, LONG_PEAK };
+enum { LONG_KV = 999, LONG_DEVICE, LONG_MODULE, LONG_JSON, LONG_MEMBW, LONG_PEAK };
 
 static int take(int c, struct options *o) {
     switch (c) {
@@ -121,6 +122,8 @@ static int take(int c, struct options *o) {
         return parse_one(optarg, 1, BENCH_MAX_REPETITIONS, &o->repetitions);
     case 't':
         return parse_one(optarg, 0, 1024, &o->n_threads);
+    case LONG_KV:
+        return engine_kv_parse(optarg, &o->kv);
     case LONG_DEVICE:
         return parse_device(optarg, &o->device);
     case LONG_MODULE:
@@ -147,6 +150,7 @@ static int parse(int argc, char **argv, struct options *o) {
                                           {"device", required_argument, NULL, LONG_DEVICE},
                                           {"cuda-module", required_argument, NULL, LONG_MODULE},
                                           {"json", no_argument, NULL, LONG_JSON},
+                                          {"kv", required_argument, NULL, LONG_KV},
                                           {"membw", no_argument, NULL, LONG_MEMBW},
                                           {"peak", no_argument, NULL, LONG_PEAK},
                                           {NULL, 0, NULL, 0}};
@@ -291,9 +295,10 @@ static int run_model(const struct options *o, struct buf *out, char *err, size_t
         return rc;
     add_prompts(o, m, tests, &n_tests);
     add_new(o, m, tests, &n_tests);
+    enum dtype kv_type = local_kv_type(o->kv);
     struct bench_config config = {
-        .model = m, .kv_type = o->kv_type, .n_threads = o->n_threads, .tests = tests, .n_tests = n_tests};
-    struct bench_report report = {.model = m, .kv_type = o->kv_type};
+        .model = m, .kv_type = kv_type, .n_threads = o->n_threads, .tests = tests, .n_tests = n_tests};
+    struct bench_report report = {.model = m, .kv_type = kv_type};
     if (n_tests == 0)
         rc = err_set(err, errlen, -EINVAL, "There is no test left to run.");
     rc = rc ? rc : open_bench(o, &config, &b, &report, err, errlen);
@@ -312,7 +317,7 @@ int cli_bench(int argc, char **argv, const struct cli_bench_settings *settings) 
     struct options o = {.model = settings->model,
                         .gpu_module = settings->gpu_module,
                         .device = settings->device,
-                        .kv_type = DTYPE_F16,
+                        .kv = settings->kv,
                         .n_threads = settings->n_threads,
                         .repetitions = REPETITIONS};
     struct buf out;

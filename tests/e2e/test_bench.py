@@ -64,6 +64,13 @@ class Bench(unittest.TestCase):
         self.assertEqual({o["model"] for o in got}, {"hermes-tiny"})
         self.assertIn("1 thread)", got[0]["device"])
 
+    def test_keys_and_values_in_other_types(self):
+        for kv, name, per_token in (("q8", "Q8", 1632), ("f32", "F32", 6144)):
+            for o in lines("-m", MODEL, "-p", "0", "-n", "2", "-d", "64", "-b", "1", "-r", "1", "--kv", kv):
+                self.assertEqual(o["kv_type"], name)
+                weights = 2 * (6 * (256 * 256 * 2 + 128 * 256 * 2 + 3 * 640 * 256) + 2003 * 256) * 34 / 32
+                self.assertAlmostEqual(o["gb_per_s"] * 1e9 / (o["tokens_per_s"] / 2), weights + (65 + 66) * per_token, delta=1)
+
     def test_table_for_people(self):
         code, out, _ = bench("-m", MODEL, "-p", "16", "-n", "2", "-b", "2", "-r", "2", "--device", "cpu")
         self.assertEqual(code, 0)
@@ -86,7 +93,7 @@ class Bench(unittest.TestCase):
         self.assertIn("GFLOP/s", out)
 
     def test_refuses(self):
-        for wrong in (["-p", "x"], ["-p", "1,"], ["-n", "-1"], ["-b", "0"], ["-b", "257"], ["-r", "0"], ["-t", "-1"], ["--device", "tpu"], ["--nonsense"],
+        for wrong in (["-p", "x"], ["-p", "1,"], ["-n", "-1"], ["-b", "0"], ["-b", "257"], ["-r", "0"], ["-t", "-1"], ["--device", "tpu"], ["--kv", "q4"], ["--nonsense"],
                       ["extra"], ["-p", ",".join(["1"] * 17)], ["-n", "99999999999999999999"]):
             code, out, err = bench(*wrong)
             self.assertEqual((code, out), (2, ""), wrong)
