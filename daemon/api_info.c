@@ -30,6 +30,8 @@ static void write_model(struct json_writer *w, const struct engine_info *info) {
     json_int(w, info->max_context);
     json_key(w, "vocabulary");
     json_int(w, info->n_vocab);
+    json_key(w, "kv_type");
+    json_string(w, engine_kv_name(info->kv));
     json_key(w, "kv_bytes_per_token");
     json_int(w, (int64_t)info->kv_bytes_per_token);
     json_object_end(w);

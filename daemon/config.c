@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/config_plugin.h"
+#include "engine/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                         "compute threads; 0 for one per CPU"},
     [CONFIG_CONTEXT] = {"context", "HERMESD_CONTEXT", CONFIG_TYPE_INT, 0, 131072, "N",
                         "tokens of one job; 0 for what the model was made for"},
+    [CONFIG_KV] = {"kv", "HERMESD_KV", CONFIG_TYPE_TEXT, 0, 0, "TYPE",
+                   "what keys and values are kept in: f16, f32, or q8 for half the memory"},
     [CONFIG_KV_BYTES] = {"kv_bytes", "HERMESD_KV_BYTES", CONFIG_TYPE_SIZE, 0, 65536 * GIB, "SIZE",
                          "memory for keys and values; 0 for a quarter of the machine's"},
     [CONFIG_MAX_JOBS] = {"max_jobs", "HERMESD_MAX_JOBS", CONFIG_TYPE_INT, 1, 256, "N",
@@ -226,6 +229,11 @@ int config_set(struct config *c, enum config_key key, const char *text, enum con
     } else if (key == CONFIG_DEVICE && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0 &&
                strcmp(text, "cuda") != 0) {
         return err_set(err, errlen, -EINVAL, "%s: device is '%s'; it must be auto, cpu or cuda", where, text);
+    } else if (key == CONFIG_KV) {
+        enum engine_kv kv;
+        if (engine_kv_parse(text, &kv) != 0) {
+            return err_set(err, errlen, -EINVAL, "%s: kv is '%s'; it must be f16, f32 or q8", where, text);
+        }
     }
     if (rc != 0) {
         return bad_value(entry, text, where, err, errlen);

@@ -169,6 +169,7 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         {CONFIG_DEVICE, "auto"},
         {CONFIG_THREADS, "0"},
         {CONFIG_CONTEXT, "0"},
+        {CONFIG_KV, "f16"},
         {CONFIG_KV_BYTES, "0"},
         {CONFIG_MAX_JOBS, "8"},
         {CONFIG_MAX_QUEUED, "256"},

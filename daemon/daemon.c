@@ -228,11 +228,17 @@ static int open_tools(struct daemon *d, char *err, size_t errlen) {
     return tools_open(&config, &d->tools, err, errlen);
 }
 
-static enum engine_device wanted_device(const struct config *c) {
+enum engine_device daemon_wanted_device(const struct config *c) {
     const char *device = config_text(c, CONFIG_DEVICE);
     return device == NULL || strcmp(device, "auto") == 0 ? ENGINE_DEVICE_AUTO
            : strcmp(device, "cuda") == 0                 ? ENGINE_DEVICE_CUDA
                                                          : ENGINE_DEVICE_CPU;
+}
+
+enum engine_kv daemon_wanted_kv(const struct config *c) {
+    enum engine_kv kv = ENGINE_KV_F16;
+    const char *text = config_text(c, CONFIG_KV);
+    return text != NULL && engine_kv_parse(text, &kv) == 0 ? kv : ENGINE_KV_F16;
 }
 
 static int open_engine(struct daemon *d, char *err, size_t errlen) {
@@ -240,10 +246,11 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
     const struct engine_config config = {
         .model_path = scripted != NULL ? scripted : config_text(d->config, CONFIG_MODEL),
         .scripted = scripted != NULL,
-        .device = wanted_device(d->config),
+        .device = daemon_wanted_device(d->config),
         .gpu_module = config_text(d->config, CONFIG_CUDA_MODULE),
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
+        .kv = daemon_wanted_kv(d->config),
         .kv_bytes = (size_t)config_int(d->config, CONFIG_KV_BYTES),
         /* Jobs that are taken up again may be a few more than the limit. */
         .max_sessions = (int)config_int(d->config, CONFIG_MAX_JOBS) * 2 + 16,
@@ -376,8 +383,8 @@ int daemon_serve(const struct config *config) {
         if (info.no_gpu != NULL) {
             log_info("the CPU runs the model: %s", info.no_gpu);
         }
-        log_info("ready socket=%s model=%s device=\"%s\" tools=%zu", config_text(config, CONFIG_SOCKET),
-                 info.model_name, info.device, tools_count(d->tools));
+        log_info("ready socket=%s model=%s device=\"%s\" kv=%s tools=%zu", config_text(config, CONFIG_SOCKET),
+                 info.model_name, info.device, engine_kv_name(info.kv), tools_count(d->tools));
         uv_run(&d->loop, UV_RUN_DEFAULT);
         log_info("stopped");
     }

@@ -4,6 +4,7 @@
 #define DAEMON_DAEMON_H
 
 #include "daemon/config.h"
+#include "engine/engine.h"
 
 /* Exit codes. */
 enum daemon_exit {
@@ -21,5 +22,9 @@ int daemon_serve(const struct config *config);
 /* Loads every plugin and prints tools and layers of confinement. Returns the exit code: FAILED when a plugin
  * was refused or complained. */
 int daemon_check(const struct config *config);
+
+/* CONFIG_DEVICE and CONFIG_KV as the engine takes them. */
+enum engine_device daemon_wanted_device(const struct config *config);
+enum engine_kv daemon_wanted_kv(const struct config *config);
 
 #endif

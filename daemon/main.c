@@ -6,6 +6,7 @@
 #include "daemon/cli_schema.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
+#include "engine/cli_bench.h"
 #include "engine/cli_model.h"
 #include "engine/cli_tokenize.h"
 
@@ -35,6 +36,7 @@ static void print_help(FILE *out) {
           "  hermesd check-config [FLAGS]   print every setting and where it comes from\n"
           "  hermesd model inspect FILE     what a model is and what it needs\n"
           "  hermesd model logits -m FILE --ids 1,2,3\n"
+          "  hermesd bench [-m FILE]        tokens per second beside what this machine can do at most\n"
           "  hermesd tokenize -m FILE TEXT  how a text becomes tokens\n"
           "  hermesd render                 a conversation as JSON in, the exact prompt out\n"
           "  hermesd parse [--tools FILE]   a model's turn in, its calls and what would become of them out\n"
@@ -202,6 +204,28 @@ static int version(int argc, char **argv) {
     return DAEMON_EXIT_OK;
 }
 
+/* The model and the device that the daemon would take, unless the options say otherwise. */
+static int bench(int argc, char **argv) {
+    struct config config;
+    char err[1024] = "";
+    config_init(&config);
+    int code = DAEMON_EXIT_CONFIG;
+    if (config_load(&config, NULL, err, sizeof err) != 0) {
+        fprintf(stderr, "hermesd bench: %s\n", err);
+    } else {
+        const struct cli_bench_settings settings = {
+            .model = config_text(&config, CONFIG_MODEL),
+            .gpu_module = config_text(&config, CONFIG_CUDA_MODULE),
+            .device = daemon_wanted_device(&config),
+            .kv = daemon_wanted_kv(&config),
+            .n_threads = (int)config_int(&config, CONFIG_THREADS),
+        };
+        code = cli_bench(argc, argv, &settings);
+    }
+    config_finish(&config);
+    return code;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct config config;
@@ -209,6 +233,9 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN); /* and so is a disk quota */
     if (strcmp(command, "model") == 0) {
         return cli_model(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "bench") == 0) {
+        return bench(argc - 1, argv + 1);
     }
     if (strcmp(command, "tokenize") == 0) {
         return cli_tokenize(argc - 1, argv + 1);

@@ -136,10 +136,28 @@ static void shape_json(struct json_writer *w, const struct model *m) {
     json_object_end(w);
 }
 
+/* What keys and values may be kept in, with the names of engine_kv. */
+static const struct {
+    enum dtype type;
+    const char *name;
+} kv_types[] = {{DTYPE_F32, "f32"}, {DTYPE_F16, "f16"}, {DTYPE_Q8_0, "q8"}};
+#define KV_TYPES (sizeof kv_types / sizeof kv_types[0])
+
+static uint64_t kv_per_token(const struct facts *f, enum dtype type) {
+    struct fit fit;
+    fit_of(f->m, type, f->fit.memory_bytes, &fit);
+    return fit.kv_bytes_per_token;
+}
+
 static void memory_json(struct json_writer *w, const struct facts *f) {
     json_object_begin(w);
     key_int(w, "weights", f->fit.weight_bytes);
     key_int(w, "kv_per_token", f->fit.kv_bytes_per_token);
+    json_key(w, "kv_per_token_in");
+    json_object_begin(w);
+    for (size_t i = 0; i < KV_TYPES; i++)
+        key_int(w, kv_types[i].name, kv_per_token(f, kv_types[i].type));
+    json_object_end(w);
     key_int(w, "kv_full_context", f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train);
     key_int(w, "machine", f->fit.memory_bytes);
     key_int(w, "kv_default_limit", f->fit.kv_limit_bytes);
@@ -199,10 +217,12 @@ static int memory_text(const struct facts *f, struct buf *out) {
     rc = rc ? rc
             : buf_printf(out,
                          "            keys and values  %16s for a context of %d, %llu bytes per token\n"
+                         "                                              (kv f32: %llu, q8: %llu)\n"
                          "            this machine     %16s\n",
                          fit_size(a, f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train),
                          f->m->n_ctx_train, (unsigned long long)f->fit.kv_bytes_per_token,
-                         fit_size(b, f->fit.memory_bytes));
+                         (unsigned long long)kv_per_token(f, DTYPE_F32),
+                         (unsigned long long)kv_per_token(f, DTYPE_Q8_0), fit_size(b, f->fit.memory_bytes));
     if (rc == 0 && f->fit.fits)
         rc = buf_printf(out,
                         "fits        yes, with %llu tokens of keys and values in %s, the default ceiling\n",

@@ -5,11 +5,30 @@
 #include "engine/local.h"
 #include "engine/scripted.h"
 
+#include <errno.h>
+#include <string.h>
+
 struct engine_config engine_config_filled(const struct engine_config *config) {
     struct engine_config filled = *config;
     if (filled.max_sessions <= 0)
         filled.max_sessions = 64;
     return filled;
+}
+
+static const char *const kv_names[] = {
+    [ENGINE_KV_F16] = "f16", [ENGINE_KV_F32] = "f32", [ENGINE_KV_Q8] = "q8"};
+
+const char *engine_kv_name(enum engine_kv kv) {
+    return kv_names[kv];
+}
+
+int engine_kv_parse(const char *text, enum engine_kv *kv) {
+    for (size_t i = 0; i < sizeof kv_names / sizeof kv_names[0]; i++)
+        if (strcmp(text, kv_names[i]) == 0) {
+            *kv = (enum engine_kv)i;
+            return 0;
+        }
+    return -EINVAL;
 }
 
 int engine_open(const struct engine_config *config, struct engine **out, char *err, size_t errlen) {

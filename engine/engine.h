@@ -29,6 +29,14 @@ enum engine_device {
     ENGINE_DEVICE_CUDA, /* or fail */
 };
 
+/* What keys and values are kept in. Q8: 8 bits with one factor per vector, about half of F16; not on a GPU.
+ */
+enum engine_kv { ENGINE_KV_F16, ENGINE_KV_F32, ENGINE_KV_Q8 };
+/* "f16", "f32", "q8". */
+const char *engine_kv_name(enum engine_kv kv);
+/* -EINVAL for any other text; *kv is left alone then. */
+HX_MUST_CHECK int engine_kv_parse(const char *text, enum engine_kv *kv);
+
 struct engine_config {
     const char *model_path; /* .gguf or folder; for "scripted": the script file, see engine/scripted.h */
     bool scripted;
@@ -36,6 +44,7 @@ struct engine_config {
     const char *gpu_module; /* file of the CUDA module; NULL: there is none */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
+    enum engine_kv kv;
     size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
                          weights leave of it; on a GPU four fifths of what it has left beside the weights */
     int max_sessions; /* 0 = 64 */
@@ -64,6 +73,7 @@ struct engine_info {
     uint64_t n_params;
     int max_context;
     int n_vocab;
+    enum engine_kv kv;
     size_t kv_bytes_per_token;
 };
 void engine_info(const struct engine *e, struct engine_info *info);

@@ -16,7 +16,7 @@ struct fit {
 
 /* Bytes of this machine's memory; 1 GiB when it does not say. */
 uint64_t fit_memory_bytes(void);
-/* For keys and values in `kv_type` (DTYPE_F16 or DTYPE_F32) and `memory_bytes` of memory. */
+/* For keys and values in `kv_type` (see kernels_config) and `memory_bytes` of memory. */
 void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, struct fit *f);
 /* 0, or -ENOMEM with a sentence that has the numbers: weights by type, keys and values, memory. */
 HX_MUST_CHECK int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen);

@@ -10,7 +10,7 @@ struct forward;
 
 struct forward_config {
     int max_rows, max_outputs, max_context, n_pages;
-    enum dtype kv_type; /* DTYPE_F32 or DTYPE_F16 */
+    enum dtype kv_type; /* see kernels_config */
     int n_threads;      /* 0 = number of CPUs */
     int nice;
     bool exact;     /* products in F32 throughout */

@@ -33,6 +33,10 @@ static void *engine_main(void *arg) {
     return NULL;
 }
 
+enum dtype local_kv_type(enum engine_kv kv) {
+    return kv == ENGINE_KV_F32 ? DTYPE_F32 : kv == ENGINE_KV_Q8 ? DTYPE_Q8_0 : DTYPE_F16;
+}
+
 /* Bytes for keys and values when nobody said how many; -ENOMEM when the weights alone are too many. */
 static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
                      char *err, size_t errlen) {
@@ -65,9 +69,11 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     size_t pages = budget / page_bytes;
     pages = pages < most ? pages : most;
     if (pages == 0)
-        return err_set(err, errlen, -ENOMEM,
-                       "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it.",
-                       budget, page_bytes, KERNELS_PAGE_TOKENS);
+        return err_set(
+            err, errlen, -ENOMEM,
+            "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it, or keep "
+            "keys and values in fewer bits (kv q8).",
+            budget, page_bytes, KERNELS_PAGE_TOKENS);
     /* One session must always fit alone: that is what keeps a full pool from standing still. */
     if (pages * KERNELS_PAGE_TOKENS < (size_t)context)
         context = (int)(pages * KERNELS_PAGE_TOKENS);
@@ -80,7 +86,7 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
 /* Opens the model on the GPU of the module, or on the CPU where there is none. */
 static int open_forward(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
                         bool exact, int *n_pages, char *err, size_t errlen) {
-    enum dtype kv_type = exact ? DTYPE_F32 : DTYPE_F16;
+    enum dtype kv_type = local_kv_type(e->kv);
     int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
     if (rc < 0)
         return rc;
@@ -148,6 +154,7 @@ int local_open_model(const struct engine_config *config, struct model *model, bo
     pthread_cond_init(&e->changed, NULL);
     e->model = model;
     e->max_sessions = filled.max_sessions;
+    e->kv = exact ? ENGINE_KV_F32 : filled.kv;
     (void)snprintf(e->format, sizeof e->format, "%s %s", model->format != NULL ? model->format : "memory",
                    dtype_info(model->layers[0].wq.type)->name);
     int rc = open_device(e, &filled, exact, err, errlen);

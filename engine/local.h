@@ -119,6 +119,7 @@ struct local_engine {
     char vocab_why[160];
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
+    enum engine_kv kv;
     size_t kv_bytes_per_token;
     struct local_client *clients; /* [engine] max_sessions */
     int n_clients;
@@ -145,11 +146,13 @@ struct local_engine {
 HX_MUST_CHECK int local_open(const struct engine_config *config, struct engine **out, char *err,
                              size_t errlen);
 /* As local_open() with a model that is there already; it stays the caller's. `exact`: products in F32, F32
- * KV. For tests. */
+ * KV whatever the config says. For tests. */
 HX_MUST_CHECK int local_open_model(const struct engine_config *config, struct model *model, bool exact,
                                    struct engine **out, char *err, size_t errlen);
 
 void local_close(struct local_engine *e);
+/* As kernels_config has it. */
+enum dtype local_kv_type(enum engine_kv kv);
 
 /* engine/session.c */
 extern const struct engine_kind local_kind;

@@ -260,6 +260,7 @@ static void info(const struct engine *base, struct engine_info *out) {
                                 .n_params = e->model->n_params,
                                 .max_context = e->max_context,
                                 .n_vocab = e->model->n_vocab,
+                                .kv = e->kv,
                                 .kv_bytes_per_token = e->kv_bytes_per_token};
 }
 

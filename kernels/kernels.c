@@ -4,10 +4,15 @@
 
 #include <errno.h>
 
+size_t kernels_kv_block_bytes(enum dtype kv_type, int head_dim) {
+    size_t elements = (size_t)head_dim * KERNELS_PAGE_TOKENS;
+    if (kv_type == DTYPE_Q8_0)
+        return elements + KERNELS_PAGE_TOKENS * sizeof(float);
+    return elements * (kv_type == DTYPE_F16 ? 2 : 4);
+}
+
 size_t kernels_page_bytes(const struct kernels_model *m, enum dtype kv_type) {
-    size_t element = kv_type == DTYPE_F16 ? 2 : 4;
-    return element * 2 * (size_t)m->n_layers * (size_t)m->n_kv_heads * (size_t)m->head_dim *
-           KERNELS_PAGE_TOKENS;
+    return kernels_kv_block_bytes(kv_type, m->head_dim) * 2 * (size_t)m->n_layers * (size_t)m->n_kv_heads;
 }
 
 static int check_tensor(const struct tensor *t, const char *name, int64_t rows, int64_t cols, char *err,
@@ -65,8 +70,8 @@ int kernels_check_config(const struct kernels_config *config, char *err, size_t 
             m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->dim);
     if (config->max_rows <= 0 || config->max_outputs <= 0 || config->max_context <= 0 || config->n_pages <= 0)
         return err_set(err, errlen, -EINVAL, "A device needs at least one row, output, position and page.");
-    if (config->kv_type != DTYPE_F32 && config->kv_type != DTYPE_F16)
-        return err_set(err, errlen, -ENOTSUP, "Keys and values can be kept in F32 or F16 only.");
+    if (config->kv_type != DTYPE_F32 && config->kv_type != DTYPE_F16 && config->kv_type != DTYPE_Q8_0)
+        return err_set(err, errlen, -ENOTSUP, "Keys and values can be kept in F32, F16 or 8 bits only.");
     int rc = check_tensor(&m->tok_embd, "token_embd", m->n_vocab, m->dim, err, errlen);
     rc = rc ? rc : check_norm(&m->output_norm, "output_norm", m->dim, err, errlen);
     rc = rc ? rc : check_tensor(&m->output, "output", m->n_vocab, m->dim, err, errlen);

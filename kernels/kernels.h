@@ -61,7 +61,8 @@ struct kernels_config {
     int max_outputs;    /* rows of a batch whose logits are wanted at most */
     int max_context;    /* positions of the longest session */
     int n_pages;        /* KV pages; their memory is touched when they are first written */
-    enum dtype kv_type; /* DTYPE_F32 or DTYPE_F16 */
+    enum dtype kv_type; /* DTYPE_F32, DTYPE_F16 or DTYPE_Q8_0: 8 bits with one F32 factor per vector of
+                           head_dim, see kernels/cpu/kv8.h */
     int n_threads;      /* compute threads, the calling one included; 0 = number of CPUs; ignored by GPUs */
     int nice;           /* of the compute threads the device starts; ignored by GPUs */
     bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
@@ -145,8 +146,9 @@ struct kernels_device {
     const struct kernels_ops *ops;
 };
 
-/* Bytes of one KV page of a model, the same on all devices: 2 * layers * kv heads * head_dim * 64 elements.
- */
+/* Bytes of the 64 keys (or values) of one page, layer and kv head. */
+size_t kernels_kv_block_bytes(enum dtype kv_type, int head_dim);
+/* Bytes of one KV page of a model, the same on all devices: 2 * layers * kv heads such blocks. */
 size_t kernels_page_bytes(const struct kernels_model *m, enum dtype kv_type);
 /* True when shapes fit together and every type is known; otherwise -EINVAL or -ENOTSUP with the sentence.
  * Devices call it first. */

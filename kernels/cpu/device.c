@@ -110,10 +110,10 @@ static void rotate(float *heads, int n_heads, int head_dim, enum rope_layout lay
     }
 }
 
-/* Keys [E][64] or values [64][E] of one page, layer and kv head. */
+/* Keys [E][64] or values [64][E] of one page, layer and kv head; in 8 bits their factors behind (kv8.h). */
 static uint8_t *kv_at(struct cpu_device *d, int32_t page, int layer, int head, bool values) {
     const struct kernels_model *m = &d->config.model;
-    size_t block = (d->config.kv_type == DTYPE_F16 ? 2u : 4u) * (size_t)m->head_dim * KERNELS_PAGE_TOKENS;
+    size_t block = kernels_kv_block_bytes(d->config.kv_type, m->head_dim);
     size_t index = ((size_t)layer * 2 + (values ? 1 : 0)) * (size_t)m->n_kv_heads + (size_t)head;
     return d->kv + (size_t)page * d->page_bytes + index * block;
 }
@@ -147,7 +147,11 @@ static void rope_chunk(void *arg, int chunk, int thread) {
         size_t n = (size_t)m->head_dim;
         for (int g = 0; g < m->n_kv_heads; g++) {
             void *keys = kv_at(d, page, job->layer, g, false), *values = kv_at(d, page, job->layer, g, true);
-            for (size_t e = 0; e < n; e++) {
+            if (d->kv8 != NULL) {
+                kv8_store(keys, false, m->head_dim, (int)t, k + (size_t)g * n);
+                kv8_store(values, true, m->head_dim, (int)t, v + (size_t)g * n);
+            }
+            for (size_t e = 0; e < n && d->kv8 == NULL; e++) {
                 kv_store(d, keys, e * KERNELS_PAGE_TOKENS + t, k[(size_t)g * n + e]);
                 kv_store(d, values, t * n + e, v[(size_t)g * n + e]);
             }
@@ -192,8 +196,11 @@ static void attention_chunk(void *arg, int chunk, int thread) {
     for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
         int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
         const void *keys = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, false);
-        d->ops->scores(scores + t, d->scores_stride, keys, half, d->q + at, group, m->head_dim, in_page,
-                       scale);
+        if (d->kv8 != NULL)
+            d->kv8->scores(scores + t, d->scores_stride, keys, d->q + at, group, m->head_dim, in_page, scale);
+        else
+            d->ops->scores(scores + t, d->scores_stride, keys, half, d->q + at, group, m->head_dim, in_page,
+                           scale);
     }
     for (int h = 0; h < group; h++)
         d->ops->softmax(scores + (size_t)h * d->scores_stride, n);
@@ -201,7 +208,11 @@ static void attention_chunk(void *arg, int chunk, int thread) {
     for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
         int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
         const void *values = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, true);
-        d->ops->mix(d->attn + at, values, half, scores + t, d->scores_stride, group, m->head_dim, in_page);
+        if (d->kv8 != NULL)
+            d->kv8->mix(d->attn + at, values, scores + t, d->scores_stride, group, m->head_dim, in_page);
+        else
+            d->ops->mix(d->attn + at, values, half, scores + t, d->scores_stride, group, m->head_dim,
+                        in_page);
     }
 }
 
@@ -464,6 +475,7 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
     d->base.ops = &device_ops;
     d->config = *config;
     d->ops = ops;
+    d->kv8 = config->kv_type == DTYPE_Q8_0 ? kv8_find(ops->name) : NULL;
     rc = pool_create(config->n_threads, config->nice, &d->pool, err, errlen);
     if (rc < 0) {
         free(d);

@@ -2,6 +2,7 @@
 #ifndef KERNELS_CPU_DEVICE_H
 #define KERNELS_CPU_DEVICE_H
 
+#include "kernels/cpu/kv8.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
@@ -15,6 +16,7 @@ struct cpu_device {
     struct kernels_device base;
     struct kernels_config config;
     const struct cpu_ops *ops;
+    const struct kv8_ops *kv8; /* NULL: keys and values are not in 8 bits */
     struct pool *pool;
     char describe[64];
     char page_layout[64];

@@ -1,6 +1,7 @@
 /* The oracle device: every step as the formula reads, one thread, sums in double. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/kv8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -112,6 +113,10 @@ static void step_attn_in(struct kernels_device *base, int layer) {
             for (int i = 0; i < e && d->config.kv_type == DTYPE_F16; i++) {
                 k[i] = convert_f16_to_f32(convert_f32_to_f16(k[i]));
                 v[i] = convert_f16_to_f32(convert_f32_to_f16(v[i]));
+            }
+            if (d->config.kv_type == DTYPE_Q8_0) {
+                kv8_round(k, e);
+                kv8_round(v, e);
             }
         }
     }

@@ -262,6 +262,10 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
     int rc = check_version(version, err, errlen);
     rc = rc ? rc : kernels_check_config(config, err, errlen);
     rc = rc ? rc : check_shape(&config->model, err, errlen);
+    if (rc == 0 && config->kv_type == DTYPE_Q8_0)
+        rc = err_set(
+            err, errlen, -ENOTSUP,
+            "A GPU keeps keys and values in F32 or F16, not in 8 bits; use kv f16, or the device cpu.");
     if (rc < 0)
         return rc;
     struct cuda_device *d = calloc(1, sizeof *d);

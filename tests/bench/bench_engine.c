@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "engine/local.h"
 #include "engine/model.h"
+#include "kernels/cpu/limits.h"
 #include "kernels/dtype.h"
-#include "tests/bench/bandwidth.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
@@ -201,8 +201,10 @@ static void print(const struct options *o, const struct engine_info *info, const
         o->file != NULL ? o->file : o->random, info->format, info->device, o->prompt, o->new_tokens,
         o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, (double)usage.ru_maxrss / 1024);
     if (o->bandwidth_mib > 0) {
-        int threads = o->threads > 0 ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-        double read = bandwidth_read(threads, (size_t)o->bandwidth_mib << 20, 5);
+        double read = 0;
+        char err[200] = "";
+        if (limits_read(o->threads, (size_t)o->bandwidth_mib << 20, 5, &read, err, sizeof err) < 0)
+            (void)fprintf(stderr, "bench_engine: %s\n", err);
         double reached = step * decode / o->sessions;
         printf(
             ", \"read_bandwidth_gb_per_s\": %.1f, \"decode_gb_per_s\": %.2f, \"percent_of_bandwidth\": %.0f",

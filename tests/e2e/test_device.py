@@ -57,6 +57,26 @@ class Device(unittest.TestCase):
         self.assertEqual(code, 78, said)
         self.assertIn("There is no GPU module at /nonexistent.so", said)
 
+    def test_keys_and_values_in_8_bits_are_for_the_cpu(self):
+        code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", EMULATED, "--kv", "q8")
+        self.assertEqual(code, 78, said)
+        self.assertIn("A GPU keeps keys and values in F32 or F16, not in 8 bits", said)
+        said = self.device("--cuda-module", EMULATED, "--kv", "q8")
+        self.assertIn('device="cpu', said)
+        self.assertIn("the CPU runs the model: A GPU keeps keys and values in F32 or F16, not in 8 bits", said)
+
+    def test_what_keys_and_values_are_kept_in(self):
+        for kv, per_token in (("q8", 6 * 2 * 2 * (64 + 4)), ("f32", 6 * 2 * 2 * 64 * 4), ("f16", 6 * 2 * 2 * 64 * 2)):
+            api = self.room.start(*MODEL[:2], "--device", "cpu", "--kv", kv, plugins=(harness.PLUGINS,))
+            model = api.ask("GET", "/v1/models/hermes-tiny")
+            self.assertEqual((model["kv_type"], model["kv_bytes_per_token"]), (kv, per_token))
+            job = api.run("How much is 17 % of 2,340?", wait=120)
+            self.assertIn("397.8", job["result"]["text"], job)
+            self.room.stop()
+        code, said = self.room.once(*MODEL, "--kv", "q4")
+        self.assertEqual(code, 64, said)
+        self.assertIn("kv is 'q4'; it must be f16, f32 or q8", said)
+
     def test_another_device_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "tpu")
         self.assertEqual(code, 64, said)

@@ -131,6 +131,10 @@ static void test_inspect_as_json(void **state) {
     assert_int_equal((int)number_at(o, "memory_bytes", "kv_per_token"), 2 * 2 * 2 * 2 * 2);
     assert_int_equal((int)number_at(o, "memory_bytes", "weights"),
                      2 * (264 * 8 + 2 * (192 + 288)) + 4 * (2 * 16 + 8));
+    const cJSON *in = cJSON_GetObjectItem(cJSON_GetObjectItem(o, "memory_bytes"), "kv_per_token_in");
+    assert_int_equal(cJSON_GetObjectItem(in, "f32")->valueint, 2 * 2 * 2 * 2 * 4);
+    assert_int_equal(cJSON_GetObjectItem(in, "f16")->valueint, 2 * 2 * 2 * 2 * 2);
+    assert_int_equal(cJSON_GetObjectItem(in, "q8")->valueint, 2 * 2 * 2 * (2 + 4));
     assert_true(number_at(o, "memory_bytes", "tokens_that_fit") > 1000);
     assert_int_equal((int)number_at(o, "tokenizer", "tokens"), FIXTURE_VOCAB);
     assert_int_equal((int)number_at(o, "tokenizer", "added_tokens"), 4);
@@ -146,6 +150,8 @@ static void test_inspect_for_people(void **state) {
     assert_int_equal(call(cli_model, "", "model", "inspect", model, NULL), 0);
     assert_non_null(strstr(out, "2 layers, width 8, 4 heads of 2 sharing 2"));
     assert_non_null(strstr(out, "tied to the embedding"));
+    assert_non_null(strstr(out, "32 bytes per token\n"));
+    assert_non_null(strstr(out, "(kv f32: 64, q8: 48)\n"));
     assert_non_null(strstr(out, "264 tokens, 4 of them added"));
     assert_non_null(strstr(out, "260 \"<|begin_of_text|>\""));
     assert_non_null(strstr(out, "blk.1.ffn_down.weight"));

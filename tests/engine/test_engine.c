@@ -27,11 +27,13 @@ static const struct random_shape shape = {.n_layers = 2,
 static const struct engine_sampling warm = {.temperature = 1.5f, .top_p = 0.95f, .seed = 42};
 
 static struct random_engine weights;
+static enum engine_kv kv = ENGINE_KV_F16;
 
 static void start_with(struct harness *h, size_t kv_bytes, int max_sessions, int threads) {
     char err[300] = "";
     harness_init(h);
     struct engine_config config = {.max_context = CONTEXT,
+                                   .kv = kv,
                                    .kv_bytes = kv_bytes,
                                    .max_sessions = max_sessions,
                                    .n_threads = threads,
@@ -369,6 +371,29 @@ static int setup(void **state) {
     return 0;
 }
 
+/* All of it holds in 8 bits too: a page takes 68 bytes where F16 takes 128 of a vector of 64. */
+static void test_keys_and_values_in_8_bits(void **state) {
+    struct harness h;
+    struct engine_info info;
+    kv = ENGINE_KV_Q8;
+    test_company_changes_nothing(state);
+    test_equal_beginnings_share_pages(state);
+    test_turns_continue_the_timeline(state);
+    start(&h);
+    engine_info(h.engine, &info);
+    assert_int_equal(info.kv, ENGINE_KV_Q8);
+    assert_int_equal(info.kv_bytes_per_token,
+                     weights.model.n_layers * 2 * weights.model.n_kv_heads * (weights.model.head_dim + 4));
+    harness_finish(&h);
+    kv = ENGINE_KV_F16;
+    start(&h);
+    engine_info(h.engine, &info);
+    assert_int_equal(info.kv, ENGINE_KV_F16);
+    assert_int_equal(info.kv_bytes_per_token,
+                     weights.model.n_layers * 2 * weights.model.n_kv_heads * weights.model.head_dim * 2);
+    harness_finish(&h);
+}
+
 static int teardown(void **state) {
     (void)state;
     random_engine_finish(&weights);
@@ -387,6 +412,7 @@ int main(void) {
         cmocka_unit_test(test_stop_token_is_not_kept),
         cmocka_unit_test(test_misuse_is_refused),
         cmocka_unit_test(test_destroy_while_running),
+        cmocka_unit_test(test_keys_and_values_in_8_bits),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

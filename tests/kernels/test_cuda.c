@@ -314,6 +314,10 @@ static void test_config_is_checked(void **state) {
     char err[300];
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION + 1, &config, &d, err, sizeof err), -ENODEV);
     assert_non_null(strstr(err, "version"));
+    config.kv_type = DTYPE_Q8_0;
+    assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &d, err, sizeof err), -ENOTSUP);
+    assert_non_null(strstr(err, "not in 8 bits"));
+    config.kv_type = DTYPE_F32;
     config.model.output.rows++;
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &d, err, sizeof err), -EINVAL);
     random_model_finish(&m);

@@ -186,18 +186,28 @@ static void test_half_kv(void **state) {
     check(&shape, DTYPE_F16, true, 1e-3);
 }
 
+/* Both round alike; where their sums fall on two sides of a half, a number is a step of 1/127 apart. */
+static void test_kv_in_8_bits(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct random_shape shape = shapes[i];
+        shape.type = DTYPE_F32;
+        check(&shape, DTYPE_Q8_0, true, 6e-3);
+    }
+}
+
 /* The logits of a row are the same bits whether it runs alone or among others, prefilled at once or one by
  * one, with any number of threads. */
 static void test_rows_do_not_depend_on_company(void **state) {
     (void)state;
     static const int32_t pages[2 * STRIDE] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-    for (int t = 0; t < DTYPE_COUNT; t++) {
+    for (int t = 0; t < 2 * DTYPE_COUNT; t++) {
+        enum dtype kv = t < DTYPE_COUNT ? DTYPE_F16 : DTYPE_Q8_0;
         struct random_shape shape = shapes[3];
-        shape.type = (enum dtype)t;
+        shape.type = (enum dtype)(t % DTYPE_COUNT);
         struct kernels_model m;
         random_model_init(&m, &shape);
-        struct kernels_config one = config_of(&m, DTYPE_F16, false, 1),
-                              two = config_of(&m, DTYPE_F16, false, 2);
+        struct kernels_config one = config_of(&m, kv, false, 1), two = config_of(&m, kv, false, 2);
         struct kernels_device *alone, *company;
         char err[200];
         assert_int_equal(cpu_open(&one, &alone, err, sizeof err), 0);
@@ -310,10 +320,15 @@ static void test_config_is_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact_products),    cmocka_unit_test(test_quantised_exact),
-        cmocka_unit_test(test_quantised_rounded), cmocka_unit_test(test_row_scales),
-        cmocka_unit_test(test_half_kv),           cmocka_unit_test(test_rows_do_not_depend_on_company),
-        cmocka_unit_test(test_pages_are_copied),  cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
+        cmocka_unit_test(test_exact_products),
+        cmocka_unit_test(test_quantised_exact),
+        cmocka_unit_test(test_quantised_rounded),
+        cmocka_unit_test(test_row_scales),
+        cmocka_unit_test(test_half_kv),
+        cmocka_unit_test(test_kv_in_8_bits),
+        cmocka_unit_test(test_rows_do_not_depend_on_company),
+        cmocka_unit_test(test_pages_are_copied),
+        cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
         cmocka_unit_test(test_config_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
