@@ -23,7 +23,7 @@ enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
 struct cuda_device {
     struct kernels_device base;
     struct kernels_config config;
-    char describe[96];
+    char describe[128];
     struct gpu_stream *stream;
 
     /* weights */

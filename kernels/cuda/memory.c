@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,20 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     else
         upload(&m->output, false, &d->output, &rc, err, errlen);
     return rc;
+}
+
+/* Says so where weights take more memory than in the file. */
+static void note_widened(struct cuda_device *d) {
+    bool any = false;
+    for (int i = 0; i < d->config.model.n_layers; i++) {
+        const struct kernels_layer *l = &d->config.model.layers[i];
+        const struct tensor *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
+            any = any || all[k]->type == DTYPE_Q2_K || all[k]->type == DTYPE_Q3_K;
+    }
+    if (any)
+        (void)snprintf(d->describe + strlen(d->describe), sizeof d->describe - strlen(d->describe),
+                       ", Q2_K and Q3_K in four bits");
 }
 
 /* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
@@ -189,6 +204,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     int rc = gpu_stream_create(&d->stream);
     if (rc < 0)
         return err_set(err, errlen, rc, "The GPU cannot start a queue: %s.", gpu_failure());
+    note_widened(d);
     rc = upload_weights(d, err, errlen);
     rc = rc ? rc : upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
