@@ -45,6 +45,7 @@ struct cuda_device {
     /* states, in floats from one row to the next */
     struct cuda_shape shape;
     float *x, *q, *attn, *h, *logits;
+    struct cuda_prepared prepared;
     float *part_out, *part_stats;
     uint32_t *tickets;
     int max_splits;

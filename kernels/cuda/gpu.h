@@ -17,6 +17,7 @@
  *   gpu_shuffle(mask, v, lane) gpu_shuffle_xor/up/down(mask, v, n)   4 bytes
  *   gpu_ballot(mask, predicate) gpu_warp_sum(v) gpu_warp_max(v)      sum and max: all lanes, a butterfly
  *   gpu_copy_async16(shared, device) gpu_copy_commit() gpu_copy_wait<groups left>()
+ *   gpu_copy_async16_if(shared, device, there)   zeros where it is not there
  *   gpu_mma_bf16/f16(d, a, b)             m16n8k16, F32 sums; gpu_mma_s8(d, a, b): m16n8k32, S32 sums
  *   gpu_dot4(a, b, sum)                   sum + the four products of signed bytes
  *   gpu_ldmatrix_x1/x2/x4(r, row)         8 x 8 matrices of 2-byte elements from shared memory

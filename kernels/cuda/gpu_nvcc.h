@@ -168,6 +168,12 @@ GPU_INLINE void gpu_copy_async16(void *shared, const void *device) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(gpu_nvcc_shared(shared)), "l"(device)
                  : "memory");
 }
+/* Zeros where `there` is false. */
+GPU_INLINE void gpu_copy_async16_if(void *shared, const void *device, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(gpu_nvcc_shared(shared)), "l"(device),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+}
 GPU_INLINE void gpu_copy_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -116,6 +116,12 @@ GPU_INLINE void product_store(const struct cuda_product &p, int section, int i, 
 
 /* ---- inputs ---- */
 
+/* A row's inputs with RMSNorm, where the step has one: v * scale * norm. Zeros behind the last. */
+GPU_INLINE float input_value(const struct cuda_product &p, const float *row, float scale, int c) {
+    float v = row != NULL && c < p.cols ? row[c] : 0;
+    return p.norm != NULL && c < p.cols ? v * scale * p.norm[c] : v;
+}
+
 /* Sum over the block, the same in all threads; `part`: shared, one per warp. Ends with a barrier before part
  * is used again. */
 GPU_INLINE float block_sum(float v, float *part) {
@@ -129,15 +135,10 @@ GPU_INLINE float block_sum(float v, float *part) {
     return sum;
 }
 
-/* 32 inputs rounded to 8 bits, as the CPU rounds them: scale = largest magnitude / 127. Beside them what a
- * product with a block s * q + z takes: the scale, and the scale times the sums of both halves. */
-struct alignas(16) rounded_block {
-    float scale, low, high, zero;
-};
-
-/* Four lanes have 8 neighbouring inputs each, lanes 0 … 3 of a block: the bytes of the lane's in `bytes`, the
- * block's record the same in all four. All lanes of the warp call it. */
-GPU_INLINE struct rounded_block round_block(const float v[8], uint32_t bytes[2]) {
+/* Inputs rounded to 8 bits, as the CPU rounds them: scale = largest magnitude of 32 / 127. Four lanes have 8
+ * neighbouring inputs each, lanes 0 … 3 of a block: the bytes of the lane's in `bytes`, the block's record
+ * the same in all four. All lanes of the warp call it. */
+GPU_INLINE struct cuda_rounded round_block(const float v[8], uint32_t bytes[2]) {
     float most = 0;
     GPU_UNROLL
     for (int i = 0; i < 8; i++)

@@ -18,11 +18,6 @@ GPU_INLINE int staged_at(int c, int groups) {
     return unit / 8 * (32 * groups) + g * 32 + unit % 8 * 4 + c % 4;
 }
 
-/* Columns in whole groups of 8 units of any type. */
-STEPS_BOTH int staged_cols(int cols) {
-    return (cols + 255) / 256 * 256;
-}
-
 /* 1 / sqrt(mean(x^2) + eps) of each row for RMSNorm, else 1. A row that is NULL is zeros. */
 template <int ROWS>
 GPU_INLINE void stage_scales(const struct cuda_product &p, struct product_shared *s, const float *const *rows,
@@ -41,32 +36,27 @@ GPU_INLINE void stage_scales(const struct cuda_product &p, struct product_shared
     }
 }
 
-GPU_INLINE float stage_value(const struct cuda_product &p, const float *row, float scale, int c) {
-    float v = row != NULL && c < p.cols ? row[c] : 0;
-    return p.norm != NULL && c < p.cols ? v * scale * p.norm[c] : v;
-}
-
 template <int ROWS>
 GPU_INLINE void stage_floats(const struct cuda_product &p, const float *const *rows, const float *scales,
                              int groups, float *to) {
-    int n = staged_cols(p.cols);
+    int n = steps_prepared_cols(p.cols);
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++)
         for (int c = (int)gpu_thread(); c < n; c += PRODUCT_THREADS)
-            to[r * n + staged_at(c, groups)] = stage_value(p, rows[r], scales[r], c);
+            to[r * n + staged_at(c, groups)] = input_value(p, rows[r], scales[r], c);
 }
 
 /* Rounded: all first halves of blocks, all second ones, all records. */
 GPU_INLINE void stage_rounded(const struct cuda_product &p, const float *row, float scale, uint8_t *to) {
-    int n = staged_cols(p.cols), blocks = n / 32;
-    struct rounded_block *records = (struct rounded_block *)(to + n);
+    int n = steps_prepared_cols(p.cols), blocks = n / 32;
+    struct cuda_rounded *records = (struct cuda_rounded *)(to + n);
     for (int c = (int)gpu_thread() * 8; c < (n + 2047) / 2048 * 2048; c += PRODUCT_THREADS * 8) {
         float v[8];
         uint32_t bytes[2];
         GPU_UNROLL
         for (int i = 0; i < 8; i++)
-            v[i] = stage_value(p, row, scale, c + i);
-        struct rounded_block record = round_block(v, bytes);
+            v[i] = input_value(p, row, scale, c + i);
+        struct cuda_rounded record = round_block(v, bytes);
         if (c >= n)
             continue;
         uint32_t *at = (uint32_t *)(to + c / 16 % 2 * (blocks * 16) + c / 32 * 16 + c % 16);
@@ -145,7 +135,8 @@ GPU_INLINE void add_rounded(const struct weights_raw r[2], int unit, const void 
     const uint8_t *bytes = (const uint8_t *)staged + unit * 16;
     const struct gpu_u4 low = *(const struct gpu_u4 *)bytes,
                         high = *(const struct gpu_u4 *)(bytes + cols / 2);
-    const struct rounded_block x = ((const struct rounded_block *)((const uint8_t *)staged + cols))[unit];
+    const struct gpu_f4 record = ((const struct gpu_f4 *)((const uint8_t *)staged + cols))[unit];
+    const struct cuda_rounded x = {record.x, record.y, record.z, 0};
     const uint32_t in[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
     GPU_UNROLL
     for (int m = 0; m < 2; m++) {
@@ -256,6 +247,8 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = product_rows(p);
+    if ((p.families >> steps_family(at.w[0].type) & 1) == 0)
+        return;
     if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
         return;
     const float *rows[ROWS];
@@ -272,7 +265,7 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda
     gpu_barrier();
     for (;;) {
         float sum[2][ROWS];
-        product_end<ROWS>(mine, first, rounded, staged, staged_cols(p.cols), sum);
+        product_end<ROWS>(mine, first, rounded, staged, steps_prepared_cols(p.cols), sum);
         product_finish<ROWS>(p, section, pair - at.first, first_row, n_rows, sum);
         pair += (int)gpu_blocks_x() * PRODUCT_WARPS;
         if (p.n_sections > 1 || pair >= at.pairs)
@@ -286,18 +279,18 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda
 
 /* Shared memory of a block that takes one row. */
 static size_t one_row(const struct cuda_product *p) {
-    size_t n = (size_t)staged_cols(p->cols);
+    size_t n = (size_t)steps_prepared_cols(p->cols);
     for (int i = 0; i < p->n_sections; i++)
         if (p->exact != 0 || !steps_quantised(p->sections[i].w[0].type))
             return n * sizeof(float);
-    return n + n / 32 * sizeof(struct rounded_block);
+    return n + n / 32 * sizeof(struct cuda_rounded);
 }
 
 /* Two blocks of a multiprocessor share its memory, as long as one row allows it. */
 #define TARGET_SHARED ((size_t)96 * 1024)
 
 extern "C" size_t steps_product_shared(int32_t cols) {
-    return (size_t)staged_cols(cols) * sizeof(float);
+    return (size_t)steps_prepared_cols(cols) * sizeof(float);
 }
 
 extern "C" void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
@@ -311,7 +304,7 @@ extern "C" void steps_add_section(struct cuda_product *p, const struct cuda_matr
     p->n_sections++;
 }
 
-extern "C" int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
+extern "C" int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
     const struct cuda_section *last = &p->sections[p->n_sections - 1];
     unsigned blocks = ((unsigned)(last->first + last->pairs) + PRODUCT_WARPS - 1) / PRODUCT_WARPS;
     unsigned most = 2 * (unsigned)gpu_multiprocessors();
@@ -323,4 +316,31 @@ extern "C" int steps_product(struct gpu_stream *s, const struct cuda_product *p,
                                    rows == 1 ? one_row(p) : steps_product_shared(p->cols) * (size_t)rows,
                                    true};
     return rows == 4 ? GPU_LAUNCH(how, kernel_product<4>, *p) : GPU_LAUNCH(how, kernel_product<1>, *p);
+}
+
+/* Bits of the families of a step's sections. */
+static int families_of(const struct cuda_product *p) {
+    int families = 0;
+    for (int i = 0; i < p->n_sections; i++)
+        families |= 1 << steps_family(p->sections[i].w[0].type);
+    return families;
+}
+
+extern "C" int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
+    struct cuda_product part = *p;
+    int families = families_of(p), rc = 0;
+    part.families = families;
+    if (p->exact != 0 || n_rows == 1 || families == 1 << CUDA_FAMILY_F32)
+        return steps_product_rows(s, &part, n_rows);
+    for (int f = 0; f < CUDA_FAMILIES; f++)
+        if ((families >> f & 1) != 0)
+            part.forms |= steps_form(f);
+    rc = steps_prepare(s, &part, n_rows);
+    for (int f = 0; f < CUDA_FAMILIES && rc == 0; f++) {
+        part.families = families & 1 << f;
+        if (part.families != 0)
+            rc = f == CUDA_FAMILY_F32 ? steps_product_rows(s, &part, n_rows)
+                                      : steps_product_tensor(s, &part, f, n_rows);
+    }
+    return rc;
 }

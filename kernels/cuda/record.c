@@ -20,7 +20,8 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .cols = w->cols,
                                  .input = d->x,
                                  .input_stride = d->shape.x_stride,
-                                 .exact = d->config.exact ? 1 : 0};
+                                 .exact = d->config.exact ? 1 : 0,
+                                 .prepared = d->prepared};
 }
 
 static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,

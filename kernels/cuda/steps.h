@@ -161,6 +161,55 @@ struct cuda_section {
     int32_t first, pairs;
 };
 
+/* Which kernel multiplies a type's weights with several rows. */
+enum cuda_family {
+    CUDA_FAMILY_F32,    /* no tensor cores */
+    CUDA_FAMILY_BF16,   /* inputs in BF16 */
+    CUDA_FAMILY_F16,    /* inputs in F16 */
+    CUDA_FAMILY_F8,     /* weights become F16 on the way, inputs in F16 */
+    CUDA_FAMILY_Q,      /* inputs of 8 bits */
+    CUDA_FAMILY_HALVED, /* the same where halves of a block have scales of their own */
+    CUDA_FAMILIES
+};
+STEPS_BOTH int steps_family(int type) {
+    if (type == CUDA_Q2_K || type == CUDA_Q3_K || type == CUDA_Q6_K)
+        return CUDA_FAMILY_HALVED;
+    return steps_quantised(type) ? CUDA_FAMILY_Q
+           : type == CUDA_F8     ? CUDA_FAMILY_F8
+           : type == CUDA_F16    ? CUDA_FAMILY_F16
+           : type == CUDA_BF16   ? CUDA_FAMILY_BF16
+                                 : CUDA_FAMILY_F32;
+}
+
+/* Inputs made ready for tensor cores: rows of steps_prepared_cols() columns, zeros behind the last. */
+enum cuda_form {
+    CUDA_FORM_BF16 = 1,
+    CUDA_FORM_F16 = 2, /* of a row divided by its factor, a power of 2 */
+    CUDA_FORM_ROUNDED = 4
+};
+STEPS_BOTH int steps_form(int family) {
+    return family == CUDA_FAMILY_F32    ? 0
+           : family == CUDA_FAMILY_BF16 ? CUDA_FORM_BF16
+           : family <= CUDA_FAMILY_F8   ? CUDA_FORM_F16
+                                        : CUDA_FORM_ROUNDED;
+}
+STEPS_BOTH int steps_prepared_cols(int cols) {
+    return (cols + 255) / 256 * 256;
+}
+
+/* One block of 32 inputs rounded to 8 bits: what a product with a block s * q + z takes beside the bytes. */
+struct cuda_rounded {
+    float scale, low, high, zero; /* scale; scale times the sum of either half; nothing */
+};
+
+/* Memory for prepared rows, each for the widest input; NULL where no weights want the form. */
+struct cuda_prepared {
+    uint16_t *bf16, *f16;
+    float *factors; /* of f16, one per row */
+    uint8_t *rounded;
+    struct cuda_rounded *records; /* of 32 columns each */
+};
+
 enum cuda_product_step {
     CUDA_ATTN_IN,  /* q, k, v = rms_norm(x) * norm by three matrices; rotated, to `out` and the pages */
     CUDA_RESIDUAL, /* out += w input */
@@ -177,7 +226,10 @@ struct cuda_product {
     const float *input, *norm; /* norm: NULL for a residual */
     float *out;
     int32_t cols, input_stride, out_stride;
-    int32_t exact; /* quantised weights meet F32 inputs */
+    int32_t exact;    /* all products in F32 */
+    int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
+    int32_t forms;    /* bits of enum cuda_form: what it prepares; the same */
+    struct cuda_prepared prepared;
     /* attn_in alone */
     struct cuda_cache cache;
     const float *rope; /* per position head_dim/2 pairs of cosine and sine */
@@ -189,6 +241,12 @@ void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
                        const struct cuda_matrix *second, int32_t pairs);
 /* `n_rows`: rows of the batch; of a step for logits, outputs. */
 int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+
+/* Its parts. prepare.cu: rows of the batch in p->forms. products.cu: one row at a time, or four in F32.
+ * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. */
+int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
 
 /* Bytes of shared memory that a product over `cols` columns needs for one row; above the GPU's limit the
  * model cannot run. */

@@ -166,6 +166,9 @@ GPU_INLINE void gpu_ldmatrix_x4_t(uint32_t r[4], const void *row, GPU_HERE_PARAM
 GPU_INLINE void gpu_copy_async16(void *shared, const void *device) {
     emu_copy_async16(shared, device);
 }
+GPU_INLINE void gpu_copy_async16_if(void *shared, const void *device, bool there) {
+    emu_copy_async16(shared, there ? device : nullptr);
+}
 GPU_INLINE void gpu_copy_commit() {
     emu_copy_commit();
 }
@@ -230,8 +233,9 @@ GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
     uint32_t high = convert_f32_to_f16(convert_f8_e4m3_to_f32(static_cast<uint8_t>(two >> 8)));
     return low | high << 16;
 }
+/* What is no number is 0, as the instruction has it. */
 GPU_INLINE int32_t gpu_round(float v) {
-    return static_cast<int32_t>(std::nearbyint(v));
+    return v > -2147483648.0f && v < 2147483648.0f ? static_cast<int32_t>(std::nearbyint(v)) : 0;
 }
 GPU_INLINE float gpu_exp(float x) {
     return std::exp(x);
