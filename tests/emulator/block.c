@@ -319,7 +319,8 @@ void emu_copy_async16(void *shared, const void *device) {
         emu_die("an asynchronous copy is not aligned to 16 bytes");
     if (!inside(&emu_block->fixed, shared, 16) && !inside(&emu_block->dynamic, shared, 16))
         emu_die("an asynchronous copy goes to something else than shared memory");
-    memory_check_device(device, 16, "an asynchronous copy");
+    if (device != NULL)
+        memory_check_device(device, 16, "an asynchronous copy");
     if (l->n_copies == LANE_MAX_COPIES)
         emu_die("a thread has more than %d asynchronous copies under way", LANE_MAX_COPIES);
     /* It may land at any time from now on, so what was there is gone. */
@@ -347,7 +348,10 @@ void emu_copy_wait(int groups_left) {
     while (l->n_groups > groups_left) {
         int n = l->groups[0];
         for (int i = 0; i < n; i++)
-            memcpy(l->copies[i].to, l->copies[i].from, 16);
+            if (l->copies[i].from != NULL)
+                memcpy(l->copies[i].to, l->copies[i].from, 16);
+            else
+                memset(l->copies[i].to, 0, 16);
         l->n_copies -= n;
         memmove(l->copies, l->copies + n, (size_t)l->n_copies * sizeof l->copies[0]);
         l->n_groups--;
