@@ -233,7 +233,8 @@ static void emit_rules(struct emitter *e) {
     struct grammar *g = e->g;
     for (size_t r = e->b->n_rules; r-- > 0 && e->status == 0;) {
         const struct grammar_rule_source *source = &e->b->rules[r];
-        g->rules[r] = (struct grammar_rule_code){emit(e, source->expression, RETURN, 0), source->nested};
+        g->rules[r] =
+            (struct grammar_rule_code){emit(e, source->expression, RETURN, 0), source->nested, UINT16_MAX};
     }
 }
 

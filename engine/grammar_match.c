@@ -40,28 +40,25 @@ void grammar_matcher_finish(struct grammar_matcher *m) {
 
 /* ---- taking ---- */
 
-/* Goes over the bytes. 1; 0 and the matcher stays; or the failure. `token`: of one, which has a limit. */
-static int take(struct grammar_matcher *m, const char *bytes, size_t n, bool token) {
-    struct grammar *g = m->grammar;
-    int rc = grammar_automaton_begin(g, (token ? 2 : 1) * grammar_state_room(g));
-    if (rc < 0)
-        return rc;
-    uint32_t s = m->state;
-    for (size_t i = 0; i < n && s != GRAMMAR_STATE_DEAD; i++) {
-        s = grammar_automaton_next(g, s, g->classes[(unsigned char)bytes[i]]);
-        if (token && g->automaton.work > GRAMMAR_WORK_TOKEN && i + 1 < n)
-            return -E2BIG;
-    }
-    if (g->automaton.status != 0)
-        return g->automaton.status;
-    if (s == GRAMMAR_STATE_DEAD)
+/* 1; 0 and the matcher stays; or the failure. */
+static int go_to(struct grammar_matcher *m, uint32_t state) {
+    if (m->grammar->automaton.status != 0)
+        return m->grammar->automaton.status;
+    if (state == GRAMMAR_STATE_DEAD)
         return 0;
-    m->state = s;
+    m->state = state;
     return 1;
 }
 
 int grammar_matcher_bytes(struct grammar_matcher *m, const char *bytes, size_t n) {
-    return take(m, bytes, n, false);
+    struct grammar *g = m->grammar;
+    int rc = grammar_automaton_begin(g, grammar_state_room(g));
+    if (rc < 0)
+        return rc;
+    uint32_t s = m->state;
+    for (size_t i = 0; i < n && s != GRAMMAR_STATE_DEAD; i++)
+        s = grammar_automaton_next(g, s, g->classes[(unsigned char)bytes[i]]);
+    return go_to(m, s);
 }
 
 int grammar_matcher_byte(struct grammar_matcher *m, unsigned char byte) {
@@ -76,6 +73,23 @@ uint32_t grammar_symbol_of(const struct grammar *g, const char *text, size_t len
     return GRAMMAR_SYMBOL_OTHER;
 }
 
+/* The state behind a token of these bytes. */
+static uint32_t over_token(struct grammar *g, uint32_t from, uint64_t vocab, int32_t token, const char *text,
+                           size_t len) {
+    struct grammar_automaton *a = &g->automaton;
+    struct grammar_hop *hop = &a->hops[(from * 31 + (uint32_t)token) % GRAMMAR_HOPS];
+    if (hop->from == from && hop->token == token && a->hops_vocab == vocab)
+        return hop->to;
+    uint32_t before = a->work, to = grammar_automaton_over(g, from, text, len, GRAMMAR_WORK_TOKEN);
+    if (a->work == before || a->status != 0)
+        return to;
+    if (a->hops_vocab != vocab)
+        memset(a->hops, 0, sizeof a->hops);
+    a->hops_vocab = vocab;
+    *hop = (struct grammar_hop){from, to, token};
+    return to;
+}
+
 int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab *vocab, int32_t token) {
     if (token < 0 || token >= vocab->n_tokens || vocab->kinds[token] == GRAMMAR_TOKEN_UNUSED)
         return 0;
@@ -83,19 +97,13 @@ int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab 
         return grammar_matcher_is_complete(m);
     const char *text = vocab->bytes + vocab->offsets[token];
     size_t len = vocab->offsets[token + 1] - vocab->offsets[token];
-    if (vocab->kinds[token] == GRAMMAR_TOKEN_BYTES)
-        return take(m, text, len, true);
     struct grammar *g = m->grammar;
     int rc = grammar_automaton_begin(g, 2 * grammar_state_room(g));
     if (rc < 0)
         return rc;
-    uint32_t next = grammar_automaton_next(g, m->state, g->n_classes + grammar_symbol_of(g, text, len));
-    if (g->automaton.status != 0)
-        return g->automaton.status;
-    if (next == GRAMMAR_STATE_DEAD)
-        return 0;
-    m->state = next;
-    return 1;
+    if (vocab->kinds[token] == GRAMMAR_TOKEN_BYTES)
+        return go_to(m, over_token(g, m->state, vocab->fingerprint, token, text, len));
+    return go_to(m, grammar_automaton_next(g, m->state, g->n_classes + grammar_symbol_of(g, text, len)));
 }
 
 /* ---- looking ---- */

@@ -97,6 +97,7 @@ struct grammar_loop {
 struct grammar_rule_code {
     uint32_t entry;
     bool nested;
+    uint16_t begins; /* bit `byte >> 4`: its text may begin with such a byte, or may be empty */
 };
 
 /* Symbols behind the byte classes of a row. */
@@ -147,6 +148,13 @@ struct grammar_state {
     uint8_t loops;             /* enum grammar_loops */
     struct grammar_mask *mask; /* NULL: not computed */
 };
+
+/* Where a token of several bytes led that no row knew: the same one is often tried first and taken then. */
+struct grammar_hop {
+    uint32_t from, to; /* states; from GRAMMAR_STATE_NEW: none */
+    int32_t token;
+};
+#define GRAMMAR_HOPS 16
 
 #define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
 #define GRAMMAR_STATE_DEAD 1u
@@ -201,6 +209,13 @@ struct grammar_automaton {
     uint32_t n_list;
     size_t list_cap;
     uint32_t *seen, seen_mask; /* index in list + 1 */
+    /* where several bytes are taken at once: threads behind the last one, not followed yet; from first_passed
+     * on those behind the next one */
+    struct grammar_thread *passed;
+    uint32_t n_passed, first_passed;
+    size_t passed_cap;
+    struct grammar_hop hops[GRAMMAR_HOPS]; /* by state and token */
+    uint64_t hops_vocab;                   /* fingerprint of the tokens' vocabulary */
 };
 
 struct grammar {
@@ -280,6 +295,12 @@ static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state,
     uint32_t next = g->automaton.rows[(size_t)state * g->width + column];
     return next != GRAMMAR_STATE_NEW ? next : grammar_automaton_step(g, state, column);
 }
+/* The state of the listed threads (engine/grammar_threads.h), which are followed first. */
+uint32_t grammar_automaton_listed(struct grammar *g);
+/* The state behind `state` after n bytes (grammar_pass.c). -E2BIG also when the work of the operation goes
+ * above `most` before the last byte. */
+uint32_t grammar_automaton_over(struct grammar *g, uint32_t state, const char *bytes, size_t n,
+                                uint32_t most);
 /* At the beginning of an operation: forgets failures, and states when they take more than `most` bytes. */
 HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g, size_t most);
 size_t grammar_automaton_bytes(const struct grammar *g);
