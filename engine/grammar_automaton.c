@@ -75,8 +75,10 @@ uint32_t grammar_automaton_listed(struct grammar *g) {
         uint32_t way = grammar_threads_plus(g->code[t.pc].distance, a->frames[t.frame].rest);
         state.distance = way < state.distance ? way : state.distance;
         uint8_t op = g->code[t.pc].op;
-        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES)
+        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES) {
+            state.names = state.names || a->frames[t.frame].names;
             kept[n++] = t;
+        }
     }
     if (n == 0 && !state.complete)
         return GRAMMAR_STATE_DEAD;

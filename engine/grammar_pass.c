@@ -77,7 +77,7 @@ static void visit_behind(struct grammar *g, struct grammar_thread t, unsigned ch
         visit(g, i->arg, t.frame, byte);
         break;
     case GRAMMAR_OP_CALL:
-        frame = grammar_threads_call(g, t.frame, i->next, g->rules[i->arg].nested);
+        frame = grammar_threads_call(g, t.frame, i->next, i->arg);
         if (frame != GRAMMAR_BOTTOM)
             visit(g, g->rules[i->arg].entry, frame, byte);
         break;

@@ -31,6 +31,7 @@ struct grammar_expression {
 struct grammar_rule_source {
     uint32_t expression; /* GRAMMAR_NONE: not defined */
     bool nested;
+    bool names; /* unique in it */
 };
 
 #define GRAMMAR_TAG_BYTES 32
@@ -96,7 +97,7 @@ struct grammar_loop {
 
 struct grammar_rule_code {
     uint32_t entry;
-    bool nested;
+    bool nested, names;
     uint16_t begins; /* bit `byte >> 4`: its text may begin with such a byte, or may be empty */
 };
 
@@ -111,7 +112,8 @@ struct grammar_frame {
     uint32_t parent;
     uint32_t pc;    /* where a call returns to, or the LOOP_END of a loop */
     uint32_t count; /* iterations of the loop that are complete */
-    uint32_t depth; /* nested rules around */
+    uint16_t depth; /* nested rules around */
+    bool names;     /* inside of a value whose names are unique */
     uint32_t rest;  /* bytes of a shortest way from the end of the rule or iteration to the end */
 };
 
@@ -145,6 +147,7 @@ struct grammar_state {
     uint16_t text; /* tag * GRAMMAR_TAG_BYTES + bytes of it just seen, + 1: any text may follow that does not
                       end the tag */
     bool complete;
+    bool names;                /* some thread is inside of a value whose names are unique */
     uint8_t loops;             /* enum grammar_loops */
     struct grammar_mask *mask; /* NULL: not computed */
 };
@@ -228,6 +231,7 @@ struct grammar {
     uint32_t n_loops;
     struct grammar_rule_code *rules;
     uint32_t n_rules, root;
+    bool names; /* some rule has them */
     uint32_t max_nesting;
     uint8_t classes[256];    /* bytes that the program does not tell apart have one class */
     uint8_t class_byte[256]; /* a byte of the class */

@@ -40,8 +40,9 @@ uint32_t grammar_threads_frame(struct grammar *g, struct grammar_frame frame) {
         uint32_t f = a->frame_slots[h & a->frame_mask];
         if (f == 0)
             break;
-        if (a->frames[f].parent == frame.parent && a->frames[f].pc == frame.pc &&
-            a->frames[f].count == frame.count)
+        const struct grammar_frame *x = &a->frames[f];
+        if (x->parent == frame.parent && x->pc == frame.pc && x->count == frame.count &&
+            x->depth == frame.depth && x->names == frame.names)
             return f;
     }
     void *grown = grammar_grow(a->frames, sizeof frame, a->n_frames, &a->frames_cap, 1);
@@ -55,12 +56,14 @@ uint32_t grammar_threads_frame(struct grammar *g, struct grammar_frame frame) {
     return a->n_frames++;
 }
 
-uint32_t grammar_threads_call(struct grammar *g, uint32_t parent, uint32_t pc, bool nested) {
+uint32_t grammar_threads_call(struct grammar *g, uint32_t parent, uint32_t pc, uint32_t rule) {
+    const struct grammar_rule_code *called = &g->rules[rule];
     struct grammar_frame p = g->automaton.frames[parent];
     return grammar_threads_frame(
         g, (struct grammar_frame){.parent = parent,
                                   .pc = pc,
-                                  .depth = p.depth + nested,
+                                  .depth = (uint16_t)(p.depth + called->nested),
+                                  .names = p.names || called->names,
                                   .rest = grammar_threads_plus(g->code[pc].distance, p.rest)});
 }
 
@@ -77,6 +80,7 @@ static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct gram
                .pc = loop->end,
                .count = count,
                .depth = p.depth,
+               .names = p.names,
                .rest = grammar_threads_plus(rounds < GRAMMAR_FOREVER ? (uint32_t)rounds : GRAMMAR_FOREVER - 1,
                                             after)});
 }
@@ -203,7 +207,7 @@ void grammar_threads_follow(struct grammar *g, struct grammar_thread t, struct g
         grammar_threads_add(g, i->next, t.frame);
         break;
     case GRAMMAR_OP_CALL:
-        frame = grammar_threads_call(g, t.frame, i->next, g->rules[i->arg].nested);
+        frame = grammar_threads_call(g, t.frame, i->next, i->arg);
         if (frame != GRAMMAR_BOTTOM)
             grammar_threads_add(g, g->rules[i->arg].entry, frame);
         break;

@@ -26,11 +26,10 @@ static inline void grammar_threads_fail(struct grammar_automaton *a, int status)
         a->status = status;
 }
 
-/* The frame with this parent, pc and count; a new one gets the other members. GRAMMAR_BOTTOM after a
- * failure. */
+/* The frame with these members; a new one gets this `rest`. GRAMMAR_BOTTOM after a failure. */
 uint32_t grammar_threads_frame(struct grammar *g, struct grammar_frame frame);
 /* Inside a rule that was called and goes back to pc. */
-uint32_t grammar_threads_call(struct grammar *g, uint32_t parent, uint32_t pc, bool nested);
+uint32_t grammar_threads_call(struct grammar *g, uint32_t parent, uint32_t pc, uint32_t rule);
 /* Whether the end can be reached from there, below the nesting limit. */
 static inline bool grammar_threads_may(const struct grammar *g, uint32_t pc, uint32_t frame) {
     return g->code[pc].distance != GRAMMAR_FOREVER &&
