@@ -109,6 +109,8 @@ static void adopt_part(struct local_engine *e, struct local_session *s, int most
         if (end > s->n_computed)
             forward_copy_page(e->forward, s->pages[i], from);
         s->n_computed = end > s->n_computed ? end : s->n_computed;
+        if (s->n_computed > s->n_known)
+            pages_share(e->pages, from, matched);
         know(s, first + matched, ENGINE_MISS_LAST_TOKEN);
     }
     pages_drop(e->pages, from);
@@ -124,6 +126,8 @@ static void adopt_whole(struct local_engine *e, struct local_session *s, int mos
         s->pages[s->n_pages++] = page;
         s->n_published++;
         s->n_computed += KERNELS_PAGE_TOKENS;
+        if (s->n_computed > s->n_known) /* it is not its own of before */
+            pages_share(e->pages, page, KERNELS_PAGE_TOKENS);
     }
 }
 

@@ -108,12 +108,17 @@ struct local_engine {
     uint64_t served; /* [engine] where the client stood that was served last */
     double row_ns;   /* [engine] what a prefill row took lately; 0: not known yet */
     char format[96];
-    char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
+    char *prefix_path; /* NULL: beginnings are not kept */
+    size_t prefix_bytes;
+    uint64_t prefix_model;  /* which model they are of */
+    int kept_tokens;        /* that were found there */
+    char kept_ignored[400]; /* why not; "" otherwise */
+    char no_gpu[400];       /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something for the engine thread to do */
-    bool stop;
+    bool stop, joined;
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
@@ -131,6 +136,8 @@ HX_MUST_CHECK int local_open_model(const struct engine_config *config, struct mo
                                    struct engine **out, char *err, size_t errlen);
 
 void local_close(struct local_engine *e);
+/* As engine_keep_prefixes(). */
+HX_MUST_CHECK int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen);
 
 /* engine/session.c */
 extern const struct engine_kind local_kind;
