@@ -45,9 +45,16 @@ struct engine_config {
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     enum engine_kv kv;
-    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
-                         weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    size_t kv_bytes; /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
+                        weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    /* Host memory for pages that give way to others, from where they come back; 0 = on a GPU a quarter of the
+     * machine's memory, on the CPU none: there they are computed again. */
+    size_t host_kv_bytes;
     int max_sessions; /* 0 = 64 */
+    /* File of the beginnings that sessions have in common, of at most so many bytes, for
+     * engine_keep_prefixes(); read when the engine is opened. NULL or 0: none. */
+    const char *prefix_path;
+    size_t prefix_bytes;
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
     void *wake_arg;
@@ -59,6 +66,11 @@ HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine 
                               size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
+
+/* Stops the engine for good and writes the pages that more than one session had to config.prefix_path; only
+ * engine_close() may follow. Returns the number of pages written, 0 without such a file, or a negative errno
+ * with the sentence. */
+HX_MUST_CHECK int engine_keep_prefixes(struct engine *e, char *err, size_t errlen);
 
 /* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
  * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
@@ -75,6 +87,8 @@ struct engine_info {
     int n_vocab;
     enum engine_kv kv;
     size_t kv_bytes_per_token;
+    int kept_tokens;          /* that were found in config.prefix_path */
+    const char *kept_ignored; /* why the file was not used, a sentence; NULL: it was, or there is none */
 };
 void engine_info(const struct engine *e, struct engine_info *info);
 

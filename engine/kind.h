@@ -7,6 +7,7 @@
 
 struct engine_kind {
     void (*close)(struct engine *e);
+    int (*keep_prefixes)(struct engine *e, char *err, size_t errlen); /* NULL: it has nothing to keep */
     void (*info)(const struct engine *e, struct engine_info *info);
     int (*session_create)(struct engine *e, void *user, struct engine_session **out, char *err,
                           size_t errlen);

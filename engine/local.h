@@ -113,6 +113,7 @@ struct local_engine {
     bool owns_model;
     struct forward *forward;
     struct pages *pages;               /* [engine] */
+    struct host_pages *host_pages;     /* [engine] NULL: pages that give way are lost */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
     struct step step;                  /* [engine] */
     struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */
@@ -128,12 +129,17 @@ struct local_engine {
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
     char format[96];
-    char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
+    char *prefix_path; /* NULL: beginnings are not kept */
+    size_t prefix_bytes;
+    uint64_t prefix_model;  /* which model they are of */
+    int kept_tokens;        /* that were found there */
+    char kept_ignored[400]; /* why not; "" otherwise */
+    char no_gpu[400];       /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something for the engine thread to do */
-    bool stop;
+    bool stop, joined;
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
@@ -153,6 +159,8 @@ HX_MUST_CHECK int local_open_model(const struct engine_config *config, struct mo
 void local_close(struct local_engine *e);
 /* As kernels_config has it. */
 enum dtype local_kv_type(enum engine_kv kv);
+/* As engine_keep_prefixes(). */
+HX_MUST_CHECK int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen);
 
 /* engine/session.c */
 extern const struct engine_kind local_kind;

@@ -261,14 +261,21 @@ static void info(const struct engine *base, struct engine_info *out) {
                                 .max_context = e->max_context,
                                 .n_vocab = e->model->n_vocab,
                                 .kv = e->kv,
-                                .kv_bytes_per_token = e->kv_bytes_per_token};
+                                .kv_bytes_per_token = e->kv_bytes_per_token,
+                                .kept_tokens = e->kept_tokens,
+                                .kept_ignored = e->kept_ignored[0] != '\0' ? e->kept_ignored : NULL};
 }
 
 static void engine_close_local(struct engine *base) {
     local_close((struct local_engine *)(void *)base);
 }
 
+static int keep_prefixes(struct engine *base, char *err, size_t errlen) {
+    return local_keep_prefixes((struct local_engine *)(void *)base, err, errlen);
+}
+
 const struct engine_kind local_kind = {
+    .keep_prefixes = keep_prefixes,
     .close = engine_close_local,
     .info = info,
     .session_create = session_create,
