@@ -46,6 +46,7 @@ struct generation {
     bool no_forced, no_speculation;
     int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     int computed_tokens;       /* prompt tokens computed since the last generation ended */
+    int ahead_tokens;          /* of these, before this one was asked for */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
 };
 
@@ -135,7 +136,8 @@ struct local_engine {
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
-    uint64_t n_steps; /* that were run */
+    uint64_t n_steps;    /* that were run */
+    uint64_t n_computed; /* tokens, by these */
     /* Called before each step runs, without the lock; for tests. */
     void (*observe)(void *arg, const struct local_engine *e);
     void *observe_arg;
