@@ -8,7 +8,9 @@
 
 #define WAIT_MAX_S     600
 #define CANCEL_WAIT_MS 2000
-#define KEY_MAX        255
+/* An owner that no job has: who may see its jobs may see all. */
+#define NOBODY  (-2)
+#define KEY_MAX 255
 
 static void no_such_job(struct http_request *req, const char *id) {
     http_reply_error(req, 404, "invalid_request_error", "job_not_found", NULL, "there is no job '%.64s'", id);
@@ -145,6 +147,12 @@ void api_jobs_submit(struct http_request *req, void *app) {
         reply_problem(req, rc, &problem);
         return;
     }
+    if (request.priority > 0 && !jobs_may_see(req, NOBODY)) {
+        http_reply_error(req, 403, "permission_error", "priority_not_allowed", "priority",
+                         "a priority above 0 is for root and the user of the daemon");
+        job_request_finish(&request);
+        return;
+    }
     struct api_pending *pending = api_pending_create(api, req, NULL);
     if (pending == NULL) {
         job_request_finish(&request);
@@ -220,7 +228,7 @@ static bool list_query(struct http_request *req, struct journal_jobs_query *quer
     }
     query->limit = (int)limit;
     query->oldest_first = order != NULL && order[0] == 'a';
-    query->client_uid = jobs_may_see(req, -2) ? -1 : (int64_t)http_peer_uid(req);
+    query->client_uid = jobs_may_see(req, NOBODY) ? -1 : (int64_t)http_peer_uid(req);
     return true;
 }
 

@@ -97,12 +97,17 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
     if (rc == 0) {
         rc = engine_session_create(job->jobs->config.engine, job, &job->session, err, errlen);
     }
+    if (rc == 0) {
+        job_tell_engine(job, false);
+    }
     return rc;
 }
 
 void job_tell_engine(struct job *job, bool replayed) {
     if (job->session != NULL) {
-        engine_session_about(job->session, &(struct engine_about){.replayed = replayed});
+        engine_session_about(job->session, &(struct engine_about){.client = job->row.client_uid,
+                                                                  .priority = job->row.priority,
+                                                                  .replayed = replayed});
     }
 }
 

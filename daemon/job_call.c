@@ -364,8 +364,22 @@ static void on_result(void *arg, const struct tool_result *result) {
         return;
     }
     job->jobs->counters.calls[result->status]++;
+    tool_times_add(job->jobs->times, call->name, result->duration_ms);
     finish(call, &outcomes[result->status], result);
     job_flush(job);
+}
+
+/* The engine keeps what the session has in memory for about as long as the slowest of its calls needs. */
+static void tell_wait(const struct job *job) {
+    double ms = 0;
+    for (int i = 0; i < job->n_calls; i++) {
+        const struct job_call *call = job->calls[i];
+        if (call != NULL && (call->phase == JOB_CALL_COMMITTING || call->phase == JOB_CALL_RUNNING)) {
+            double expected = tool_times_expect(job->jobs->times, call->name);
+            ms = expected > ms ? expected : ms;
+        }
+    }
+    engine_session_waits(job->session, (uint64_t)ms);
 }
 
 static void dispatch(struct job_call *call) {
@@ -383,6 +397,7 @@ static void dispatch(struct job_call *call) {
         .arg = call,
     };
     call->phase = JOB_CALL_RUNNING;
+    tell_wait(job);
     int rc = tools_call(job->jobs->config.tools, &request, &call->running, err, sizeof err);
     if (rc != 0) {
         finish_unsent(call, rc == -EINVAL ? TOOL_INVALID : TOOL_UNAVAILABLE,

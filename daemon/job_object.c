@@ -107,6 +107,8 @@ void job_object_write(struct json_writer *w, const struct journal_job *row) {
     write_time(w, "started_at", row->started_ns);
     write_time(w, "finished_at", row->finished_ns);
     write_time(w, "deadline_at", row->deadline_ns);
+    json_key(w, "priority");
+    json_int(w, row->priority);
     json_key(w, "turns");
     json_int(w, row->turns);
     json_key(w, "tool_calls");

@@ -78,6 +78,7 @@ static int read_loop_limits(struct job_request *r, struct job_problem *problem) 
 static int read_numbers(struct job_request *r, struct job_problem *problem) {
     int64_t top_k = 0;
     int64_t seed = 0;
+    int64_t priority = 0;
     r->limits = agent_limits_default;
     r->sampling = (struct engine_sampling){.top_p = 1.0f, .repeat_penalty = 1.0f};
     int rc = read_limit(r->json, "max_turns", 1000, &r->limits.max_turns, problem);
@@ -95,6 +96,8 @@ static int read_numbers(struct job_request *r, struct job_problem *problem) {
     rc = rc == 0 ? read_float(r->json, "min_p", 0, 1, &r->sampling.min_p, problem) : rc;
     rc = rc == 0 ? read_float(r->json, "repeat_penalty", 0.5, 2, &r->sampling.repeat_penalty, problem) : rc;
     rc = rc == 0 ? read_int(r->json, "seed", 0, (int64_t)1 << 53, &seed, problem) : rc;
+    rc = rc == 0 ? read_int(r->json, "priority", -10, 10, &priority, problem) : rc;
+    r->priority = (int)priority;
     r->sampling.top_k = (int)top_k;
     r->sampling.seed = (uint64_t)seed;
     r->has_seed = member(r->json, "seed") != NULL;

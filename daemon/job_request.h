@@ -22,6 +22,7 @@ struct job_request {
     enum agent_profile profile;
     struct engine_sampling sampling;
     bool has_seed;
+    int priority;        /* higher goes first */
     bool no_tools;       /* tool_choice "none" */
     const cJSON *tools;  /* array, or NULL: all */
     int64_t deadline_ms; /* 0: none */

@@ -88,7 +88,8 @@ bool jobs_draining(const struct jobs *jobs) {
 
 /* ---- beginning and freeing ---- */
 
-/* The oldest job of the user who has the fewest at work, so that nobody's queue holds up everybody. */
+/* Of the highest priority, the oldest job of the user who has the fewest at work, so that nobody's queue
+ * holds up everybody. */
 static struct job *next_queued(const struct jobs *jobs) {
     struct job *best = NULL;
     int best_working = 0;
@@ -98,7 +99,8 @@ static struct job *next_queued(const struct jobs *jobs) {
              other = other->next) {
             working += works(other) && other->row.client_uid == job->row.client_uid;
         }
-        if (job->phase == JOB_QUEUED && (best == NULL || working < best_working)) {
+        int ahead = best != NULL ? job->row.priority - best->row.priority : 1;
+        if (job->phase == JOB_QUEUED && (ahead > 0 || (ahead == 0 && working < best_working))) {
             best = job;
             best_working = working;
         }
@@ -243,6 +245,11 @@ int jobs_create(const struct jobs_config *config, struct jobs **out, char *err, 
     if (jobs == NULL) {
         return err_set(err, errlen, -ENOMEM, "memory is out");
     }
+    jobs->times = tool_times_create();
+    if (jobs->times == NULL) {
+        free(jobs);
+        return err_set(err, errlen, -ENOMEM, "memory is out");
+    }
     jobs->config = *config;
     engine_info(config->engine, &jobs->engine);
     uv_timer_init(config->loop, &jobs->reap);
@@ -305,5 +312,6 @@ void jobs_destroy(struct jobs *jobs) {
     }
     grammar_unref(jobs->grammar);
     free(jobs->grammar_tools);
+    tool_times_destroy(jobs->times);
     uv_close((uv_handle_t *)&jobs->reap, on_timer_closed);
 }

@@ -3,6 +3,7 @@
 #define DAEMON_JOBS_INNER_H
 
 #include "daemon/jobs.h"
+#include "daemon/tool_times.h"
 
 struct jobs {
     struct jobs_config config;
@@ -16,6 +17,7 @@ struct jobs {
      * format of the answer. */
     struct grammar *grammar;
     char *grammar_tools;
+    struct tool_times *times; /* of all calls */
     bool draining;
     bool suspended;
     void (*drained)(void *arg);

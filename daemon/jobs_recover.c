@@ -67,8 +67,18 @@ static void record_tools(struct jobs *jobs) {
     }
 }
 
+static void on_durations(void *arg, const struct journal_result *result) {
+    struct jobs *jobs = arg;
+    for (size_t i = 0; result->status == 0 && i < result->n_calls; i++) {
+        tool_times_add(jobs->times, result->calls[i].name, result->calls[i].duration_ms);
+    }
+}
+
 int jobs_recover(struct jobs *jobs, char *err, size_t errlen) {
     record_tools(jobs);
+    if (journal_read_durations(jobs->config.journal, on_durations, jobs) != 0) {
+        log_warn("how long calls took could not be read from the journal");
+    }
     int rc = journal_recover(jobs->config.journal, recover_one, jobs, err, errlen);
     int n = jobs_count(jobs, false);
     if (n > 0) {

@@ -140,6 +140,7 @@ int jobs_fill_row(struct job *job, const char *body, size_t len, int64_t owner) 
         .metadata_json = job->metadata_json,
         .trace_id = job->trace_id,
         .client_uid = owner,
+        .priority = job->request.priority,
     };
     return 0;
 }

@@ -319,6 +319,11 @@ int journal_read_counts(struct journal *j, journal_done *done, void *arg) {
     return ask(j, &q, done, arg);
 }
 
+int journal_read_durations(struct journal *j, journal_done *done, void *arg) {
+    struct journal_query q = {.type = JOURNAL_QUERY_DURATIONS};
+    return ask(j, &q, done, arg);
+}
+
 /* ---- opening and closing ---- */
 
 static void free_all(struct journal *j) {

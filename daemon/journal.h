@@ -301,6 +301,8 @@ HX_MUST_CHECK int journal_read_events(struct journal *j, const char *job_id, int
 HX_MUST_CHECK int journal_read_trace(struct journal *j, const char *job_id, journal_done *done, void *arg);
 /* counts: number of jobs by status. */
 HX_MUST_CHECK int journal_read_counts(struct journal *j, journal_done *done, void *arg);
+/* calls: of the last about 2,000 the name and duration_ms, oldest first, where it is known. */
+HX_MUST_CHECK int journal_read_durations(struct journal *j, journal_done *done, void *arg);
 
 /* ---- after a restart ---- */
 

@@ -25,6 +25,7 @@ enum journal_query_type {
     JOURNAL_QUERY_EVENTS,
     JOURNAL_QUERY_TRACE,
     JOURNAL_QUERY_COUNTS,
+    JOURNAL_QUERY_DURATIONS,
     JOURNAL_QUERY_LIVE
 };
 struct journal_query {

@@ -29,6 +29,12 @@ static const char sql_parts[] =
     " ORDER BY turn, CASE role WHEN 'system' THEN 0 WHEN 'user' THEN 1 ELSE 2 END, position";
 static const char sql_calls[] =
     "SELECT " JOURNAL_CALL_COLUMNS " FROM tool_calls WHERE job_id = ?1 ORDER BY call";
+/* As JOURNAL_CALL_COLUMNS, with nothing but a name and how long it took. */
+static const char sql_durations[] =
+    "SELECT '', 0, 0, 0, name, '', NULL, 1, 'ok', 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, duration_ms,"
+    " NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM tool_calls"
+    " WHERE rowid > (SELECT coalesce(max(rowid), 0) FROM tool_calls) - 2000 AND duration_ms IS NOT NULL"
+    " ORDER BY rowid";
 static const char sql_counts[] = "SELECT status, count(*) FROM jobs GROUP BY status ORDER BY status";
 
 typedef int add_row(struct journal_rows *rows, sqlite3_stmt *s);
@@ -161,6 +167,8 @@ static int run(struct reading *r, const struct journal_query *q) {
         return read_trace(r, q->job_id);
     case JOURNAL_QUERY_COUNTS:
         return rows_of_job(r, sql_counts, NULL, journal_rows_add_count);
+    case JOURNAL_QUERY_DURATIONS:
+        return rows_of_job(r, sql_durations, NULL, journal_rows_add_call);
     case JOURNAL_QUERY_LIVE:
         return rows_of_job(r, sql_live, NULL, journal_rows_add_job);
     }

@@ -22,6 +22,10 @@ void engine_close(struct engine *e) {
         e->kind->close(e);
 }
 
+int engine_keep_prefixes(struct engine *e, char *err, size_t errlen) {
+    return e->kind->keep_prefixes != NULL ? e->kind->keep_prefixes(e, err, errlen) : 0;
+}
+
 const char *engine_failure(struct engine *e) {
     pthread_mutex_lock(&e->events.lock);
     const char *why = e->events.failure[0] != '\0' ? e->events.failure : NULL;
@@ -63,6 +67,10 @@ void engine_session_cancel(struct engine_session *s) {
 
 void engine_session_about(struct engine_session *s, const struct engine_about *about) {
     s->engine->kind->session_about(s, about);
+}
+
+void engine_session_waits(struct engine_session *s, uint64_t ms) {
+    s->engine->kind->session_waits(s, ms);
 }
 
 const char *engine_miss_name(enum engine_miss why) {

@@ -39,6 +39,10 @@ struct engine_config {
     size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
                          weights leave of it; on a GPU four fifths of what it has left beside the weights */
     int max_sessions; /* 0 = 64 */
+    /* File of the beginnings that sessions have in common, of at most so many bytes, for
+     * engine_keep_prefixes(); read when the engine is opened. NULL or 0: none. */
+    const char *prefix_path;
+    size_t prefix_bytes;
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
     void *wake_arg;
@@ -50,6 +54,11 @@ HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine 
                               size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
+
+/* Stops the engine for good and writes the pages that more than one session had to config.prefix_path; only
+ * engine_close() may follow. Returns the number of pages written, 0 without such a file, or a negative errno
+ * with the sentence. */
+HX_MUST_CHECK int engine_keep_prefixes(struct engine *e, char *err, size_t errlen);
 
 /* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
  * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
@@ -65,6 +74,8 @@ struct engine_info {
     int max_context;
     int n_vocab;
     size_t kv_bytes_per_token;
+    int kept_tokens;          /* that were found in config.prefix_path */
+    const char *kept_ignored; /* why the file was not used, a sentence; NULL: it was, or there is none */
 };
 void engine_info(const struct engine *e, struct engine_info *info);
 
@@ -95,6 +106,9 @@ HX_MUST_CHECK int engine_session_create(struct engine *e, void *user, struct eng
                                         size_t errlen);
 /* May be called again whenever something changes. */
 void engine_session_about(struct engine_session *s, const struct engine_about *about);
+/* Something is awaited before the session goes on, which takes about `ms` milliseconds: for so long, or until
+ * the next generation, other waiting sessions lose their pages first when memory is short. */
+void engine_session_waits(struct engine_session *s, uint64_t ms);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
  * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens

@@ -1,6 +1,8 @@
 /* Which pages a session holds: taken, shared, copied, given back, taken away. */
 #include "engine/local.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +109,8 @@ static void adopt_part(struct local_engine *e, struct local_session *s, int most
         if (end > s->n_computed)
             forward_copy_page(e->forward, s->pages[i], from);
         s->n_computed = end > s->n_computed ? end : s->n_computed;
+        if (s->n_computed > s->n_known)
+            pages_share(e->pages, from, matched);
         know(s, first + matched, ENGINE_MISS_LAST_TOKEN);
     }
     pages_drop(e->pages, from);
@@ -122,6 +126,8 @@ static void adopt_whole(struct local_engine *e, struct local_session *s, int mos
         s->pages[s->n_pages++] = page;
         s->n_published++;
         s->n_computed += KERNELS_PAGE_TOKENS;
+        if (s->n_computed > s->n_known) /* it is not its own of before */
+            pages_share(e->pages, page, KERNELS_PAGE_TOKENS);
     }
 }
 
@@ -178,15 +184,25 @@ void hold_release(struct local_engine *e, struct local_session *s, enum engine_m
     s->n_published = s->n_computed = 0;
 }
 
-/* Frees pages for `s`: of sessions that wait first (longest unused first), else of the last one behind `s`.
- * Their timelines are computed again when they go on. False when there is none to take from. */
+/* Of two sessions that wait, whether `a` loses its pages first: one that should have been back by now, or
+ * whose return is not known, longest unused first; of those that will be, the one that takes longest. */
+static bool goes_first(const struct local_session *a, const struct local_session *b, uint64_t now) {
+    bool a_due = a->back_ns > now, b_due = b->back_ns > now;
+    if (a_due != b_due)
+        return b_due;
+    return a_due ? a->back_ns > b->back_ns : a->used_ns < b->used_ns;
+}
+
+/* Frees pages for `s`: of sessions that wait first, else of the last one behind `s`. Their timelines are
+ * computed again when they go on. False when there is none to take from. */
 static bool reclaim(struct local_engine *e, const struct local_session *s) {
     struct local_session *idle = NULL, *last = NULL;
+    uint64_t now = clock_mono_ns();
     for (struct local_session *other = e->sessions; other != NULL; other = other->next) {
         if (other == s || other->n_pages == 0 || other->n_rows > 0)
             continue;
         if (hold_pending(other) <= 0) {
-            if (idle == NULL || other->used_ns < idle->used_ns)
+            if (idle == NULL || goes_first(other, idle, now))
                 idle = other;
         } else if (plan_before(s, other) && (last == NULL || plan_before(last, other))) {
             last = other;

@@ -7,10 +7,12 @@
 
 struct engine_kind {
     void (*close)(struct engine *e);
+    int (*keep_prefixes)(struct engine *e, char *err, size_t errlen); /* NULL: it has nothing to keep */
     void (*info)(const struct engine *e, struct engine_info *info);
     int (*session_create)(struct engine *e, void *user, struct engine_session **out, char *err,
                           size_t errlen);
     void (*session_about)(struct engine_session *s, const struct engine_about *about);
+    void (*session_waits)(struct engine_session *s, uint64_t ms);
     int (*session_append)(struct engine_session *s, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen);
     int (*session_length)(const struct engine_session *s);

@@ -68,6 +68,7 @@ struct local_session {
     bool passed;                /* its turn in the step that is planned is over [engine] */
     bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
     uint64_t order;   /* of its making: lower goes first */
+    uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
     int32_t *tokens; /* the timeline; grows only while no generation runs, or by the engine thread */
@@ -127,12 +128,17 @@ struct local_engine {
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
     char format[96];
-    char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
+    char *prefix_path; /* NULL: beginnings are not kept */
+    size_t prefix_bytes;
+    uint64_t prefix_model;  /* which model they are of */
+    int kept_tokens;        /* that were found there */
+    char kept_ignored[400]; /* why not; "" otherwise */
+    char no_gpu[400];       /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something for the engine thread to do */
-    bool stop;
+    bool stop, joined;
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
@@ -151,6 +157,8 @@ HX_MUST_CHECK int local_open_model(const struct engine_config *config, struct mo
                                    struct engine **out, char *err, size_t errlen);
 
 void local_close(struct local_engine *e);
+/* As engine_keep_prefixes(). */
+HX_MUST_CHECK int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen);
 
 /* engine/session.c */
 extern const struct engine_kind local_kind;
@@ -182,8 +190,8 @@ bool hold_waits(const struct local_engine *e, const struct local_session *s);
 /* Counts the rows of the step that has run, n_computed being what it was before. */
 void hold_count(struct local_session *s);
 /* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose
- * theirs: those that wait first (longest unused first), then the last of those that plan_before() has behind
- * `s`. */
+ * theirs: those that wait first (what is expected of them counts, then who was unused longest), then the last
+ * of those that plan_before() has behind `s`. */
 HX_MUST_CHECK int hold_reserve(struct local_engine *e, struct local_session *s, int n);
 /* Publishes the pages that a step has filled. */
 void hold_publish(struct local_engine *e, struct local_session *s);

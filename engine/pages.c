@@ -1,6 +1,7 @@
 #include "engine/pages.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,9 @@
 struct page {
     int uses;
     int n_tokens;    /* of `tokens`; 0: not published */
+    int shared;      /* of these, how many another user has taken over */
+    uint64_t stamp;  /* of its last use */
+    int32_t before;  /* page of the parent, while that has the parent's serial */
     uint64_t serial; /* of a published page that is full, else 0 */
     uint64_t parent; /* serial */
     uint64_t chain;
@@ -32,7 +36,7 @@ struct pages {
     uint64_t *gone; /* n_gone, a power of two: chains of pages that gave way, by their lowest bits */
     uint32_t n_gone;
     int32_t newest, oldest; /* unused published pages */
-    uint64_t last_serial;
+    uint64_t last_serial, last_stamp;
 };
 
 struct pages *pages_create(int n_pages) {
@@ -156,6 +160,7 @@ int32_t pages_take(struct pages *p) {
         return PAGES_NONE;
     }
     p->pages[id].uses = 1;
+    p->pages[id].shared = 0;
     p->n_used++;
     return id;
 }
@@ -163,6 +168,7 @@ int32_t pages_take(struct pages *p) {
 void pages_drop(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
     assert(page->uses > 0);
+    page->stamp = ++p->last_stamp;
     if (--page->uses > 0)
         return;
     p->n_used--;
@@ -173,6 +179,7 @@ void pages_drop(struct pages *p, int32_t id) {
 }
 
 void pages_use(struct pages *p, int32_t id) {
+    p->pages[id].stamp = ++p->last_stamp;
     if (p->pages[id].uses++ == 0) {
         unused_remove(p, id);
         p->n_used++;
@@ -227,10 +234,12 @@ int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, 
 }
 
 /* What a published page has of its tokens, and its place among those that begin alike. */
-static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t *tokens, int n) {
+static void describe(struct pages *p, int32_t id, int32_t before, const int32_t *tokens, int n) {
     struct page *page = &p->pages[id];
+    uint64_t parent = serial_of(p, before);
     int32_t *begin = begin_of(p, parent, tokens[0]);
     page->parent = parent;
+    page->before = before;
     page->n_tokens = n;
     memcpy(page->tokens, tokens, (size_t)n * sizeof *tokens);
     page->begin_next = *begin;
@@ -242,11 +251,12 @@ int32_t pages_publish(struct pages *p, int32_t id, int32_t parent, const int32_t
     int32_t same = find(p, hash, serial, tokens);
     if (same != PAGES_NONE) {
         pages_use(p, same);
+        pages_share(p, same, KERNELS_PAGE_TOKENS);
         pages_drop(p, id);
         return same;
     }
     struct page *page = &p->pages[id];
-    describe(p, id, serial, tokens, KERNELS_PAGE_TOKENS);
+    describe(p, id, parent, tokens, KERNELS_PAGE_TOKENS);
     page->serial = ++p->last_serial;
     page->chain = pages_chain_next(pages_chain(p, parent), tokens);
     page->hash = hash;
@@ -261,8 +271,89 @@ void pages_leave(struct pages *p, int32_t id, int32_t parent, const int32_t *tok
     if (n > 0)
         (void)find_part(p, serial_of(p, parent), tokens, n, &matched);
     if (matched < n)
-        describe(p, id, serial_of(p, parent), tokens, n);
+        describe(p, id, parent, tokens, n);
     pages_drop(p, id);
+}
+
+/* ---- what is shared ---- */
+
+void pages_share(struct pages *p, int32_t page, int n) {
+    if (n > p->pages[page].shared)
+        p->pages[page].shared = n;
+}
+
+struct listing {
+    const struct pages *p;
+    struct pages_kept *list;
+    int n, most;
+    int *index; /* of each page in the list; -1: not in it */
+};
+
+/* Whether all pages before this one are there; *n: those that are not listed yet, itself included. */
+static bool is_whole(const struct listing *l, int32_t id, int *n) {
+    for (*n = 0; l->index[id] < 0; (*n)++) {
+        const struct page *page = &l->p->pages[id];
+        if (page->parent == 0) {
+            (*n)++;
+            return true;
+        }
+        if (page->before == PAGES_NONE || l->p->pages[page->before].serial != page->parent)
+            return false;
+        id = page->before;
+    }
+    return true;
+}
+
+/* Lists the n pages that end with this one, in their order. */
+static void add_chain(struct listing *l, int32_t id, int n, int n_tokens) {
+    int at = l->n + n - 1;
+    l->n += n;
+    for (; n > 0; n--, at--) {
+        const struct page *page = &l->p->pages[id];
+        int before = page->parent == 0 ? -1 : n > 1 ? at - 1 : l->index[page->before];
+        l->list[at] = (struct pages_kept){id, before, n_tokens, page->tokens};
+        l->index[id] = at;
+        if (before >= 0)
+            l->list[before].n_tokens = KERNELS_PAGE_TOKENS;
+        n_tokens = KERNELS_PAGE_TOKENS;
+        id = page->before;
+    }
+}
+
+struct stamped {
+    uint64_t stamp;
+    int32_t page;
+};
+
+static int compare_stamps(const void *a, const void *b) {
+    const struct stamped *x = a, *y = b;
+    return (x->stamp < y->stamp) - (x->stamp > y->stamp);
+}
+
+int pages_shared(const struct pages *p, struct pages_kept *list, int most) {
+    struct listing l = {.p = p, .list = list, .most = most};
+    struct stamped *order = calloc((size_t)p->n_pages, sizeof *order);
+    int n_order = 0, n = 0;
+    l.index = calloc((size_t)p->n_pages, sizeof *l.index);
+    if (order == NULL || l.index == NULL) {
+        free(order);
+        free(l.index);
+        return -ENOMEM;
+    }
+    for (int32_t i = 0; i < p->n_pages; i++) {
+        l.index[i] = -1;
+        if (p->pages[i].n_tokens > 0 && p->pages[i].shared > 0)
+            order[n_order++] = (struct stamped){p->pages[i].stamp, i};
+    }
+    qsort(order, (size_t)n_order, sizeof *order, compare_stamps);
+    for (int i = 0; i < n_order; i++) {
+        const struct page *page = &p->pages[order[i].page];
+        if (is_whole(&l, order[i].page, &n) && n > 0 && l.n + n <= most)
+            add_chain(&l, order[i].page, n, page->shared < page->n_tokens ? page->shared : page->n_tokens);
+    }
+    free(order);
+    free(l.index);
+    return l.n;
 }
 
 int pages_in_use(const struct pages *p) {

@@ -48,6 +48,19 @@ int32_t pages_publish(struct pages *p, int32_t page, int32_t parent, const int32
  * pages_find_part() find it. */
 void pages_leave(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens, int n);
 
+/* Another user took over the first n tokens of the page: they are no single session's. */
+void pages_share(struct pages *p, int32_t page, int n);
+/* A page of which the first n_tokens are shared, and the page before it. */
+struct pages_kept {
+    int32_t page;
+    int parent; /* index in the list; -1: none */
+    int n_tokens;
+    const int32_t *tokens; /* the page's */
+};
+/* The shared pages with those before them, at most `most`, those used last first, but each behind the one
+ * before it. Returns how many, or -ENOMEM. */
+HX_MUST_CHECK int pages_shared(const struct pages *p, struct pages_kept *list, int most);
+
 /* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
 uint64_t pages_chain(const struct pages *p, int32_t page);
 /* The same for 64 more tokens. */

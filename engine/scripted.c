@@ -311,6 +311,11 @@ static void session_about(struct engine_session *s, const struct engine_about *a
     (void)about;
 }
 
+static void session_waits(struct engine_session *s, uint64_t ms) {
+    (void)s;
+    (void)ms;
+}
+
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen) {
     struct scripted_engine *e = engine_of(base);
@@ -421,6 +426,7 @@ static const struct engine_kind scripted_kind = {
     .info = info,
     .session_create = session_create,
     .session_about = session_about,
+    .session_waits = session_waits,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

@@ -132,6 +132,13 @@ static void session_about(struct engine_session *base, const struct engine_about
     pthread_mutex_unlock(&e->lock);
 }
 
+static void session_waits(struct engine_session *base, uint64_t ms) {
+    struct local_engine *e = engine_of(base);
+    pthread_mutex_lock(&e->lock);
+    session_of(base)->back_ns = clock_mono_ns() + ms * 1000000u;
+    pthread_mutex_unlock(&e->lock);
+}
+
 static int session_append(struct engine_session *base, const struct engine_span *spans, size_t n, char *err,
                           size_t errlen) {
     struct local_engine *e = engine_of(base);
@@ -195,6 +202,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     g->running = true;
     g->asked_ns = clock_mono_ns();
     s->gen = *g;
+    s->back_ns = 0;
     s->rests = false;
     pthread_cond_signal(&e->changed);
     return 0;
@@ -260,18 +268,26 @@ static void info(const struct engine *base, struct engine_info *out) {
                                 .n_params = e->model->n_params,
                                 .max_context = e->max_context,
                                 .n_vocab = e->model->n_vocab,
-                                .kv_bytes_per_token = e->kv_bytes_per_token};
+                                .kv_bytes_per_token = e->kv_bytes_per_token,
+                                .kept_tokens = e->kept_tokens,
+                                .kept_ignored = e->kept_ignored[0] != '\0' ? e->kept_ignored : NULL};
 }
 
 static void engine_close_local(struct engine *base) {
     local_close((struct local_engine *)(void *)base);
 }
 
+static int keep_prefixes(struct engine *base, char *err, size_t errlen) {
+    return local_keep_prefixes((struct local_engine *)(void *)base, err, errlen);
+}
+
 const struct engine_kind local_kind = {
+    .keep_prefixes = keep_prefixes,
     .close = engine_close_local,
     .info = info,
     .session_create = session_create,
     .session_about = session_about,
+    .session_waits = session_waits,
     .session_append = session_append,
     .session_length = session_length,
     .session_destroy = session_destroy,

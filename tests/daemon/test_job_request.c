@@ -59,6 +59,7 @@ static void every_number_has_its_range(void **state) {
         {"top_p", "0", "-0.01", "1", "1.01"},
         {"min_p", "0", "-0.01", "1", "1.01"},
         {"repeat_penalty", "0.5", "0.49", "2", "2.1"},
+        {"priority", "-10", "-11", "10", "11"},
         {"seed", "0", "-1", "9007199254740992", "1e300"},
     };
     (void)state;

@@ -238,6 +238,22 @@ static void test_the_trace_is_read_as_it_is_recovered(void **state) {
     assert_int_equal(answer.status, 0);
 }
 
+static void see_durations(void *arg, const struct journal_result *r) {
+    take_answer(arg, r);
+    assert_int_equal(r->n_calls, 1); /* the other one was started, and has not ended */
+    assert_string_equal(r->calls[0].name, "read_file");
+    assert_true(r->calls[0].duration_ms == 1.5);
+}
+
+static void test_durations_of_calls(void **state) {
+    struct place *p = *state;
+    make_job(p);
+    struct answer answer = {0};
+    assert_int_equal(journal_read_durations(p->journal, see_durations, &answer), 0);
+    wait_for(p, &answer);
+    assert_int_equal(answer.status, 0);
+}
+
 static void test_the_view_reads_as_a_story(void **state) {
     struct place *p = *state;
     make_job(p);
@@ -361,6 +377,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_an_unfinished_job_is_recovered_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_stops_when_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_trace_is_read_as_it_is_recovered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_durations_of_calls, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_view_reads_as_a_story, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_generation_begins_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_calls_and_turns_only_go_forward, set_up, tear_down),

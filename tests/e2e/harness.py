@@ -192,6 +192,12 @@ class Room:
         except FileNotFoundError:
             return []
 
+    def metrics(self):
+        connection, answer = self.api.open("GET", "/metrics")
+        text = answer.read().decode()
+        connection.close()
+        return text
+
     def read_log(self):
         with open(self.log) as file:
             return file.read()

@@ -200,6 +200,17 @@ class Jobs(harness.Case):
         for id in live[::-1]:
             self.assertEqual(self.api.cancel(id)["status"], "cancelled")
 
+    def test_the_highest_priority_begins_first(self):
+        room = harness.Room(self.scripts)
+        self.addCleanup(room.close)
+        api = room.start("--max-jobs", "1")
+        first = api.submit("Be a talker.")["id"]
+        ids = [api.submit("Be slow.", priority=priority)["id"] for priority in (-1, 0, 3, 0)]
+        self.assertEqual([api.job(id)["status"] for id in ids], ["queued"] * 4)
+        api.cancel(first)
+        begun = [api.wait(id)["started_at"] for id in ids]
+        self.assertEqual(sorted(range(4), key=lambda i: begun[i]), [2, 1, 3, 0])
+
     def test_requests_have_a_ceiling_together(self):
         room = harness.Room([{"match": "", "turns": ["again and again "], "repeat": True, "delay_ms": 1000}])
         self.addCleanup(room.close)

@@ -67,6 +67,19 @@ class Users(harness.Case):
         self.assertEqual(self.api.job(seen["mine"])["status"], "completed")
         self.assertEqual(self.api.cancel(ours)["status"], "cancelled")
 
+    def test_only_we_may_push_in(self):
+        def work(api):
+            codes = []
+            for priority in (1, 0, -10):
+                try:
+                    codes.append(api.run("Good day", priority=priority)["priority"])
+                except harness.Refused as refused:
+                    codes.append((refused.status, refused.code))
+            return codes
+
+        self.assertEqual(self.as_nobody(work), [[403, "priority_not_allowed"], 0, -10])
+        self.assertEqual(self.api.run("Good day", priority=10)["priority"], 10)
+
     def test_keys_are_apart(self):
         key = {"Idempotency_Key": "same"}
         first = self.api.ask("POST", "/v1/jobs", {"input": "Good day"}, **key)["id"]

@@ -150,6 +150,43 @@ static void test_beginnings_are_found(void **state) {
     pages_destroy(p);
 }
 
+/* What is listed: shared pages and all before them, used last first, each behind its parent; not beyond the
+ * number asked for, and none whose parent is gone. */
+static void test_shared_pages_are_listed(void **state) {
+    (void)state;
+    struct pages *p = pages_create(8);
+    struct pages_kept kept[8];
+    int32_t a[64], b[64], c[64], d[64];
+    fill(a, 1);
+    fill(b, 2);
+    fill(c, 3);
+    fill(d, 4);
+    int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a);
+    int32_t second = pages_publish(p, pages_take(p), first, b), third = pages_take(p);
+    pages_leave(p, third, second, c, 50);
+    int32_t other = pages_publish(p, pages_take(p), PAGES_NONE, d);
+    assert_int_equal(pages_shared(p, kept, 8), 0);
+    pages_share(p, third, 20);
+    pages_share(p, other, 40);
+    pages_drop(p, other); /* used last */
+    assert_int_equal(pages_shared(p, kept, 8), 4);
+    const struct pages_kept want[] = {
+        {other, -1, 40, NULL}, {first, -1, 64, NULL}, {second, 1, 64, NULL}, {third, 2, 20, NULL}};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kept[i].page, want[i].page);
+        assert_int_equal(kept[i].parent, want[i].parent);
+        assert_int_equal(kept[i].n_tokens, want[i].n_tokens);
+    }
+    assert_memory_equal(kept[3].tokens, c, 20 * sizeof *c);
+    assert_int_equal(pages_shared(p, kept, 3), 1); /* the chain of three is kept whole or not at all */
+    pages_drop(p, first);
+    for (int i = 0; i < 6; i++) /* all but the second page, which is in use, are forgotten */
+        assert_true(pages_take(p) != PAGES_NONE);
+    assert_int_equal(pages_take(p), first);
+    assert_int_equal(pages_shared(p, kept, 8), 0);
+    pages_destroy(p);
+}
+
 /* Random work against a plain count of uses. */
 static void test_random_work(void **state) {
     (void)state;
@@ -211,6 +248,7 @@ int main(void) {
         cmocka_unit_test(test_longest_unused_goes_first),
         cmocka_unit_test(test_serials_are_never_reused),
         cmocka_unit_test(test_beginnings_are_found),
+        cmocka_unit_test(test_shared_pages_are_listed),
         cmocka_unit_test(test_random_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -222,6 +222,45 @@ static void test_evicted_in_part(void **state) {
     harness_finish(&h);
 }
 
+/* Sixteen pages: of three sessions that wait, the one of which nothing is expected gives way, though it ran
+ * last; then the one that takes longest. */
+static void test_who_is_expected_back_keeps_its_pages(void **state) {
+    (void)state;
+    struct harness h;
+    struct engine_session *s[5];
+    start(&h, 16);
+    for (int i = 0; i < 5; i++)
+        s[i] = harness_session(&h);
+    for (int i = 0; i < 3; i++) { /* four pages each */
+        append(s[i], 200, 1 + i);
+        (void)generate(&h, s[i], 2);
+    }
+    engine_session_waits(s[0], 3600 * 1000);
+    engine_session_waits(s[1], 600 * 1000);
+    engine_session_waits(s[2], 0);
+    append(s[3], 500, 7); /* eight: four are free */
+    (void)generate(&h, s[3], 2);
+    engine_session_waits(s[3], 60 * 1000);
+    append(s[4], 200, 8);
+    (void)generate(&h, s[4], 2);
+    engine_session_destroy(s[4]);
+    h.outcomes[4].session = NULL;
+    static const int evicted[] = {201, 0, 201, 0};
+    static const int order[] = {1, 3, 0, 2}; /* the two that have theirs first */
+    for (int i = 0; i < 4; i++) {
+        append(s[order[i]], 3, 9);
+        struct outcome *o = generate(&h, s[order[i]], 1);
+        if (o->last.missed_tokens[ENGINE_MISS_EVICTED] != evicted[order[i]])
+            fail_msg("session %d computed %d tokens again", order[i],
+                     o->last.missed_tokens[ENGINE_MISS_EVICTED]);
+        if (i == 1) { /* room for the others */
+            harness_destroy(&h, s[1]);
+            harness_destroy(&h, s[3]);
+        }
+    }
+    harness_finish(&h);
+}
+
 /* What the session's owner says was computed in another process. */
 static void test_replayed(void **state) {
     (void)state;
@@ -257,10 +296,15 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_turns_compute_new_tokens), cmocka_unit_test(test_equal_beginnings),
-        cmocka_unit_test(test_equal_beginnings_at_once), cmocka_unit_test(test_the_same_prompt),
-        cmocka_unit_test(test_nothing_appended),         cmocka_unit_test(test_evicted),
-        cmocka_unit_test(test_evicted_in_part),          cmocka_unit_test(test_replayed),
+        cmocka_unit_test(test_turns_compute_new_tokens),
+        cmocka_unit_test(test_equal_beginnings),
+        cmocka_unit_test(test_equal_beginnings_at_once),
+        cmocka_unit_test(test_the_same_prompt),
+        cmocka_unit_test(test_nothing_appended),
+        cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_evicted_in_part),
+        cmocka_unit_test(test_who_is_expected_back_keeps_its_pages),
+        cmocka_unit_test(test_replayed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
