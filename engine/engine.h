@@ -110,7 +110,8 @@ void engine_session_about(struct engine_session *s, const struct engine_about *a
  * the next generation, other waiting sessions lose their pages first when memory is short. */
 void engine_session_waits(struct engine_session *s, uint64_t ms);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
- * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
+ * one) and starts its prefill in the background, unless memory was short and what stands before has to be
+ * computed again. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens
  * appended. */
 HX_MUST_CHECK int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n,

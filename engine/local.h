@@ -66,7 +66,8 @@ struct local_session {
     struct local_session *next; /* in order of creation */
     bool dead;                  /* destroyed by its owner; the engine thread frees it */
     bool passed;                /* its turn in the step that is planned is over [engine] */
-    bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
+    bool rests; /* no background prefill until the next generation: its pages were taken, or it was cancelled
+                 */
     uint64_t order;   /* of its making: lower goes first */
     uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */

@@ -120,7 +120,6 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
         s->n_known = s->n_tokens;
         s->known_why = ENGINE_MISS_RESTART;
     }
-    s->rests = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
 }
