@@ -105,6 +105,10 @@ struct engine_event *engine_take_events(struct engine *e) {
     return events_take(&e->events);
 }
 
+uint64_t engine_computed_tokens(const struct engine *e) {
+    return e->kind->computed_tokens(e);
+}
+
 int engine_count_tokens(const struct engine *e, const char *text, size_t len) {
     return e->kind->count_tokens(e, text, len);
 }

@@ -123,7 +123,8 @@ void engine_session_about(struct engine_session *s, const struct engine_about *a
  * the next generation, other waiting sessions lose their pages first when memory is short. */
 void engine_session_waits(struct engine_session *s, uint64_t ms);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
- * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
+ * one) and starts its prefill in the background, unless memory was short and what stands before has to be
+ * computed again. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens
  * appended. */
 HX_MUST_CHECK int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n,
@@ -220,6 +221,7 @@ struct engine_event {
     int forced_tokens;   /* DONE: of the generated ones, how many cost no step because of the grammar */
     int drafted_tokens;  /* DONE: how many were guessed and computed beside one that was sure */
     int accepted_tokens; /* DONE: of these, how many came true, so that they cost no step of their own */
+    int ahead_tokens;    /* DONE: of the prompt, how many were computed before the generation was asked for */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
 };
 
@@ -227,6 +229,10 @@ struct engine_event {
  * [loop-thread] */
 struct engine_event *engine_take_events(struct engine *e);
 void engine_event_free(struct engine_event *event);
+
+/* Tokens whose keys and values were computed since the engine was opened, guessed ones that came true
+ * included. [any-thread] */
+uint64_t engine_computed_tokens(const struct engine *e);
 
 /* Number of tokens of a text on the text path, for limits and usage; -ENOMEM. */
 HX_MUST_CHECK int engine_count_tokens(const struct engine *e, const char *text, size_t len);

@@ -20,6 +20,7 @@ struct engine_kind {
     int (*session_generate)(struct engine_session *s, const struct engine_generate *how, char *err,
                             size_t errlen);
     void (*session_cancel)(struct engine_session *s);
+    uint64_t (*computed_tokens)(const struct engine *e);
     int (*count_tokens)(const struct engine *e, const char *text, size_t len);
 };
 

@@ -46,6 +46,7 @@ struct generation {
     bool no_forced, no_speculation;
     int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     int computed_tokens;       /* prompt tokens computed since the last generation ended */
+    int ahead_tokens;          /* of these, before this one was asked for */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
 };
 
@@ -65,7 +66,8 @@ struct local_session {
     struct local_session *next; /* in order of creation */
     bool dead;                  /* destroyed by its owner; the engine thread frees it */
     bool passed;                /* its turn in the step that is planned is over [engine] */
-    bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
+    bool rests; /* no background prefill until the next generation: its pages were taken, or it was cancelled
+                 */
     uint64_t order;   /* of its making: lower goes first */
     uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
@@ -143,7 +145,8 @@ struct local_engine {
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
-    uint64_t n_steps; /* that were run */
+    uint64_t n_steps;    /* that were run */
+    uint64_t n_computed; /* tokens, by these */
     /* Called before each step runs, without the lock; for tests. */
     void (*observe)(void *arg, const struct local_engine *e);
     void *observe_arg;

@@ -120,7 +120,6 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
         s->n_known = s->n_tokens;
         s->known_why = ENGINE_MISS_RESTART;
     }
-    s->rests = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
 }
@@ -197,7 +196,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     int64_t want = (int64_t)s->n_tokens + g->max_tokens;
     if (reserve_tokens(s, want < e->max_context ? (int)want : e->max_context) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for %d tokens.", g->max_tokens);
-    g->computed_tokens = s->gen.computed_tokens;
+    g->computed_tokens = g->ahead_tokens = s->gen.computed_tokens;
     g->first = g->sure = g->piece = g->sent = s->n_tokens;
     g->running = true;
     g->asked_ns = clock_mono_ns();
@@ -238,6 +237,14 @@ static void session_cancel(struct engine_session *base) {
     session_of(base)->gen.cancel = session_of(base)->gen.running;
     pthread_cond_signal(&e->changed);
     pthread_mutex_unlock(&e->lock);
+}
+
+static uint64_t computed_tokens(const struct engine *base) {
+    struct local_engine *e = (struct local_engine *)(uintptr_t)base;
+    pthread_mutex_lock(&e->lock);
+    uint64_t n = e->n_computed;
+    pthread_mutex_unlock(&e->lock);
+    return n;
 }
 
 static int count_tokens(const struct engine *base, const char *text, size_t len) {
@@ -286,5 +293,6 @@ const struct engine_kind local_kind = {
     .session_destroy = session_destroy,
     .session_generate = session_generate,
     .session_cancel = session_cancel,
+    .computed_tokens = computed_tokens,
     .count_tokens = count_tokens,
 };
