@@ -1,4 +1,5 @@
-/* `hermesd model inspect FILE [--json]` and `hermesd model logits -m FILE --ids 1,2,3 [--top N]`. */
+/* `hermesd model inspect FILE [--json]`, `hermesd model logits -m FILE --ids 1,2,3 [--top N]` and `hermesd
+ * model quantize IN OUT TYPE`. */
 #ifndef ENGINE_CLI_MODEL_H
 #define ENGINE_CLI_MODEL_H
 
