@@ -36,6 +36,7 @@ static void print_help(FILE *out) {
           "  hermesd check-config [FLAGS]   print every setting and where it comes from\n"
           "  hermesd model inspect FILE     what a model is and what it needs\n"
           "  hermesd model logits -m FILE --ids 1,2,3\n"
+          "  hermesd model verify FILE      what is wrong with a model\n"
           "  hermesd model quantize IN OUT TYPE\n"
           "                                 a model as a GGUF file of another element type\n"
           "  hermesd bench [-m FILE]        tokens per second beside what this machine can do at most\n"

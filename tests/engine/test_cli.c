@@ -240,6 +240,17 @@ static void test_quantize(void **state) {
     assert_non_null(strstr(complaint, "'/nonexistent/x' cannot be written"));
 }
 
+static void test_verify(void **state) {
+    (void)state;
+    assert_int_equal(call(cli_model, "", "model", "verify", model, NULL), 0);
+    assert_non_null(strstr(out, ": good, 0 problems, 3 warnings\n"));
+    assert_int_equal(call(cli_model, "", "model", "verify", "--json", "/nonexistent.gguf", NULL), 1);
+    assert_non_null(strstr(out, "\"ok\": false"));
+    assert_string_equal(complaint, "");
+    assert_int_equal(call(cli_model, "", "model", "verify", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "verify", model, model, NULL), 2);
+}
+
 static int setup(void **state) {
     (void)state;
     struct fixture f;
@@ -265,6 +276,7 @@ int main(void) {
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_model_refuses),
         cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_verify),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
