@@ -143,7 +143,8 @@ HX_MUST_CHECK int grammar_matcher_token(struct grammar_matcher *m, const struct 
                                         int32_t token);
 /* Whether the text may end here. */
 bool grammar_matcher_is_complete(const struct grammar_matcher *m);
-/* Bytes of a shortest way to where the text may end; tokens, too, are never more. */
+/* Bytes of a shortest way to where the text may end; tokens, too, are never more. Fewer than that where
+ * unique names must yet be written and those of the least length are not enough for them. */
 uint32_t grammar_matcher_distance(const struct grammar_matcher *m);
 
 /* The tokens that may come next, bit `id % 32` of mask[id / 32], for grammar_vocab_words() words; never none.

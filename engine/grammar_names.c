@@ -219,18 +219,18 @@ static int escaped_byte(struct grammar_names *n, unsigned char byte) {
 
 /* Half a character beyond 0xFFFF waits for its other half. */
 static int hex_byte(struct grammar_names *n, unsigned char byte) {
-    uint32_t digit = byte <= '9' ? byte - (uint32_t)'0' : (byte | 32u) - 'a' + 10u;
-    n->unit = (uint16_t)(n->unit << 4 | (digit & 15));
+    uint32_t digit = byte <= '9' ? byte - (uint32_t)'0' : (byte | 32u) - 'a' + 10u, unit = n->unit;
+    n->unit = (uint16_t)(unit << 4 | (digit & 15));
     if (++n->digits < 4)
         return 1;
     n->mode = NAME;
-    uint32_t unit = n->unit;
+    unit = n->unit;
     if (unit >= 0xD800 && unit < 0xDC00) {
         n->high = n->unit;
         return 1;
     }
     if (unit >= 0xDC00 && unit < 0xE000 && n->high != 0)
-        unit = 0x10000 + ((uint32_t)(n->high - 0xD800) << 10) + (unit - 0xDC00);
+        unit = 0x10000 + (((uint32_t)n->high - 0xD800u) << 10) + (unit - 0xDC00u);
     n->high = 0;
     return append_code(n, unit);
 }

@@ -137,9 +137,13 @@ void grammar_threads_add(struct grammar *g, uint32_t pc, uint32_t frame) {
     uint64_t slot = 0;
     if (!grammar_threads_may(g, pc, frame) || is_listed(a, pc, frame, &slot))
         return;
+    if (a->n_list >= GRAMMAR_THREADS_MAX) {
+        grammar_threads_fail(a, -E2BIG);
+        return;
+    }
     void *grown = grammar_grow(a->list, sizeof *a->list, a->n_list, &a->list_cap, 1);
-    if (grown == NULL || a->n_list >= GRAMMAR_THREADS_MAX) {
-        grammar_threads_fail(a, grown == NULL ? -ENOMEM : -E2BIG);
+    if (grown == NULL) {
+        grammar_threads_fail(a, -ENOMEM);
         return;
     }
     a->list = grown;
