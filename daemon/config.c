@@ -42,6 +42,10 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                         "tokens of one job; 0 for what the model was made for"},
     [CONFIG_KV_BYTES] = {"kv_bytes", "HERMESD_KV_BYTES", CONFIG_TYPE_SIZE, 0, 65536 * GIB, "SIZE",
                          "memory for keys and values; 0 for a quarter of the machine's"},
+    [CONFIG_HOST_KV_BYTES] = {"host_kv_bytes", "HERMESD_HOST_KV_BYTES", CONFIG_TYPE_SIZE, 0, 65536 * GIB,
+                              "SIZE",
+                              "memory for keys and values that a GPU has no room for; 0 for a quarter of the "
+                              "machine's, with a GPU"},
     [CONFIG_PREFIX_CACHE] = {"prefix_cache", "HERMESD_PREFIX_CACHE", CONFIG_TYPE_SIZE, 0, 65536 * GIB, "SIZE",
                              "disk for beginnings of prompts that jobs had in common; 0 for none"},
     [CONFIG_MAX_JOBS] = {"max_jobs", "HERMESD_MAX_JOBS", CONFIG_TYPE_INT, 1, 256, "N",

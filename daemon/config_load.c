@@ -170,6 +170,7 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         {CONFIG_THREADS, "0"},
         {CONFIG_CONTEXT, "0"},
         {CONFIG_KV_BYTES, "0"},
+        {CONFIG_HOST_KV_BYTES, "0"},
         {CONFIG_PREFIX_CACHE, "256M"},
         {CONFIG_MAX_JOBS, "8"},
         {CONFIG_MAX_QUEUED, "256"},

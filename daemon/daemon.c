@@ -259,6 +259,7 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
         .kv_bytes = (size_t)config_int(d->config, CONFIG_KV_BYTES),
+        .host_kv_bytes = (size_t)config_int(d->config, CONFIG_HOST_KV_BYTES),
         .prefix_path = prefixes,
         .prefix_bytes = (size_t)config_int(d->config, CONFIG_PREFIX_CACHE),
         /* Jobs that are taken up again may be a few more than the limit. */

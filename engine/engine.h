@@ -36,8 +36,11 @@ struct engine_config {
     const char *gpu_module; /* file of the CUDA module; NULL: there is none */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
-    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
-                         weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    size_t kv_bytes; /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
+                        weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    /* Host memory for pages that give way to others, from where they come back; 0 = on a GPU a quarter of the
+     * machine's memory, on the CPU none: there they are computed again. */
+    size_t host_kv_bytes;
     int max_sessions; /* 0 = 64 */
     /* File of the beginnings that sessions have in common, of at most so many bytes, for
      * engine_keep_prefixes(); read when the engine is opened. NULL or 0: none. */

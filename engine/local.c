@@ -2,6 +2,7 @@
 #include "engine/local.h"
 
 #include "engine/fit.h"
+#include "engine/host_pages.h"
 #include "engine/prefix_file.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/dtype.h"
@@ -126,7 +127,14 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     rc = rc == 0 ? 0 : open_forward(e, config, NULL, exact, &n_pages, err, errlen);
     if (rc < 0)
         return rc;
-    e->pages = pages_create(n_pages);
+    bool gpu = config->device != ENGINE_DEVICE_CPU && config->gpu_module != NULL && e->no_gpu[0] == '\0';
+    size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
+                        : gpu                     ? (size_t)(fit_memory_bytes() / 4)
+                                                  : 0;
+    if (host_pages_create(e->forward, n_pages, host_bytes, &e->host_pages) < 0)
+        return err_set(err, errlen, -ENOMEM,
+                       "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
+    e->pages = pages_create(n_pages, host_pages_count(e->host_pages), host_pages_move, e->host_pages);
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
     if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
@@ -145,6 +153,7 @@ static void free_all(struct local_engine *e) {
     constrained_finish(e);
     free(e->scratch);
     pages_destroy(e->pages);
+    host_pages_destroy(e->host_pages);
     forward_close(e->forward);
     free(e->prefix_path);
     if (e->owns_model)

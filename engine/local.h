@@ -115,6 +115,7 @@ struct local_engine {
     bool owns_model;
     struct forward *forward;
     struct pages *pages;               /* [engine] */
+    struct host_pages *host_pages;     /* [engine] NULL: pages that give way are lost */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
     struct step step;                  /* [engine] */
     struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */

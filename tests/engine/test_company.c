@@ -1,6 +1,7 @@
 /* What a session writes does not depend on who else is there, for every type of weights: alone, with others,
  * with others that are cancelled and destroyed, and with so little memory that all take pages from each
- * other. It can be promised because each dot product of a row runs in one fixed order (kernels/kernels.h). */
+ * other, to be computed again, or to go to host memory and back. It can be promised because each dot product
+ * of a row runs in one fixed order (kernels/kernels.h). */
 #include "engine/local.h"
 #include "kernels/dtype.h"
 #include "tests/engine/harness.h"
@@ -17,16 +18,17 @@
 #define SESSIONS 4
 #define TOKENS   16
 
-enum company { ALONE, TOGETHER, WITH_CANCELLED, LITTLE_MEMORY };
+enum company { ALONE, TOGETHER, WITH_CANCELLED, LITTLE_MEMORY, HOST_MEMORY };
 
 static struct random_engine weights;
 
-static void start(struct harness *h, int n_pages, int threads) {
+static void start(struct harness *h, int n_pages, int n_host, int threads) {
+    size_t page = forward_page_bytes(&weights.model, DTYPE_F16);
     char err[300] = "";
     harness_init(h);
     struct engine_config config = {.max_context = CONTEXT,
-                                   .kv_bytes =
-                                       (size_t)n_pages * forward_page_bytes(&weights.model, DTYPE_F16),
+                                   .kv_bytes = (size_t)n_pages * page,
+                                   .host_kv_bytes = (size_t)n_host * page,
                                    .n_threads = threads,
                                    .wake = harness_wake,
                                    .wake_arg = h};
@@ -80,7 +82,7 @@ static int run(enum company company, int32_t tokens[SESSIONS][TOKENS]) {
     int evicted = 0;
     if (company == ALONE) {
         for (int i = 0; i < SESSIONS; i++) {
-            start(&h, 0, 1);
+            start(&h, 0, 0, 1);
             s[i] = begin(&h, i);
             harness_generate(&h, s[i], NULL, TOKENS / 2);
             finish(&h, s[i], tokens[i], &evicted);
@@ -88,7 +90,8 @@ static int run(enum company company, int32_t tokens[SESSIONS][TOKENS]) {
         }
         return evicted;
     }
-    start(&h, company == LITTLE_MEMORY ? CONTEXT / KERNELS_PAGE_TOKENS + 1 : 0, 2);
+    start(&h, company >= LITTLE_MEMORY ? CONTEXT / KERNELS_PAGE_TOKENS + 1 : 0,
+          company == HOST_MEMORY ? 30 : 0, 2);
     for (int i = 0; i < SESSIONS; i++) {
         s[i] = begin(&h, i);
         harness_generate(&h, s[i], NULL, TOKENS / 2);
@@ -118,7 +121,7 @@ static void test_every_type(void **state) {
         assert_int_equal(run(ALONE, want), 0);
         for (int i = 1; i < SESSIONS; i++) /* they say something, and not all the same */
             assert_memory_not_equal(want[i], want[0], sizeof want[0]);
-        for (enum company c = TOGETHER; c <= LITTLE_MEMORY; c++) {
+        for (enum company c = TOGETHER; c <= HOST_MEMORY; c++) {
             int evicted = run(c, got);
             if (memcmp(got, want, sizeof got) != 0)
                 fail_msg("%s: other tokens in company %d", dtype_info(shape.type)->name, (int)c);

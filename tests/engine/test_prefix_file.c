@@ -38,7 +38,7 @@ struct side {
 };
 
 static struct side open_side(enum dtype kv) {
-    struct side s = {.p = pages_create(N_PAGES)};
+    struct side s = {.p = pages_create(N_PAGES, 0, NULL, NULL)};
     char err[200];
     struct forward_config config = {.max_rows = 4,
                                     .max_outputs = 1,
