@@ -14,9 +14,9 @@ static int open_hostile(void **state) {
     (void)state;
     memset(&h, 0, sizeof h);
     h.config = tools_config_default();
-    h.config.kill_grace_ms = 100;
+    h.config.kill_grace_ms = 300; /* a busy machine is late */
     harness_open(&h, names);
-    assert_int_equal(tools_count(h.tools), 27);
+    assert_int_equal(tools_count(h.tools), 28);
     return 0;
 }
 
@@ -151,7 +151,7 @@ static void test_endless(void **state) {
     harness_expect(&h, &o, "loop", "{}", TOOL_TIMEOUT);
     assert_string_equal(o.text, "loop did not finish within 200 ms and was killed");
     assert_int_equal(o.result.signal, SIGKILL);
-    assert_true(o.result.duration_ms >= 290 && o.result.duration_ms < 5000);
+    assert_true(o.result.duration_ms >= 490 && o.result.duration_ms < 20000);
     assert_true(o.result.cpu_ms > 0);
     echo_works();
     harness_expect(&h, &o, "never", "{}", TOOL_TIMEOUT);
@@ -202,7 +202,7 @@ static void test_cancel(void **state) {
     assert_int_equal(o.result.status, TOOL_OK);
     assert_string_equal(o.text, "\"done all the same\"");
     /* Nobody listens: killed after the grace. */
-    harness_call(&h, &o, "loop", "{}", 0);
+    harness_call(&h, &o, "loop_long", "{}", 0);
     while (o.notes == 0)
         poll_loop_once(h.loop, 1000);
     int pid = tool_call_pid(o.call);

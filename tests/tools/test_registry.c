@@ -109,7 +109,7 @@ static void test_info(void **state) {
     static const char *const names[] = {"hostile", "+hello", NULL};
     (void)state;
     open_all(names);
-    assert_int_equal(tools_count(h.tools), 28);
+    assert_int_equal(tools_count(h.tools), 29);
     for (size_t i = 1; i < tools_count(h.tools); i++)
         assert_true(strcmp(tools_get(h.tools, i - 1)->name, tools_get(h.tools, i)->name) < 0);
     const struct tool_info *info = tools_find(h.tools, "hello");

@@ -281,6 +281,7 @@ TOOL(tool_abort, "abort", .invoke = abort_process);
 TOOL(tool_segv, "segv", .invoke = follow_null);
 TOOL(tool_overflow, "overflow", .invoke = overflow_stack);
 TOOL(tool_loop, "loop", .invoke = loop_for_ever, .timeout_ms = 200);
+TOOL(tool_loop_long, "loop_long", .invoke = loop_for_ever, .timeout_ms = 20000);
 TOOL(tool_gigabyte, "gigabyte", .invoke = write_gigabyte);
 TOOL(tool_memory, "memory", .invoke = take_memory);
 TOOL(tool_close_all, "close_all", .invoke = close_all);
@@ -304,12 +305,11 @@ TOOL(tool_never, "never", .start = never_finish, .timeout_ms = 200);
 TOOL(tool_no_start, "no_start", .start = refuse_to_start);
 TOOL(tool_on_cancel, "on_cancel", .start = finish_on_cancel, .cancel = finish_it);
 
-static const hermes_tool *const tools[] = {&tool_exit,    &tool_abort,    &tool_segv,       &tool_overflow,
-                                           &tool_loop,    &tool_gigabyte, &tool_memory,     &tool_close_all,
-                                           &tool_garbage, &tool_forge,    &tool_child,      &tool_print,
-                                           &tool_log,     &tool_not_utf8, &tool_echo,       &tool_small,
-                                           &tool_end,     &tool_wait,     &tool_wait_short, &tool_ms,
-                                           &tool_ms3,     &tool_progress, &tool_probe,      &tool_errand,
-                                           &tool_never,   &tool_no_start, &tool_on_cancel,  NULL};
+static const hermes_tool *const tools[] = {
+    &tool_exit,       &tool_abort,     &tool_segv,      &tool_overflow,  &tool_loop,  &tool_gigabyte,
+    &tool_memory,     &tool_close_all, &tool_garbage,   &tool_forge,     &tool_child, &tool_print,
+    &tool_log,        &tool_not_utf8,  &tool_echo,      &tool_small,     &tool_end,   &tool_wait,
+    &tool_wait_short, &tool_ms,        &tool_ms3,       &tool_progress,  &tool_probe, &tool_errand,
+    &tool_never,      &tool_no_start,  &tool_on_cancel, &tool_loop_long, NULL};
 
 HERMES_PLUGIN("hostile", "0.1", tools);
