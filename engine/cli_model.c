@@ -3,7 +3,7 @@
 #include "engine/cli_inspect.h"
 #include "engine/cli_logits.h"
 #include "engine/cli_quantize.h"
-#include "engine/verify.h"
+#include "engine/model_verify.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -141,7 +141,7 @@ static int verify(const struct options *o) {
     char err[600] = "";
     int n_problems = 0;
     buf_init(&out, MAX_OUTPUT_BYTES);
-    int rc = verify_model(o->model, o->json, 0, &out, &n_problems, err, sizeof err);
+    int rc = model_verify(o->model, o->json, 0, &out, &n_problems, err, sizeof err);
     int code = finish(rc, &out, err);
     return code != 0 ? code : n_problems > 0 ? 1 : 0;
 }

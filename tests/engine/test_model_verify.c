@@ -1,5 +1,5 @@
 /* What verify says of good files, and of each kind of bad one. */
-#include "engine/verify.h"
+#include "engine/model_verify.h"
 
 #include "base/json.h"
 #include "kernels/dtype.h"
@@ -26,7 +26,7 @@ static int verify(const char *file, bool json) {
     char err[300] = "";
     int n = -1;
     buf_clear(&said);
-    if (verify_model(file, json, 2, &said, &n, err, sizeof err) < 0)
+    if (model_verify(file, json, 2, &said, &n, err, sizeof err) < 0)
         fail_msg("%s", err);
     return n;
 }

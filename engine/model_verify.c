@@ -1,4 +1,4 @@
-#include "engine/verify.h"
+#include "engine/model_verify.h"
 
 #include "base/json.h"
 #include "engine/fit.h"
@@ -288,7 +288,7 @@ static void open_model(struct check *k, const char *path) {
         note(k->problems, "tokenizer", "%s", tokenizer);
 }
 
-int verify_model(const char *path, bool json, int n_threads, struct buf *out, int *n_problems, char *err,
+int model_verify(const char *path, bool json, int n_threads, struct buf *out, int *n_problems, char *err,
                  size_t errlen) {
     struct check k = {.err = err, .errlen = errlen};
     k.problems = calloc(1, sizeof *k.problems);

@@ -10,8 +10,8 @@
  * several tokens; rows of the embedding without a token.
  *
  * There is no checksum: publishers give SHA-256 sums, and sha256sum compares them. */
-#ifndef ENGINE_VERIFY_H
-#define ENGINE_VERIFY_H
+#ifndef ENGINE_MODEL_VERIFY_H
+#define ENGINE_MODEL_VERIFY_H
 
 #include "base/buf.h"
 
@@ -21,7 +21,7 @@
  *   {"path", "ok", "format", "tensors", "numbers", "tokens", "problems": [{"where", "what"}], "warnings":
  * […]} (format to tokens only of a model that can be opened). *n_problems is their number, those beyond the
  * first 100 too. 0, -ENOBUFS or -ENOMEM, or what keeps threads from being started. */
-HX_MUST_CHECK int verify_model(const char *path, bool json, int n_threads, struct buf *out, int *n_problems,
+HX_MUST_CHECK int model_verify(const char *path, bool json, int n_threads, struct buf *out, int *n_problems,
                                char *err, size_t errlen);
 
 #endif
