@@ -1,25 +1,35 @@
 #!/usr/bin/env python3
-"""Prefill and decode speed of one GGUF by hermesd's bench_engine and by llama.cpp, in the same run on the same machine.
+"""Prefill and decode speed of GGUF files by hermesd's bench_engine and by llama.cpp, in the same run on the same machine.
 
-    python tests/bench/compare_llama_cpp.py build/release/tests/bench/bench_engine model.gguf [threads]
+    python tests/bench/compare_llama_cpp.py [-t THREADS] build/release/tests/bench/bench_engine model.gguf ...
 
 llama.cpp comes as the PyPI package llama-cpp-python; without it only hermesd is measured, and how to install it is printed.
-The two take turns, three rounds, medians; a machine that does other work makes both slower.
+The two take turns, three rounds, medians; a machine that does other work makes both slower. Printed per model: prefill of
+512 tokens, decode of 128, decode of four sessions together, the ratios, how much of the read bandwidth of the same run
+one session's decode reached, and memory at most beside the size of the file plus the keys and values of one session.
 """
+import argparse
 import json
+import os
 import statistics
 import subprocess
-import sys
 import time
 
-PROMPT, NEW, ROUNDS = 512, 128, 3
+PROMPT, NEW, BATCH, ROUNDS = 512, 128, 4, 3
+
+
+def run_ours(bench, model, threads, *options):
+    return json.loads(subprocess.run([bench, "-m", model, "-t", str(threads), "-x", "1", *options], check=True,
+                                     capture_output=True, text=True).stdout)
 
 
 def ours(bench, model, threads):
-    out = subprocess.run([bench, "-m", model, "-t", str(threads), "-p", str(PROMPT), "-n", str(NEW), "-x", "1"],
-                         check=True, capture_output=True, text=True).stdout
-    line = json.loads(out)
-    return line["prefill_tokens_per_s"], line["decode_tokens_per_s"], line["percent_of_bandwidth"], line["peak_memory_mib"]
+    """Prefill, decode, decode of a batch (tokens/s), percent of the bandwidth, the bandwidth (GB/s), memory and what it may be (MiB)."""
+    one = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "1024")
+    batch = run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(BATCH), "-b", "0")
+    least = (os.path.getsize(model) + one["kv_bytes_per_token"] * (PROMPT + NEW)) / 2**20
+    return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], batch["decode_tokens_per_s"],
+            one["percent_of_bandwidth"], one["read_bandwidth_gb_per_s"], one["peak_memory_mib"], least)
 
 
 def theirs(llama_cpp, model, threads, salt):
@@ -36,28 +46,36 @@ def theirs(llama_cpp, model, threads, salt):
     return prefill, decode
 
 
+def compare(bench, model, threads, llama_cpp):
+    mine, other = [], []
+    for i in range(ROUNDS):
+        mine.append(ours(bench, model, threads))
+        if llama_cpp is not None:
+            other.append(theirs(llama_cpp, model, threads, i))
+    prefill, decode, batch, percent, read, memory, least = (statistics.median(v) for v in zip(*mine))
+    print(f"{os.path.basename(model)}, {threads} threads, prompt {PROMPT}, new {NEW}, median of {ROUNDS}")
+    print(f"  hermesd    prefill {prefill:8.1f}  decode {decode:7.1f} tokens/s  {percent:.0f} % of {read:.1f} GB/s")
+    if other:
+        their_prefill, their_decode = (statistics.median(v) for v in zip(*other))
+        print(f"  llama.cpp  prefill {their_prefill:8.1f}  decode {their_decode:7.1f} tokens/s")
+        print(f"  ratio      prefill {prefill / their_prefill:8.2f}  decode {decode / their_decode:7.2f}")
+    print(f"  {BATCH} sessions decode {batch:.1f} tokens/s together, {batch / decode:.2f} times one")
+    print(f"  memory {memory:.0f} MiB, {100 * memory / least - 100:+.1f} % beside file and KV ({least:.0f} MiB)", flush=True)
+
+
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    bench, model = sys.argv[1:3]
-    threads = int(sys.argv[3]) if len(sys.argv) > 3 else 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-t", "--threads", type=int, default=2)
+    parser.add_argument("bench")
+    parser.add_argument("models", nargs="+")
+    args = parser.parse_args()
     try:
         import llama_cpp
     except ImportError:
         llama_cpp = None
         print("llama.cpp is not measured: install it with `pip install llama-cpp-python` (needs a C++ compiler and cmake).")
-    results = {"hermesd": [], "llama.cpp": []}
-    for i in range(ROUNDS):
-        results["hermesd"].append(ours(bench, model, threads))
-        if llama_cpp is not None:
-            results["llama.cpp"].append(theirs(llama_cpp, model, threads, i))
-    print(f"{model}, {threads} threads, prompt {PROMPT}, new {NEW}, median of {ROUNDS}")
-    for name, runs in results.items():
-        if runs:
-            prefill = statistics.median(r[0] for r in runs)
-            decode = statistics.median(r[1] for r in runs)
-            more = f"   {runs[-1][2]:.0f} % of the read bandwidth, {runs[-1][3]:.0f} MiB at most" if len(runs[0]) > 2 else ""
-            print(f"{name:10s} prefill {prefill:9.1f} tokens/s   decode {decode:9.1f} tokens/s{more}")
+    for model in args.models:
+        compare(args.bench, model, args.threads, llama_cpp)
 
 
 if __name__ == "__main__":
