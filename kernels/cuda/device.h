@@ -13,7 +13,7 @@ struct cuda_layer {
 /* The steps of a batch as the GPU gets them: one by one, or as a graph that was recorded once and runs again.
  * What a graph depends on besides device memory: the sizes of its grids. */
 struct cuda_graph {
-    int rows, outputs, splits; /* rounded up to powers of two */
+    int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
     struct gpu_graph *graph;
 };
 #define CUDA_GRAPHS 32
@@ -38,8 +38,11 @@ struct cuda_device {
     int32_t *host_batch, *device_batch;
     size_t batch_ints;
     struct cuda_batch batch;
-    int max_stride;     /* entries of a page table at most */
-    int splits;         /* of the running batch's longest row */
+    int max_stride;  /* entries of a page table at most */
+    int splits;      /* of the running batch's longest row */
+    bool tensor;     /* attention by tensor cores: rows come as singles and tiles */
+    int max_singles; /* rows that attention has parts for */
+    int n_singles, n_tiles;
     int32_t *table_ids; /* max_rows: the batch's page tables in order of appearance */
 
     /* states, in floats from one row to the next */
@@ -63,7 +66,22 @@ struct cuda_device {
     char sentence[200];
 };
 
+/* Where the parts of the batch lie, in ints: a header, rows, outputs, rows by themselves and in tiles, page
+ * tables. */
+enum cuda_header {
+    CUDA_AT_ROWS,
+    CUDA_AT_OUTPUTS,
+    CUDA_AT_STRIDE,
+    CUDA_AT_SINGLES,
+    CUDA_AT_TILES,
+    CUDA_HEADER = 8
+};
+struct cuda_places {
+    size_t rows, outputs, singles, tiles, pages;
+};
+
 /* memory.c */
+struct cuda_places cuda_batch_places(const struct kernels_config *c);
 /* Allocates everything and copies the weights; on failure cuda_memory_finish() frees what there is. */
 HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen);
 void cuda_memory_finish(struct cuda_device *d);

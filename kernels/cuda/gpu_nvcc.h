@@ -214,6 +214,11 @@ GPU_INLINE uint16_t gpu_float_to_bf16(float f) {
 GPU_INLINE uint16_t gpu_float_to_f16(float f) {
     return __half_as_ushort(__float2half_rn(f));
 }
+GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
+    const __half2 h = __floats2half2_rn(a, b);
+    return static_cast<uint32_t>(__half_as_ushort(__low2half(h))) |
+           static_cast<uint32_t>(__half_as_ushort(__high2half(h))) << 16;
+}
 GPU_INLINE float gpu_exp(float x) {
     return __expf(x);
 }

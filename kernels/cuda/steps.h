@@ -41,14 +41,24 @@ struct cuda_row {
     int32_t token, position, table;
 };
 
+/* Rows of one session that attention takes together: row, row + 1, … row + n - 1, at positions whose
+ * quotients by steps_tile_rows() are equal. */
+struct cuda_tile {
+    int32_t row, n;
+};
+
 /* The batch in device memory, written by begin(). */
 struct cuda_batch {
     const int32_t *n_rows;    /* 1 */
     const int32_t *n_outputs; /* 1 */
     const int32_t *stride;    /* 1: entries of a page table */
+    const int32_t *n_singles; /* 1 */
+    const int32_t *n_tiles;   /* 1 */
     const struct cuda_row *rows;
     const int32_t *outputs;
-    const int32_t *pages; /* page of positions i*64 … of table t: pages[t * stride + i] */
+    const int32_t *singles;        /* rows that attention takes one by one */
+    const struct cuda_tile *tiles; /* and those that it takes together */
+    const int32_t *pages;          /* page of positions i*64 … of table t: pages[t * stride + i] */
 };
 
 /* Keys and values: page, layer, keys then values, kv head, 64 positions, head_dim rounded up to 8. */
@@ -88,25 +98,50 @@ struct cuda_attn_in {
 };
 int steps_attn_in(struct gpu_stream *s, const struct cuda_attn_in *p, int n_rows);
 
-/* A row's positions are cut into at most CUDA_SPLITS parts of at least CUDA_SPLIT_TOKENS that several blocks
- * work on; the cut depends on the row's position alone. */
+#if defined(__CUDACC__)
+#define STEPS_BOTH __host__ __device__ static inline
+#else
+#define STEPS_BOTH static inline
+#endif
+
+/* A row's positions are cut into at most CUDA_SPLITS parts of CUDA_SPLIT_TOKENS times a power of two, each
+ * worked on by itself and then added up in their order. The cut depends on the row's position alone, and is
+ * the same for all positions of a page. */
 #define CUDA_SPLITS       32
 #define CUDA_SPLIT_TOKENS 256
-#define CUDA_TILE         128 /* positions that a block takes at once; parts are whole tiles */
 
-#if defined(__CUDACC__)
-__host__ __device__
-#endif
-    static inline int
-    steps_split_tokens(int n) {
-    int part = (n + CUDA_SPLITS - 1) / CUDA_SPLITS;
-    part = (part + CUDA_TILE - 1) / CUDA_TILE * CUDA_TILE;
-    return part < CUDA_SPLIT_TOKENS ? CUDA_SPLIT_TOKENS : part;
+/* Length of a part of n positions. */
+STEPS_BOTH int steps_split_tokens(int n) {
+    int part = CUDA_SPLIT_TOKENS;
+    while ((n - 1) / part >= CUDA_SPLITS)
+        part *= 2;
+    return part;
 }
 
-/* Largest head_dim, and query heads that one block takes of a kv head's group. */
-#define CUDA_MAX_HEAD_DIM 128
-#define CUDA_GROUP        8
+/* Two kinds of kernels. The plain ones compute in F32, with keys and values in F32 or F16. The others use
+ * tensor cores, with keys and values in F16: queries and softmax weights are rounded to F16, sums are F32. */
+#define CUDA_MAX_HEAD_DIM    128 /* of the plain ones */
+#define CUDA_TENSOR_HEAD_DIM 256 /* of the others; a multiple of 8 */
+#define CUDA_TILE            128 /* plain: positions that a block takes at once */
+#define CUDA_GROUP           8   /* plain: query heads that a block takes of a kv head's group */
+#define CUDA_TENSOR_GROUP    16  /* the others */
+/* Rows that tensor cores take one by one in one batch, at most. */
+#define CUDA_MAX_SINGLES 256
+
+STEPS_BOTH bool steps_attention_tensor_can(bool half, int head_dim) {
+    return half && head_dim % 8 == 0 && head_dim <= CUDA_TENSOR_HEAD_DIM;
+}
+/* Places of a tile that the query heads of one position take: a power of two. */
+STEPS_BOTH int steps_tile_slots(int group) {
+    int slots = 1;
+    while (slots < group && slots < CUDA_TENSOR_GROUP)
+        slots *= 2;
+    return slots;
+}
+/* Positions of a tile, which has 64 places. */
+STEPS_BOTH int steps_tile_rows(int group) {
+    return 64 / steps_tile_slots(group);
+}
 
 struct cuda_attention {
     struct cuda_batch batch;
@@ -114,14 +149,18 @@ struct cuda_attention {
     struct cuda_cache cache;
     const float *q;
     float *attn;
-    float *part_out;   /* rows x heads x max_splits x head_dim */
-    float *part_stats; /* rows x heads x max_splits x 2: largest score, sum */
-    uint32_t *tickets; /* rows x kv heads x groups of CUDA_GROUP heads; 0 between steps */
+    float *part_out;   /* rows (or singles) x heads x max_splits x head_dim */
+    float *part_stats; /* rows (or singles) x heads x max_splits x 2: largest score, sum */
+    uint32_t *tickets; /* rows (or singles) x kv heads x groups of heads; 0 between steps */
     int32_t max_splits;
     int32_t layer;
 };
-/* `splits`: of the longest row. */
+/* By plain kernels. `splits`: of the longest row. */
 int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits);
+/* By tensor cores, where steps_attention_tensor_can(). A row's results are the same bits as a single and in a
+ * tile. */
+int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,
+                           int splits);
 
 /* x += w input. */
 struct cuda_residual {

@@ -17,7 +17,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "embed.cu", "products.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "products.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.
@@ -26,7 +26,9 @@ OPCODES = {0x981: "LDG", 0x986: "STG", 0x984: "LDS", 0x388: "STS", 0x988: "STS",
 WIDTHS = {4: "32", 5: "64", 6: "128"}
 # (kernel, instruction, at least): of every instance
 PROBES = [("kernel_attn_in", "LDG.128", 4), ("kernel_residual", "LDG.128", 4), ("kernel_ffn_in", "LDG.128", 4),
-          ("kernel_logits", "LDG.128", 4), ("kernel_attn_in", "LDS.128", 2), ("kernel_attention", "LDG.128", 1)]
+          ("kernel_logits", "LDG.128", 4), ("kernel_attn_in", "LDS.128", 2), ("kernel_attention", "LDG.128", 1),
+          *((kernel, what, least) for kernel in ("kernel_attention_row", "kernel_attention_tile")
+            for what, least in (("HMMA", 12), ("LDGSTS", 3), ("LDSM", 8)))]
 
 
 def instructions(cubin):
