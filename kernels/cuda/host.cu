@@ -122,6 +122,11 @@ extern "C" int gpu_download(struct gpu_stream *s, void *host, const void *device
                 "copying from the GPU");
 }
 
+extern "C" int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
+    return keep(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(s)),
+                "copying within the GPU");
+}
+
 extern "C" int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
     return keep(cudaMemsetAsync(device, byte, bytes, stream_of(s)), "filling memory");
 }

@@ -44,6 +44,8 @@ void gpu_stream_destroy(struct gpu_stream *s);
  */
 int gpu_upload(struct gpu_stream *s, void *device, const void *host, size_t bytes);
 int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t bytes);
+/* Both are device memory. */
+int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes);
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes);
 /* Copies at once, from any memory, while no queue uses `device`. */
 int gpu_upload_now(void *device, const void *host, size_t bytes);

@@ -220,18 +220,20 @@ void memory_expose(bool open) {
 }
 
 void memory_write(void *to, const void *from, int byte, size_t bytes) {
-    const struct allocation *device = find(to);
-    if (from != NULL && (device == NULL || device->host))
-        device = find(from);
-    bool open = !exposed && device != NULL && !device->host && !device->freed;
-    if (open)
-        set_open(device, true);
+    const struct allocation *both[] = {find(to), from != NULL ? find(from) : NULL};
+    bool opened[2];
+    for (int i = 0; i < 2; i++) {
+        opened[i] = !exposed && both[i] != NULL && !both[i]->host && !both[i]->freed;
+        if (opened[i])
+            set_open(both[i], true);
+    }
     if (from != NULL)
         memcpy(to, from, bytes);
     else
         memset(to, byte, bytes);
-    if (open)
-        set_open(device, false);
+    for (int i = 0; i < 2; i++)
+        if (opened[i])
+            set_open(both[i], false);
 }
 
 int gpu_upload_now(void *device, const void *host, size_t bytes) {

@@ -50,6 +50,10 @@ static uint64_t launches, graphs_recorded, graphs_run;
 static struct block *spare[64]; /* blocks are large: used again */
 static int n_spare;
 
+bool emu_present(void) {
+    return true;
+}
+
 uint64_t emu_launches(void) {
     return launches;
 }
@@ -293,6 +297,12 @@ int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t by
     memory_check_device(device, bytes, "a copy");
     memory_check_host(host, bytes, "a queued copy");
     return add(s, &(struct work){.kind = WORK_COPY, .to = host, .from = device, .bytes = bytes});
+}
+
+int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
+    memory_check_device(to, bytes, "a copy");
+    memory_check_device(from, bytes, "a copy");
+    return add(s, &(struct work){.kind = WORK_COPY, .to = to, .from = from, .bytes = bytes});
 }
 
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {

@@ -235,7 +235,9 @@ static void test_the_real_module(void **state) {
         check_on("models/hermes-tiny.gguf", "hermes-tiny.gguf", path);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_default_model),
         cmocka_unit_test(test_stories),
