@@ -105,6 +105,7 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
         return;
     size_t n = write_batch(d, batch);
     keep(d, gpu_upload(d->stream, d->device_batch, d->host_batch, n * sizeof *d->host_batch));
+    keep(d, choose_begin(d, batch));
     keep(d, record_begin(d, batch->n_rows, batch->n_outputs));
 }
 
@@ -154,9 +155,21 @@ static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
     return rc < 0 ? err_set(err, errlen, rc, "%s", d->sentence) : 0;
 }
 
+/* Logits that the GPU chose from are still there. */
 static float *device_output(struct kernels_device *base, int o) {
     struct cuda_device *d = cuda_of(base);
-    return d->host_logits + (size_t)o * (size_t)d->config.model.n_vocab;
+    size_t vocab = (size_t)d->config.model.n_vocab;
+    float *here = d->host_logits + (size_t)o * vocab;
+    if (!d->logits_here[o]) {
+        keep(d, gpu_download(d->stream, here, d->logits + (size_t)o * vocab, vocab * sizeof *here));
+        keep(d, gpu_sync(d->stream));
+        d->logits_here[o] = true;
+    }
+    return here;
+}
+
+static int32_t device_token(const struct kernels_device *base, int o) {
+    return choose_token((const struct cuda_device *)(const void *)base, o);
 }
 
 static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
@@ -208,6 +221,7 @@ static const struct kernels_ops device_ops = {
     .logits = step_logits,
     .sync = device_sync,
     .output = device_output,
+    .token = device_token,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
     .describe = device_describe,

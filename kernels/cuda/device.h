@@ -14,9 +14,23 @@ struct cuda_layer {
  * What a graph depends on besides device memory: the sizes of its grids. */
 struct cuda_graph {
     int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
+    bool chooses;                              /* tokens, in place of giving logits */
     struct gpu_graph *graph;
 };
 #define CUDA_GRAPHS 32
+
+/* Choosing tokens (choose.c). Host memory for the copies, device memory as struct cuda_sample has it. */
+struct cuda_choice {
+    bool can;    /* the vocabulary is not too large */
+    bool wanted; /* by the running batch */
+    struct cuda_sample_how *host_how, *how;
+    uint32_t *host_masks, *masks;
+    float *work, *best, *sums;
+    int32_t *best_id;
+    uint32_t *counts;
+    uint64_t *weights;
+    int32_t *host_tokens, *tokens;
+};
 
 enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
 
@@ -52,9 +66,11 @@ struct cuda_device {
     uint32_t *tickets;
     int max_splits;
     float *host_logits, *host_row;
+    bool *logits_here; /* max_outputs: host_logits has those of the output */
     size_t host_row_floats;
 
     struct cuda_cache cache;
+    struct cuda_choice choice;
 
     struct cuda_graph graphs[CUDA_GRAPHS]; /* used ones first */
     int n_graphs, oldest_graph;
@@ -85,5 +101,15 @@ struct cuda_places cuda_batch_places(const struct kernels_config *c);
 /* Allocates everything and copies the weights; on failure cuda_memory_finish() frees what there is. */
 HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen);
 void cuda_memory_finish(struct cuda_device *d);
+/* -ENOMEM with the sentence: what for, and how much is left. */
+int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
+
+/* choose.c */
+HX_MUST_CHECK int choose_init(struct cuda_device *d, char *err, size_t errlen);
+void choose_finish(struct cuda_device *d);
+/* What the batch wants goes up; 0 or -EIO, as of all that queue. */
+int choose_begin(struct cuda_device *d, const struct kernels_batch *b);
+int choose_queue(struct cuda_device *d, int n_outputs);
+int32_t choose_token(const struct cuda_device *d, int o);
 
 #endif

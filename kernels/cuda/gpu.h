@@ -25,6 +25,8 @@
  * begin with what comes before its wait gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16
  * of uint16_t gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
  *   gpu_pack_f16(a, b)                    two of them in a word, a in the low half
+ *   gpu_mul gpu_add gpu_divide_exact      rounded once each, never taken together to gpu_fma
+ *   gpu_exp_double                        of double, within one unit in the last place
  *   gpu_divide(a, b)                      within 2 units in the last place; b below 2^126 */
 #ifndef KERNELS_CUDA_GPU_H
 #define KERNELS_CUDA_GPU_H

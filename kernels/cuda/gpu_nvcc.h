@@ -228,6 +228,18 @@ GPU_INLINE float gpu_rsqrt(float x) {
 GPU_INLINE float gpu_fma(float a, float b, float c) {
     return fmaf(a, b, c);
 }
+GPU_INLINE float gpu_mul(float a, float b) {
+    return __fmul_rn(a, b);
+}
+GPU_INLINE float gpu_add(float a, float b) {
+    return __fadd_rn(a, b);
+}
+GPU_INLINE float gpu_divide_exact(float a, float b) {
+    return __fdiv_rn(a, b);
+}
+GPU_INLINE double gpu_exp_double(double x) {
+    return exp(x);
+}
 /* The exact division is a function call, which spills registers. */
 GPU_INLINE float gpu_divide(float a, float b) {
     return __fdividef(a, b);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int no_memory(size_t bytes, const char *what, char *err, size_t errlen) {
+int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen) {
     size_t left = 0, total = 0;
     (void)gpu_memory_left(&left, &total);
     return err_set(err, errlen, -ENOMEM,
@@ -24,7 +24,7 @@ static void *need(size_t n, size_t element, enum gpu_memory kind, const char *wh
         return NULL;
     void *p = n > SIZE_MAX / 2 / element ? NULL : gpu_alloc(n * element, kind);
     if (p == NULL)
-        *rc = no_memory(n > SIZE_MAX / 2 / element ? SIZE_MAX : n * element, what, err, errlen);
+        *rc = cuda_no_memory(n > SIZE_MAX / 2 / element ? SIZE_MAX : n * element, what, err, errlen);
     return p;
 }
 
@@ -158,7 +158,8 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
     d->host_row_floats = d->host_row_floats > ffn ? d->host_row_floats : ffn;
     d->host_logits = gpu_alloc_host(outputs * vocab * sizeof(float));
     d->host_row = gpu_alloc_host(d->host_row_floats * sizeof(float));
-    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL))
+    d->logits_here = calloc(outputs, sizeof *d->logits_here);
+    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL || d->logits_here == NULL))
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the logits of %zu rows.", outputs);
     if (rc == 0 && gpu_fill(d->stream, d->tickets, 0, n_tickets * 4) < 0)
         rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
@@ -210,6 +211,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
     rc = rc ? rc : allocate_states(d, err, errlen);
+    rc = rc ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
 
@@ -231,6 +233,8 @@ void cuda_memory_finish(struct cuda_device *d) {
                       d->h,           d->logits, d->part_out,     d->part_stats, d->tickets, d->cache.memory};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
         gpu_free(device[i]);
+    choose_finish(d);
+    free(d->logits_here);
     gpu_free_host(d->host_batch);
     gpu_free_host(d->host_logits);
     gpu_free_host(d->host_row);

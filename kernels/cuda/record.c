@@ -80,6 +80,8 @@ static int queue_logits(struct cuda_device *d) {
     if (d->now.outputs == 0)
         return 0;
     int rc = steps_logits(d->stream, &p, d->now.outputs);
+    if (d->now.chooses)
+        return rc ? rc : choose_queue(d, d->now.outputs);
     size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;
     return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, n * sizeof(float));
 }
@@ -113,7 +115,7 @@ static struct gpu_graph *find_graph(const struct cuda_device *d) {
     for (int i = 0; i < d->n_graphs; i++) {
         const struct cuda_graph *g = &d->graphs[i];
         if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits &&
-            g->singles == d->now.singles && g->tiles == d->now.tiles)
+            g->singles == d->now.singles && g->tiles == d->now.tiles && g->chooses == d->now.chooses)
             return g->graph;
     }
     return NULL;
@@ -140,7 +142,8 @@ int record_begin(struct cuda_device *d, int n_rows, int n_outputs) {
                                  .outputs = n_outputs,
                                  .splits = d->splits,
                                  .singles = d->n_singles,
-                                 .tiles = d->n_tiles};
+                                 .tiles = d->n_tiles,
+                                 .chooses = d->choice.wanted};
     if (n_rows > MAX_ROWS)
         return gpu_forget(d->stream);
     d->now.rows = rounded(n_rows) < d->config.max_rows ? rounded(n_rows) : d->config.max_rows;

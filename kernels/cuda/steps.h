@@ -192,6 +192,50 @@ struct cuda_logits {
 };
 int steps_logits(struct gpu_stream *s, const struct cuda_logits *p, int n_outputs);
 
+/* tokens[o] = the next token of each output, as engine/sampler.h chooses it; -1 where that is left to the
+ * host: not wanted, or too many tokens are in question to be sorted. */
+enum cuda_sample_mode {
+    CUDA_SAMPLE_NOT,
+    CUDA_SAMPLE_LARGEST,
+    CUDA_SAMPLE_ANY,  /* of all tokens that are not masked */
+    CUDA_SAMPLE_SOME, /* of those that top-k, top-p and min-p leave */
+};
+#define CUDA_SAMPLE_RECENT 64
+#define CUDA_SAMPLE_CHUNK  1024 /* tokens of a block */
+#define CUDA_SAMPLE_BLOCK  64   /* tokens that are summed up together; as in engine/sampler.c */
+#define CUDA_SAMPLE_BINS   256
+#define CUDA_SAMPLE_SORTED 2048                       /* tokens that can be sorted */
+#define CUDA_SAMPLE_VOCAB  (4096 * CUDA_SAMPLE_BLOCK) /* tokens of a vocabulary at most */
+
+struct cuda_sample_how {
+    double draw;   /* 0 <= draw < 1 */
+    float inverse; /* of the temperature */
+    float top_p, min_p, penalty;
+    int32_t mode; /* enum cuda_sample_mode */
+    int32_t top_k;
+    int32_t masked; /* the output's row of masks counts */
+    int32_t n_recent;
+    int32_t recent[CUDA_SAMPLE_RECENT];
+};
+struct cuda_sample {
+    struct cuda_batch batch;
+    const struct cuda_sample_how *how; /* of each output */
+    const uint32_t *masks;             /* outputs x (n_vocab + 31) / 32 */
+    const float *logits;               /* outputs x n_vocab */
+    float *work;                       /* outputs x n_vocab: logits with penalty and mask, then weights */
+    float *best;                       /* outputs x chunks: the largest of each chunk */
+    int32_t *best_id;                  /* and its token, the first of them; n_vocab: none */
+    float *sums;                       /* outputs x blocks of 64 tokens: of the weights */
+    uint32_t *counts;                  /* outputs x bins of an eighth below the largest: tokens, */
+    uint64_t *weights;                 /* and their weights times 2^46 */
+    int32_t *tokens;
+    int32_t n_vocab;
+};
+int steps_sample(struct gpu_stream *s, const struct cuda_sample *p, int n_outputs);
+static inline int steps_sample_chunks(int n_vocab) {
+    return (n_vocab + CUDA_SAMPLE_CHUNK - 1) / CUDA_SAMPLE_CHUNK;
+}
+
 /* Bytes of shared memory that a product over `cols` columns needs for one row; above the GPU's limit the
  * model cannot run. */
 size_t steps_product_shared(int32_t cols);
