@@ -75,6 +75,10 @@ int kernels_check_config(const struct kernels_config *config, char *err, size_t 
     return rc;
 }
 
+bool kernels_page_fits(const struct kernels_config *config, int32_t page) {
+    return page >= 0 && page < config->n_pages;
+}
+
 bool kernels_batch_fits(const struct kernels_config *config, const struct kernels_batch *batch) {
     if (batch->n_rows < 0 || batch->n_rows > config->max_rows || batch->n_outputs < 0 ||
         batch->n_outputs > config->max_outputs)
@@ -87,7 +91,7 @@ bool kernels_batch_fits(const struct kernels_config *config, const struct kernel
             return false;
         int32_t page = batch->pages[(size_t)r->table * (size_t)batch->pages_stride +
                                     (size_t)(r->position / KERNELS_PAGE_TOKENS)];
-        if (page < 0 || page >= config->n_pages)
+        if (!kernels_page_fits(config, page))
             return false;
     }
     for (int i = 0; i < batch->n_outputs; i++)

@@ -144,6 +144,16 @@ struct kernels_ops {
 
     /* Bytes of one KV page, all layers. */
     size_t (*page_bytes)(const struct kernels_device *d);
+    /* Names how the bytes of a page come about and where they lie: what read_page() gave can be written to a
+     * page of the same model on a device of equal name and equal page_bytes(). Borrowed until close(). */
+    const char *(*page_layout)(const struct kernels_device *d);
+    /* Between sync() and begin(): queues a copy of a whole page, all layers; steps of later batches find it
+     * done. A page out of range fails at the next sync(). */
+    void (*copy_page)(struct kernels_device *d, int32_t to, int32_t from);
+    /* Between sync() and begin(): copies a page to host memory, and from there, at once; page_bytes() bytes.
+     * 0, -EINVAL for a page out of range, -EIO for the device. */
+    int (*read_page)(struct kernels_device *d, int32_t page, void *out);
+    int (*write_page)(struct kernels_device *d, int32_t page, const void *from);
     /* For people: "cpu (avx2, 2 threads)". Borrowed until close(). */
     const char *(*describe)(const struct kernels_device *d);
     void (*close)(struct kernels_device *d);
@@ -160,6 +170,8 @@ size_t kernels_page_bytes(const struct kernels_model *m, enum dtype kv_type);
 /* True when shapes fit together and every type is known; otherwise -EINVAL or -ENOTSUP with the sentence.
  * Devices call it first. */
 HX_MUST_CHECK int kernels_check_config(const struct kernels_config *config, char *err, size_t errlen);
+/* True when there is a page of that number. */
+bool kernels_page_fits(const struct kernels_config *config, int32_t page);
 /* True when rows, tables and outputs of a batch are within the config. */
 bool kernels_batch_fits(const struct kernels_config *config, const struct kernels_batch *batch);
 

@@ -3,6 +3,7 @@
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/device.h"
+#include "kernels/dtype.h"
 
 #include <errno.h>
 #include <math.h>
@@ -311,6 +312,35 @@ static size_t device_page_bytes(const struct kernels_device *base) {
     return ((const struct cpu_device *)(const void *)base)->page_bytes;
 }
 
+static const char *device_page_layout(const struct kernels_device *base) {
+    return ((const struct cpu_device *)(const void *)base)->page_layout;
+}
+
+static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
+    struct cpu_device *d = cpu_of(base);
+    if (kernels_page_fits(&d->config, to) && kernels_page_fits(&d->config, from))
+        memcpy(d->kv + (size_t)to * d->page_bytes, d->kv + (size_t)from * d->page_bytes, d->page_bytes);
+    else if (d->status == 0)
+        d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL,
+                            "A page to be copied (%d to %d) is out of range.", from, to);
+}
+
+static int device_read_page(struct kernels_device *base, int32_t page, void *out) {
+    const struct cpu_device *d = cpu_of(base);
+    if (!kernels_page_fits(&d->config, page))
+        return -EINVAL;
+    memcpy(out, d->kv + (size_t)page * d->page_bytes, d->page_bytes);
+    return 0;
+}
+
+static int device_write_page(struct kernels_device *base, int32_t page, const void *from) {
+    struct cpu_device *d = cpu_of(base);
+    if (!kernels_page_fits(&d->config, page))
+        return -EINVAL;
+    memcpy(d->kv + (size_t)page * d->page_bytes, from, d->page_bytes);
+    return 0;
+}
+
 static const char *device_describe(const struct kernels_device *base) {
     return ((const struct cpu_device *)(const void *)base)->describe;
 }
@@ -412,6 +442,10 @@ static const struct kernels_ops device_ops = {
     .output = device_output,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
+    .page_layout = device_page_layout,
+    .copy_page = device_copy_page,
+    .read_page = device_read_page,
+    .write_page = device_write_page,
     .describe = device_describe,
     .close = device_close,
 };
@@ -437,6 +471,9 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
     }
     set_widths(d);
     int threads = pool_n_threads(d->pool);
+    /* The instruction set is in it because keys and values differ in their last bits. */
+    (void)snprintf(d->page_layout, sizeof d->page_layout, "cpu %d %s %s%s", CPU_PAGE_VERSION, ops->name,
+                   dtype_info(config->kv_type)->name, config->exact ? " exact" : "");
     (void)snprintf(d->describe, sizeof d->describe, "cpu (%s, %d thread%s)", ops->name, threads,
                    threads == 1 ? "" : "s");
     rc = allocate(d);

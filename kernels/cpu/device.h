@@ -7,6 +7,9 @@
 #include "kernels/kernels.h"
 
 #define CPU_MAX_PRODUCTS 3
+/* Of kernels_ops.page_layout(): raised whenever bytes of a page come to lie elsewhere, or are computed
+ * differently. */
+#define CPU_PAGE_VERSION 1
 
 struct cpu_device {
     struct kernels_device base;
@@ -14,6 +17,7 @@ struct cpu_device {
     const struct cpu_ops *ops;
     struct pool *pool;
     char describe[64];
+    char page_layout[64];
 
     const struct kernels_batch *batch; /* NULL: no valid batch */
     int status;

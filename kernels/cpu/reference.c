@@ -225,6 +225,39 @@ static size_t device_page_bytes(const struct kernels_device *base) {
     return kernels_page_bytes(&d->config.model, DTYPE_F32);
 }
 
+static const char *device_page_layout(const struct kernels_device *base) {
+    (void)base;
+    return "cpu reference 1";
+}
+
+static float *page_at(struct reference *d, int32_t page) {
+    return d->kv + (size_t)page * (kernels_page_bytes(&d->config.model, DTYPE_F32) / sizeof(float));
+}
+
+static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
+    struct reference *d = reference_of(base);
+    if (kernels_page_fits(&d->config, to) && kernels_page_fits(&d->config, from))
+        memcpy(page_at(d, to), page_at(d, from), device_page_bytes(base));
+    else if (d->status == 0)
+        d->status = -EINVAL;
+}
+
+static int device_read_page(struct kernels_device *base, int32_t page, void *out) {
+    struct reference *d = reference_of(base);
+    if (!kernels_page_fits(&d->config, page))
+        return -EINVAL;
+    memcpy(out, page_at(d, page), device_page_bytes(base));
+    return 0;
+}
+
+static int device_write_page(struct kernels_device *base, int32_t page, const void *from) {
+    struct reference *d = reference_of(base);
+    if (!kernels_page_fits(&d->config, page))
+        return -EINVAL;
+    memcpy(page_at(d, page), from, device_page_bytes(base));
+    return 0;
+}
+
 static const char *device_describe(const struct kernels_device *base) {
     (void)base;
     return "cpu (reference)";
@@ -253,6 +286,10 @@ static const struct kernels_ops reference_ops = {
     .output = device_output,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
+    .page_layout = device_page_layout,
+    .copy_page = device_copy_page,
+    .read_page = device_read_page,
+    .write_page = device_write_page,
     .describe = device_describe,
     .close = device_close,
 };

@@ -195,6 +195,39 @@ static size_t device_page_bytes(const struct kernels_device *base) {
     return (size_t)((const struct cuda_device *)(const void *)base)->cache.page_bytes;
 }
 
+static const char *device_page_layout(const struct kernels_device *base) {
+    return ((const struct cuda_device *)(const void *)base)->page_layout;
+}
+
+static uint8_t *page_at(const struct cuda_device *d, int32_t page) {
+    return kernels_page_fits(&d->config, page) ? d->cache.memory + page * d->cache.page_bytes : NULL;
+}
+
+static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
+    struct cuda_device *d = cuda_of(base);
+    if (page_at(d, to) != NULL && page_at(d, from) != NULL)
+        keep(d, gpu_copy(d->stream, page_at(d, to), page_at(d, from), (size_t)d->cache.page_bytes));
+    else if (d->status == 0)
+        d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL,
+                            "A page to be copied (%d to %d) is out of range.", from, to);
+}
+
+static int device_read_page(struct kernels_device *base, int32_t page, void *out) {
+    struct cuda_device *d = cuda_of(base);
+    if (page_at(d, page) == NULL)
+        return -EINVAL;
+    int rc = gpu_sync(d->stream);
+    return rc ? rc : gpu_download_now(out, page_at(d, page), (size_t)d->cache.page_bytes);
+}
+
+static int device_write_page(struct kernels_device *base, int32_t page, const void *from) {
+    struct cuda_device *d = cuda_of(base);
+    if (page_at(d, page) == NULL)
+        return -EINVAL;
+    int rc = gpu_sync(d->stream);
+    return rc ? rc : gpu_upload_now(page_at(d, page), from, (size_t)d->cache.page_bytes);
+}
+
 static const char *device_describe(const struct kernels_device *base) {
     return ((const struct cuda_device *)(const void *)base)->describe;
 }
@@ -224,6 +257,10 @@ static const struct kernels_ops device_ops = {
     .token = device_token,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
+    .page_layout = device_page_layout,
+    .copy_page = device_copy_page,
+    .read_page = device_read_page,
+    .write_page = device_write_page,
     .describe = device_describe,
     .close = device_close,
 };
@@ -281,6 +318,8 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
     d->table_ids = calloc((size_t)config->max_rows, sizeof *d->table_ids);
     rc = d->table_ids == NULL ? err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.") : 0;
     rc = rc ? rc : gpu_open(d->describe, sizeof d->describe, err, errlen);
+    (void)snprintf(d->page_layout, sizeof d->page_layout, "cuda %d %s", CUDA_PAGE_VERSION,
+                   config->kv_type == DTYPE_F16 ? "F16" : "F32");
     rc = rc ? rc : cuda_memory_init(d, err, errlen);
     if (rc < 0) {
         device_close(&d->base);

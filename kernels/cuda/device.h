@@ -5,6 +5,9 @@
 #include "kernels/cuda/steps.h"
 #include "kernels/kernels.h"
 
+/* Of kernels_ops.page_layout(): raised whenever bytes of a page come to lie elsewhere. */
+#define CUDA_PAGE_VERSION 1
+
 struct cuda_layer {
     struct cuda_matrix wq, wk, wv, wo, gate, up, down;
     float *attn_norm, *ffn_norm; /* dim */
@@ -38,6 +41,7 @@ struct cuda_device {
     struct kernels_device base;
     struct kernels_config config;
     char describe[96];
+    char page_layout[32];
     struct gpu_stream *stream;
 
     /* weights */

@@ -95,6 +95,10 @@ extern "C" int gpu_upload_now(void *device, const void *host, size_t bytes) {
     return keep(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice), "copying to the GPU");
 }
 
+extern "C" int gpu_download_now(void *host, const void *device, size_t bytes) {
+    return keep(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost), "copying from the GPU");
+}
+
 /* ---- streams and events ---- */
 
 extern "C" int gpu_stream_create(struct gpu_stream **out) {
@@ -124,7 +128,7 @@ extern "C" int gpu_download(struct gpu_stream *s, void *host, const void *device
 
 extern "C" int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
     return keep(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(s)),
-                "copying within the GPU");
+                "copying on the GPU");
 }
 
 extern "C" int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {

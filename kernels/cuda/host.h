@@ -44,11 +44,12 @@ void gpu_stream_destroy(struct gpu_stream *s);
  */
 int gpu_upload(struct gpu_stream *s, void *device, const void *host, size_t bytes);
 int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t bytes);
-/* Both are device memory. */
-int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes);
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes);
-/* Copies at once, from any memory, while no queue uses `device`. */
+/* A queued copy from device memory to other device memory. */
+int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes);
+/* Copies at once, from and to any host memory, while no queue uses `device`. */
 int gpu_upload_now(void *device, const void *host, size_t bytes);
+int gpu_download_now(void *host, const void *device, size_t bytes);
 /* From here on, transient memory holds nothing any more. Costs nothing on a GPU; the emulator spoils it. */
 int gpu_forget(struct gpu_stream *s);
 /* Waits until the queue is empty. */

@@ -220,20 +220,28 @@ void memory_expose(bool open) {
 }
 
 void memory_write(void *to, const void *from, int byte, size_t bytes) {
-    const struct allocation *both[] = {find(to), from != NULL ? find(from) : NULL};
-    bool opened[2];
+    const struct allocation *ends[] = {find(to), from != NULL ? find(from) : NULL};
     for (int i = 0; i < 2; i++) {
-        opened[i] = !exposed && both[i] != NULL && !both[i]->host && !both[i]->freed;
-        if (opened[i])
-            set_open(both[i], true);
+        if (exposed || ends[i] == NULL || ends[i]->host || ends[i]->freed)
+            ends[i] = NULL;
+        else
+            set_open(ends[i], true);
     }
     if (from != NULL)
         memcpy(to, from, bytes);
     else
         memset(to, byte, bytes);
     for (int i = 0; i < 2; i++)
-        if (opened[i])
-            set_open(both[i], false);
+        if (ends[i] != NULL)
+            set_open(ends[i], false);
+}
+
+int gpu_download_now(void *host, const void *device, size_t bytes) {
+    memory_check_device(device, bytes, "a copy");
+    if (gpu_failure()[0] != '\0')
+        return -EIO;
+    memory_write(host, device, 0, bytes);
+    return 0;
 }
 
 int gpu_upload_now(void *device, const void *host, size_t bytes) {

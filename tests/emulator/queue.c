@@ -300,8 +300,8 @@ int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t by
 }
 
 int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
-    memory_check_device(to, bytes, "a copy");
     memory_check_device(from, bytes, "a copy");
+    memory_check_device(to, bytes, "a copy");
     return add(s, &(struct work){.kind = WORK_COPY, .to = to, .from = from, .bytes = bytes});
 }
 

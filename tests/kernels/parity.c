@@ -1,9 +1,11 @@
 #include "tests/kernels/parity.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -120,4 +122,71 @@ void parity_sessions(struct parity *p, int more) {
         batch.n_outputs = 1;
         parity_run(p, &batch);
     }
+}
+
+/* ---- pages that are copied, read and written ---- */
+
+static void run_rows(struct kernels_device *d, const struct kernels_model *m, const struct kernels_row *rows,
+                     int n, const int32_t *table) {
+    char err[300];
+    int32_t output = n - 1;
+    struct kernels_batch batch = {.rows = rows,
+                                  .n_rows = n,
+                                  .pages = table,
+                                  .pages_stride = PARITY_STRIDE,
+                                  .outputs = &output,
+                                  .n_outputs = 1};
+    d->ops->begin(d, &batch);
+    d->ops->embed(d);
+    for (int l = 0; l < m->n_layers; l++) {
+        d->ops->attn_in(d, l);
+        d->ops->attention(d, l);
+        d->ops->attn_out(d, l);
+        d->ops->ffn_in(d, l);
+        d->ops->ffn_out(d, l);
+    }
+    d->ops->logits(d);
+    if (d->ops->sync(d, err, sizeof err) < 0)
+        fail_msg("%s", err);
+}
+
+/* Whether the token behind 70 others, which lie in the pages of `table`, has these logits. */
+static bool goes_on_as(struct kernels_device *d, const struct kernels_model *m, const int32_t *table,
+                       const float *logits) {
+    struct kernels_row row = {.token = 3, .position = 70};
+    run_rows(d, m, &row, 1, table);
+    return memcmp(d->ops->output(d, 0), logits, (size_t)m->n_vocab * sizeof *logits) == 0;
+}
+
+void parity_pages(struct kernels_device *d, const struct kernels_model *m) {
+    static const int32_t first[PARITY_STRIDE] = {7, 2}, second[PARITY_STRIDE] = {5, 3};
+    struct kernels_row rows[71];
+    char err[300];
+    float *logits = malloc((size_t)m->n_vocab * sizeof *logits);
+    void *page = malloc(d->ops->page_bytes(d));
+    assert_true(logits != NULL && page != NULL && d->ops->page_layout(d)[0] != '\0');
+    for (int i = 0; i < 70; i++)
+        rows[i] = (struct kernels_row){.token = (i * 7 + 1) % m->n_vocab, .position = i};
+    rows[70] = (struct kernels_row){.token = 3, .position = 70};
+    run_rows(d, m, rows, 71, first);
+    memcpy(logits, d->ops->output(d, 0), (size_t)m->n_vocab * sizeof *logits);
+    d->ops->copy_page(d, 5, 7);
+    d->ops->copy_page(d, 3, 2);
+    assert_true(goes_on_as(d, m, second, logits));
+    assert_int_equal(d->ops->read_page(d, 5, page), 0);
+    d->ops->copy_page(d, 5, 3);
+    assert_false(goes_on_as(d, m, second, logits));
+    assert_int_equal(d->ops->write_page(d, 5, page), 0);
+    assert_true(goes_on_as(d, m, second, logits));
+    assert_true(goes_on_as(d, m, first, logits));
+
+    assert_int_equal(d->ops->read_page(d, -1, page), -EINVAL);
+    assert_int_equal(d->ops->write_page(d, 1 << 20, page), -EINVAL);
+    d->ops->copy_page(d, 1 << 20, 7);
+    assert_int_equal(d->ops->sync(d, err, sizeof err), -EINVAL);
+    d->ops->copy_page(d, 7, -1);
+    assert_int_equal(d->ops->sync(d, err, sizeof err), -EINVAL);
+    assert_true(goes_on_as(d, m, first, logits));
+    free(logits);
+    free(page);
 }

@@ -27,5 +27,8 @@ void parity_run(struct parity *p, const struct kernels_batch *batch);
 /* Two sessions whose pages are scattered: a prefill of 70 tokens beside one of 9, both decode, one goes on
  * with 61 more. Then `more` further tokens, at most 100 at a time. */
 void parity_sessions(struct parity *p, int more);
+/* copy_page(), read_page() and write_page() of a device with pages 0 to 7: what goes on from a copy gets the
+ * same logits, bit by bit. */
+void parity_pages(struct kernels_device *d, const struct kernels_model *m);
 
 #endif

@@ -235,6 +235,21 @@ static void test_graphs(void **state) {
     random_model_finish(&m);
 }
 
+static void test_pages_are_copied(void **state) {
+    (void)state;
+    struct random_shape shape = SHAPE(4, 2, 12, 48, 64, 50);
+    struct kernels_model m;
+    random_model_init(&m, &shape);
+    struct kernels_config config = parity_config(&m, DTYPE_F16);
+    for (int o = 0; o < 3; o++) {
+        emu_set_order(orders[o].order, 5);
+        struct kernels_device *d = open_cuda(&config);
+        parity_pages(d, &m);
+        d->ops->close(d);
+    }
+    random_model_finish(&m);
+}
+
 static void test_rows_out_of_range_fail_at_sync(void **state) {
     (void)state;
     struct kernels_model m;
@@ -342,6 +357,7 @@ int main(void) {
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_rows_do_not_depend_on_company),
         cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_pages_are_copied),
         cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
         cmocka_unit_test(test_a_failed_gpu),
         cmocka_unit_test(test_memory_runs_out),

@@ -244,6 +244,26 @@ static void test_rows_do_not_depend_on_company(void **state) {
     }
 }
 
+static void test_pages_are_copied(void **state) {
+    (void)state;
+    static const enum dtype kv[] = {DTYPE_F32, DTYPE_F16};
+    for (size_t i = 0; i < 2; i++) {
+        struct random_shape shape = shapes[i];
+        struct kernels_model m;
+        struct kernels_device *d;
+        char err[200];
+        random_model_init(&m, &shape);
+        struct kernels_config config = config_of(&m, kv[i], false, 2);
+        assert_int_equal(cpu_reference_open(&config, &d, err, sizeof err), 0);
+        parity_pages(d, &m);
+        d->ops->close(d);
+        assert_int_equal(cpu_open(&config, &d, err, sizeof err), 0);
+        parity_pages(d, &m);
+        d->ops->close(d);
+        random_model_finish(&m);
+    }
+}
+
 static void test_rows_out_of_range_fail_at_sync(void **state) {
     (void)state;
     struct kernels_model m;
@@ -290,13 +310,10 @@ static void test_config_is_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact_products),
-        cmocka_unit_test(test_quantised_exact),
-        cmocka_unit_test(test_quantised_rounded),
-        cmocka_unit_test(test_row_scales),
-        cmocka_unit_test(test_half_kv),
-        cmocka_unit_test(test_rows_do_not_depend_on_company),
-        cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
+        cmocka_unit_test(test_exact_products),    cmocka_unit_test(test_quantised_exact),
+        cmocka_unit_test(test_quantised_rounded), cmocka_unit_test(test_row_scales),
+        cmocka_unit_test(test_half_kv),           cmocka_unit_test(test_rows_do_not_depend_on_company),
+        cmocka_unit_test(test_pages_are_copied),  cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
         cmocka_unit_test(test_config_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
