@@ -15,9 +15,10 @@ int batch_init(struct local_engine *e) {
     step->outputs = calloc(sessions, sizeof *step->outputs);
     step->samples = calloc(sessions, sizeof(struct local_session *));
     step->sampled = calloc(sessions, sizeof *step->sampled);
+    step->how = calloc(sessions, sizeof *step->how);
     step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
     if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
-        step->tables == NULL)
+        step->how == NULL || step->tables == NULL)
         return -ENOMEM;
     return 0;
 }
@@ -28,6 +29,7 @@ void batch_finish(struct local_engine *e) {
     free(step->outputs);
     free(step->samples);
     free(step->sampled);
+    free(step->how);
     free(step->tables);
 }
 
@@ -310,19 +312,6 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         finish_generation(e, s, ENGINE_FINISH_LENGTH);
 }
 
-static void sample_all(struct local_engine *e) {
-    struct step *step = &e->step;
-    for (int o = 0; o < step->n_outputs; o++) {
-        struct local_session *s = step->samples[o];
-        float *logits = forward_logits(e->forward, o);
-        if (s->gen.grammar != NULL)
-            step->sampled[o] = constrained_next(e, s, logits);
-        else
-            step->sampled[o] =
-                sampler_next(&s->gen.sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
-    }
-}
-
 /* The device gave no result: whoever took part cannot go on. [lock held] */
 static void fail_step(struct local_engine *e, const char *sentence) {
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
@@ -347,12 +336,13 @@ void batch_run(struct local_engine *e) {
                                   .pages = step->tables,
                                   .pages_stride = step->tables_stride,
                                   .outputs = step->outputs,
-                                  .n_outputs = step->n_outputs};
+                                  .n_outputs = step->n_outputs,
+                                  .samples = choose_prepare(e)};
     char sentence[256];
     uint64_t from = clock_mono_ns();
     int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
     if (rc == 0)
-        sample_all(e);
+        choose_all(e);
     uint64_t now = clock_mono_ns();
     if (step->n_rows >= LOCAL_MIN_ROWS) {
         double row_ns = (double)(now - from) / step->n_rows;

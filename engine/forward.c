@@ -101,6 +101,14 @@ float *forward_logits(struct forward *f, int o) {
     return f->device->ops->output(f->device, o);
 }
 
+bool forward_chooses(const struct forward *f) {
+    return f->device->ops->token != NULL;
+}
+
+int32_t forward_token(const struct forward *f, int o) {
+    return f->device->ops->token(f->device, o);
+}
+
 const char *forward_device(const struct forward *f) {
     return f->device->ops->describe(f->device);
 }

@@ -70,6 +70,7 @@ struct step {
     int32_t *outputs;               /* max_sessions */
     struct local_session **samples; /* max_sessions: session of each output */
     int32_t *sampled;               /* max_sessions */
+    struct kernels_sample *how;     /* max_sessions: what the device needs to choose */
     int32_t *tables;                /* max_sessions x tables_stride */
     int tables_stride;
     int n_rows, n_outputs, n_tables;
@@ -125,6 +126,12 @@ bool batch_plan(struct local_engine *e);
 void batch_run(struct local_engine *e);
 /* Gives back all pages of a session; its timeline is computed again when needed. */
 void batch_release_pages(struct local_engine *e, struct local_session *s);
+
+/* engine/choose.c: the tokens of a step's outputs. [engine-thread] */
+/* What the device may choose; NULL: nothing. Borrowed until choose_all(). */
+const struct kernels_sample *choose_prepare(struct local_engine *e);
+/* After the step: fills step.sampled, with the device's tokens where it chose. */
+void choose_all(struct local_engine *e);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

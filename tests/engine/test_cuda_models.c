@@ -115,7 +115,9 @@ static void open_engine(struct harness *h, struct model *m, enum engine_device d
         fail_msg("%s", err);
 }
 
-static void greedy(struct model *m, enum engine_device device, const char *device_name, int32_t out[TOKENS]) {
+/* `how` NULL: greedy. */
+static void generate(struct model *m, enum engine_device device, const char *device_name,
+                     const struct engine_sampling *how, int32_t out[TOKENS]) {
     struct harness h;
     open_engine(&h, m, device, module_path());
     struct engine_info info;
@@ -127,7 +129,7 @@ static void greedy(struct model *m, enum engine_device device, const char *devic
     for (int i = 0; i < N_PROMPT; i++)
         ids[i] = (i * 17 + 3) % m->n_vocab;
     harness_append_tokens(s, ids, N_PROMPT);
-    harness_generate(&h, s, NULL, TOKENS);
+    harness_generate(&h, s, how, TOKENS);
     struct outcome *o = harness_wait(&h, s);
     assert_int_equal(o->n_tokens, TOKENS);
     memcpy(out, o->tokens, TOKENS * sizeof *out);
@@ -144,9 +146,13 @@ static void check_model(const char *path, const char *name, bool engine) {
     check_forward(m, name, module_path(), BOUND);
     if (engine) {
         int32_t cpu[TOKENS], gpu[TOKENS];
-        greedy(m, ENGINE_DEVICE_CPU, "cpu", cpu);
-        greedy(m, ENGINE_DEVICE_CUDA, "cuda (emulated)", gpu);
-        assert_memory_equal(cpu, gpu, sizeof cpu);
+        const struct engine_sampling drawn = {
+            .temperature = 0.9f, .top_k = 30, .repeat_penalty = 1.1f, .seed = 5};
+        for (int i = 0; i < 2; i++) {
+            generate(m, ENGINE_DEVICE_CPU, "cpu", i == 0 ? NULL : &drawn, cpu);
+            generate(m, ENGINE_DEVICE_CUDA, "cuda (emulated)", i == 0 ? NULL : &drawn, gpu);
+            assert_memory_equal(cpu, gpu, sizeof cpu);
+        }
     }
     model_close(m);
 }
