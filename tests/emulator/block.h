@@ -111,7 +111,7 @@ bool order_draw(unsigned odds, bool otherwise);
 void memory_spoil(void *p, size_t n);
 /* Opens device memory to kernels, or closes it to the host and looks at its guards. */
 void memory_expose(bool open);
-/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; one of the two may be device memory. */
+/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; both may be device memory. */
 void memory_write(void *to, const void *from, int byte, size_t bytes);
 /* Spoils transient memory. */
 void memory_forget(void);

@@ -38,6 +38,9 @@ enum emu_order {
     EMU_BACKWARD, /* descending */
     EMU_RANDOM,   /* drawn from a seed */
 };
+/* False where the same tests run on a real GPU (tests/gpu/real_device.c): the rest of this list does nothing
+ * there. */
+bool emu_present(void);
 /* The order from now on; EMULATOR_ORDER (forward, backward, or a number: the seed) sets the first one. */
 void emu_set_order(enum emu_order order, uint64_t seed);
 /* Kernels launched so far. */

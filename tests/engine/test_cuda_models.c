@@ -2,6 +2,7 @@
  * greedy tokens of the engine over 64 steps. Also what the engine does without a GPU. */
 #include "engine/local.h"
 #include "tests/engine/harness.h"
+#include "tests/engine/random_engine.h"
 #include "tests/shared.h"
 
 #include <errno.h>
@@ -115,7 +116,9 @@ static void open_engine(struct harness *h, struct model *m, enum engine_device d
         fail_msg("%s", err);
 }
 
-static void greedy(struct model *m, enum engine_device device, const char *device_name, int32_t out[TOKENS]) {
+/* `how` NULL: greedy. */
+static void generate(struct model *m, enum engine_device device, const char *device_name,
+                     const struct engine_sampling *how, int32_t out[TOKENS]) {
     struct harness h;
     open_engine(&h, m, device, module_path());
     struct engine_info info;
@@ -127,7 +130,7 @@ static void greedy(struct model *m, enum engine_device device, const char *devic
     for (int i = 0; i < N_PROMPT; i++)
         ids[i] = (i * 17 + 3) % m->n_vocab;
     harness_append_tokens(s, ids, N_PROMPT);
-    harness_generate(&h, s, NULL, TOKENS);
+    harness_generate(&h, s, how, TOKENS);
     struct outcome *o = harness_wait(&h, s);
     assert_int_equal(o->n_tokens, TOKENS);
     memcpy(out, o->tokens, TOKENS * sizeof *out);
@@ -144,9 +147,13 @@ static void check_model(const char *path, const char *name, bool engine) {
     check_forward(m, name, module_path(), BOUND);
     if (engine) {
         int32_t cpu[TOKENS], gpu[TOKENS];
-        greedy(m, ENGINE_DEVICE_CPU, "cpu", cpu);
-        greedy(m, ENGINE_DEVICE_CUDA, "cuda (emulated)", gpu);
-        assert_memory_equal(cpu, gpu, sizeof cpu);
+        const struct engine_sampling drawn = {
+            .temperature = 0.9f, .top_k = 30, .repeat_penalty = 1.1f, .seed = 5};
+        for (int i = 0; i < 2; i++) {
+            generate(m, ENGINE_DEVICE_CPU, "cpu", i == 0 ? NULL : &drawn, cpu);
+            generate(m, ENGINE_DEVICE_CUDA, "cuda (emulated)", i == 0 ? NULL : &drawn, gpu);
+            assert_memory_equal(cpu, gpu, sizeof cpu);
+        }
     }
     model_close(m);
 }
@@ -174,6 +181,69 @@ static void test_stories(void **state) {
         (void)snprintf(name, sizeof name, "models/stories260K/derived/%s", files[i]);
         check_model(shared_path(path, name), files[i], i == 0);
     }
+}
+
+/* ---- guessed tokens ---- */
+
+#define GUESSED 40 /* tokens of a generation */
+
+/* One generation from a prompt in which much stands twice; its last event in *last. */
+static void generate_with_guesses(struct harness *h, const struct engine_generate *how, int32_t *out,
+                                  struct engine_event *last) {
+    char err[300] = "";
+    int32_t ids[N_PROMPT];
+    struct engine_session *s = harness_session(h);
+    for (int i = 0; i < N_PROMPT; i++)
+        ids[i] = i % 7;
+    harness_append_tokens(s, ids, N_PROMPT);
+    if (engine_session_generate(s, how, err, sizeof err) != 0)
+        fail_msg("%s", err);
+    struct outcome *o = harness_wait(h, s);
+    assert_int_equal(o->n_tokens, GUESSED);
+    memcpy(out, o->tokens, GUESSED * sizeof *out);
+    *last = o->last;
+    harness_destroy(h, s);
+}
+
+/* Where the GPU chooses the tokens, guessed rows are among them: each with the random number and the history
+ * of its place, so that the text is the one without guesses. */
+static void test_guesses(void **state) {
+    (void)state;
+    const struct random_shape shape = {.n_layers = 1,
+                                       .n_heads = 2,
+                                       .n_kv_heads = 1,
+                                       .head_dim = 16,
+                                       .dim = 32,
+                                       .ffn_dim = 64,
+                                       .n_vocab = 40,
+                                       .type = DTYPE_F32,
+                                       .seed = 6};
+    struct random_engine r;
+    struct harness h;
+    random_engine_init(&r, &shape, 256);
+    random_engine_calm(&r, &shape);
+    open_engine(&h, &r.model, ENGINE_DEVICE_CUDA, module_path());
+    ((struct local_engine *)(void *)h.engine)->always_guess = 4;
+    const struct engine_sampling ways[] = {
+        {.repeat_penalty = 1.02f},
+        {.temperature = 0.5f, .seed = 3},
+        {.temperature = 0.9f, .top_k = 2, .repeat_penalty = 1.02f, .seed = 4}};
+    int accepted = 0, wrong = 0;
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct engine_generate how = {.sampling = ways[i], .max_tokens = GUESSED};
+        struct engine_event last;
+        int32_t with[GUESSED], without[GUESSED];
+        generate_with_guesses(&h, &how, with, &last);
+        accepted += last.accepted_tokens;
+        wrong += last.drafted_tokens - last.accepted_tokens;
+        how.no_speculation = true;
+        generate_with_guesses(&h, &how, without, &last);
+        assert_memory_equal(with, without, sizeof with);
+    }
+    print_message("of the guesses %d came true and %d did not\n", accepted, wrong);
+    assert_true(accepted >= 6 && wrong >= 6);
+    harness_finish(&h);
+    random_engine_finish(&r);
 }
 
 /* auto takes the CPU and says why; cuda is refused with the reason. */
@@ -235,11 +305,12 @@ static void test_the_real_module(void **state) {
         check_on("models/hermes-tiny.gguf", "hermes-tiny.gguf", path);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_model),
-        cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_without_a_gpu),
+        cmocka_unit_test(test_default_model),   cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_guesses),         cmocka_unit_test(test_without_a_gpu),
         cmocka_unit_test(test_the_real_module),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

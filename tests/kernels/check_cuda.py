@@ -17,7 +17,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "embed.cu", "prepare.cu", "products.cu", "tensor.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.
@@ -30,7 +30,9 @@ PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100)
           ("kernel_tensor", "LDGSTS", 4), ("kernel_tensor<1", "HMMA", 4), ("kernel_tensor<2", "HMMA", 4),
           ("kernel_tensor<3", "HMMA", 4), ("kernel_tensor<4", "IMMA", 2), ("kernel_tensor<5", "IMMA", 4),
           ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2),
-          ("kernel_attention", "LDG.128", 1)]
+          ("kernel_attention", "LDG.128", 1),
+          *((kernel, what, least) for kernel in ("kernel_attention_row", "kernel_attention_tile")
+            for what, least in (("HMMA", 12), ("LDGSTS", 3), ("LDSM", 8)))]
 
 
 def instructions(cubin):
