@@ -17,7 +17,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "embed.cu", "prepare.cu", "products.cu", "tensor.cu"]
+FILES = ["attention.cu", "embed.cu", "large.cu", "prepare.cu", "products.cu", "tensor.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.
@@ -29,7 +29,7 @@ WIDTHS = {4: "32", 5: "64", 6: "128"}
 PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100), ("kernel_product<1>", "IDP", 160),
           ("kernel_tensor", "LDGSTS", 4), ("kernel_tensor<1", "HMMA", 4), ("kernel_tensor<2", "HMMA", 4),
           ("kernel_tensor<3", "HMMA", 4), ("kernel_tensor<4", "IMMA", 2), ("kernel_tensor<5", "IMMA", 4),
-          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2),
+          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2), ("kernel_panel", "LDG.128", 10),
           ("kernel_attention", "LDG.128", 1)]
 
 
@@ -60,7 +60,7 @@ def instructions(cubin):
 
 def short(mangled):
     """kernel_attn_in<8> of _ZL14kernel_attn_inILi8EEv12cuda_attn_in."""
-    m = re.match(r"_ZL?\d+(kernel_\w+?)(I(?:L[ib]\d+E)+E)?v?\d*cuda_", mangled)
+    m = re.match(r"_ZL?\d+(kernel_\w+?)(I(?:L[ib]\d+E)+E)?v?\d+(?:cuda|large)_", mangled)
     if not m:
         return mangled
     arguments = re.findall(r"L[ib](\d+)E", m.group(2) or "")
