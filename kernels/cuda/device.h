@@ -2,6 +2,7 @@
 #ifndef KERNELS_CUDA_DEVICE_H
 #define KERNELS_CUDA_DEVICE_H
 
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/steps.h"
 #include "kernels/kernels.h"
 
@@ -67,6 +68,11 @@ struct cuda_device {
     struct cuda_shape shape;
     float *x, *q, *attn, *h, *logits;
     struct cuda_prepared prepared;
+    struct gpu_blas *blas; /* NULL: there is no library, or no batch is large enough */
+    float *large;          /* max_rows x large_stride: see struct cuda_product */
+    int32_t large_stride;
+    uint16_t *panel;
+    size_t panel_bytes;
     float *part_out, *part_stats;
     uint32_t *tickets;
     int max_splits;

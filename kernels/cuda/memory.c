@@ -73,6 +73,11 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     return rc;
 }
 
+static void describe_more(struct cuda_device *d, const char *what) {
+    size_t n = strlen(d->describe);
+    (void)snprintf(d->describe + n, sizeof d->describe - n, ", %s", what);
+}
+
 /* Says so where weights take more memory than in the file. */
 static void note_widened(struct cuda_device *d) {
     bool any = false;
@@ -83,8 +88,7 @@ static void note_widened(struct cuda_device *d) {
             any = any || all[k]->type == DTYPE_Q2_K || all[k]->type == DTYPE_Q3_K;
     }
     if (any)
-        (void)snprintf(d->describe + strlen(d->describe), sizeof d->describe - strlen(d->describe),
-                       ", Q2_K and Q3_K in four bits");
+        describe_more(d, "Q2_K and Q3_K in four bits");
 }
 
 /* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
@@ -184,11 +188,13 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
 /* Bits of the forms of inputs that the weights want. */
 static int wanted_forms(const struct cuda_device *d) {
     int forms = steps_form(steps_family(d->output.type));
+    bool large = d->blas != NULL;
     for (int i = 0; i < d->config.model.n_layers; i++) {
         const struct cuda_layer *l = &d->layers[i];
         const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
-            forms |= steps_form(steps_family(all[k]->type));
+            forms |= steps_form(steps_family(all[k]->type)) |
+                     (large ? steps_large_form(steps_family(all[k]->type)) : 0);
     }
     return d->config.exact ? 0 : forms;
 }
@@ -213,6 +219,44 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
         d->prepared.records =
             need(rows * cols / 32, sizeof(struct cuda_rounded), GPU_TRANSIENT, "the batch", &rc, err, errlen);
     }
+    return rc;
+}
+
+/* The library, where batches are large enough for it, and its memory: results of the widest step, and the
+ * largest matrix as BF16 or as much of it as PANEL_BYTES hold. */
+#define PANEL_BYTES ((size_t)64 << 20)
+
+static void add_panel(const struct cuda_matrix *w, size_t *bytes) {
+    size_t row = (size_t)steps_prepared_cols(w->cols) * 2, all = row * (size_t)w->rows;
+    if (w->type != CUDA_F8 && !steps_quantised(w->type))
+        return;
+    all = all < PANEL_BYTES ? all : PANEL_BYTES > row ? PANEL_BYTES : row;
+    *bytes = *bytes > all ? *bytes : all;
+}
+
+static int allocate_large(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t widest = (size_t)m->ffn_dim * 2, heads = (size_t)m->n_heads + 2 * (size_t)m->n_kv_heads;
+    char why[64];
+    int rc = 0;
+    if (d->config.exact || d->config.max_rows <= CUDA_LARGE_ROWS)
+        return 0;
+    if (gpu_blas_open(d->stream, &d->blas, why, sizeof why) < 0) {
+        describe_more(d, why);
+        return 0;
+    }
+    widest = widest > heads * (size_t)m->head_dim ? widest : heads * (size_t)m->head_dim;
+    widest = widest > (size_t)m->dim ? widest : (size_t)m->dim;
+    d->large_stride = (int32_t)widest;
+    d->large = need((size_t)d->config.max_rows * widest, 4, GPU_TRANSIENT, "large batches", &rc, err, errlen);
+    for (int i = 0; i < m->n_layers; i++) {
+        const struct cuda_layer *l = &d->layers[i];
+        const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
+            add_panel(all[k], &d->panel_bytes);
+    }
+    if (d->panel_bytes > 0)
+        d->panel = need(d->panel_bytes, 1, GPU_TRANSIENT, "large batches", &rc, err, errlen);
     return rc;
 }
 
@@ -262,12 +306,14 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
     rc = rc ? rc : allocate_states(d, err, errlen);
+    rc = rc ? rc : allocate_large(d, err, errlen);
     rc = rc ? rc : allocate_prepared(d, err, errlen);
     rc = rc ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
 
 void cuda_memory_finish(struct cuda_device *d) {
+    gpu_blas_close(d->blas);
     gpu_stream_destroy(d->stream);
     for (int i = 0; d->layers != NULL && i < d->config.model.n_layers; i++) {
         struct cuda_layer *l = &d->layers[i];
@@ -281,8 +327,9 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
-    void *prepared[] = {d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded,
-                        d->prepared.records};
+    void *prepared[] = {
+        d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded, d->prepared.records,
+        d->large,         d->panel};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

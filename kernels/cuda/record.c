@@ -21,7 +21,11 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .input = d->x,
                                  .input_stride = d->shape.x_stride,
                                  .exact = d->config.exact ? 1 : 0,
-                                 .prepared = d->prepared};
+                                 .prepared = d->prepared,
+                                 .large = d->large,
+                                 .large_stride = d->large_stride,
+                                 .panel = d->panel,
+                                 .panel_bytes = d->panel_bytes};
 }
 
 static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
@@ -32,7 +36,7 @@ static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, co
     p.out = d->x;
     p.out_stride = d->shape.x_stride;
     steps_add_section(&p, w, w, (w->rows + 1) / 2);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int layer) {
@@ -46,7 +50,7 @@ static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int 
     steps_add_section(&p, &l->wq, &l->wq, l->wq.rows / 2);
     steps_add_section(&p, &l->wk, &l->wk, l->wk.rows / 2);
     steps_add_section(&p, &l->wv, &l->wv, l->wv.rows / 2);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_attention(struct cuda_device *d, int layer) {
@@ -70,7 +74,7 @@ static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
     p.out = d->h;
     p.out_stride = d->shape.h_stride;
     steps_add_section(&p, &l->gate, &l->up, l->gate.rows);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_embed(struct cuda_device *d) {
@@ -87,7 +91,7 @@ static int queue_logits(struct cuda_device *d) {
     p.out = d->logits;
     p.out_stride = d->config.model.n_vocab;
     steps_add_section(&p, &d->output, &d->output, (d->output.rows + 1) / 2);
-    int rc = steps_product(d->stream, &p, d->now.outputs);
+    int rc = steps_product(d->stream, d->blas, &p, d->now.outputs);
     if (d->now.chooses)
         return rc ? rc : choose_queue(d, d->now.outputs);
     size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;

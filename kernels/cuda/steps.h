@@ -199,6 +199,7 @@ int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p,
 struct cuda_section {
     struct cuda_matrix w[2]; /* of the first and second of a pair; the same one but for gate and up */
     int32_t first, pairs;
+    int32_t base[2]; /* where the rows of w[0] and w[1] begin among those of the step */
 };
 
 /* Which kernel multiplies a type's weights with several rows. */
@@ -270,23 +271,38 @@ struct cuda_product {
     int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
     int32_t forms;    /* bits of enum cuda_form: what it prepares; the same */
     struct cuda_prepared prepared;
+    float *large;         /* of each row of the batch, results of all rows of weights */
+    int32_t large_stride; /* floats of a row */
+    uint16_t *panel;      /* weights on their way to the library */
+    size_t panel_bytes;
     /* attn_in alone */
     struct cuda_cache cache;
     const float *rope; /* per position head_dim/2 pairs of cosine and sine */
     int32_t layer;
 };
 
+struct gpu_blas;
+
 /* Adds the pairs of two matrices (rows w[0] and w[1]) to a step. */
 void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
                        const struct cuda_matrix *second, int32_t pairs);
-/* `n_rows`: rows of the batch; of a step for logits, outputs. */
-int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+/* `n_rows`: rows of the batch; of a step for logits, outputs. `blas`: NULL when there is no library. */
+int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p, int n_rows);
 
 /* Its parts. prepare.cu: rows of the batch in p->forms. products.cu: one row at a time, or four in F32.
- * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. */
+ * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. large.cu: more, by the library.
+ */
 int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
+int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,
+                        int n_rows);
+/* Rows of a batch above which the library multiplies. */
+#define CUDA_LARGE_ROWS 64
+/* The form of inputs that the library takes for a family. */
+STEPS_BOTH int steps_large_form(int family) {
+    return family == CUDA_FAMILY_F32 ? 0 : family == CUDA_FAMILY_F16 ? CUDA_FORM_F16 : CUDA_FORM_BF16;
+}
 
 /* tokens[o] = the next token of each output, as engine/sampler.h chooses it; -1 where that is left to the
  * host: not wanted, or too many tokens are in question to be sorted. */

@@ -119,6 +119,12 @@ void memory_forget(void);
 void memory_check_device(const void *p, size_t n, const char *what);
 void memory_check_host(const void *p, size_t n, const char *what);
 
+/* queue.c */
+struct gpu_stream;
+/* Queues a call of the host that works on device memory; `bytes` of arg are copied. 0 or -EIO. */
+#define QUEUE_ARGUMENT 128
+int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes);
+
 /* arithmetic of tensor cores, in numbers.c */
 float numbers_bf16(uint16_t h);
 float numbers_f16(uint16_t h);

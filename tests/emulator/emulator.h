@@ -51,6 +51,9 @@ uint64_t emu_graphs_run(void);
 /* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
 size_t emu_memory_used(void);
 void emu_set_memory(size_t bytes);
+/* Whether the library of kernels/cuda/blas.h is installed (it is at first); products it was asked for. */
+void emu_set_blas(bool installed);
+uint64_t emu_blas_products(void);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */

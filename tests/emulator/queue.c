@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT };
+enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT, WORK_HOST };
 
 /* Blocks of a kernel that start before the kernel before it has run. */
 #define EARLY_BLOCKS 2
@@ -25,6 +25,8 @@ struct work {
     const void *from;
     size_t bytes;
     int byte;
+    void (*call)(const void *arg);
+    char arg[QUEUE_ARGUMENT];
     struct gpu_event *event;
     uint64_t ticket; /* of the record that is made, or waited for */
 };
@@ -195,6 +197,10 @@ static void run(struct work *w) {
         memory_expose(true);
         memory_forget();
         break;
+    case WORK_HOST:
+        memory_expose(true);
+        w->call(w->arg);
+        break;
     case WORK_RECORD:
         w->event->done = w->ticket;
         break;
@@ -313,6 +319,14 @@ int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
     memory_check_device(device, bytes, "a fill");
     return add(s, &(struct work){.kind = WORK_FILL, .to = device, .byte = byte, .bytes = bytes});
+}
+
+int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes) {
+    struct work w = {.kind = WORK_HOST, .call = call};
+    if (bytes > sizeof w.arg)
+        emu_die("a call of the host has %zu bytes of arguments", bytes);
+    memcpy(w.arg, arg, bytes);
+    return add(s, &w);
 }
 
 int gpu_forget(struct gpu_stream *s) {
