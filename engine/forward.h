@@ -29,8 +29,8 @@ HX_MUST_CHECK int forward_run(struct forward *f, const struct kernels_batch *bat
 /* Logits of output `o` of the last batch, n_vocab floats, writable, valid until the next batch. */
 float *forward_logits(struct forward *f, int o);
 
-/* True where the device can choose tokens (kernels_batch.samples); the one it chose for output `o` of the last
- * batch, -1 where it did not. */
+/* True where the device can choose tokens (kernels_batch.samples); the one it chose for output `o` of the
+ * last batch, -1 where it did not. */
 bool forward_chooses(const struct forward *f);
 int32_t forward_token(const struct forward *f, int o);
 
