@@ -49,6 +49,7 @@ struct lane {
     int n_copies;
     int groups[LANE_MAX_GROUPS];
     int n_groups;
+    bool atomic; /* what it reads and writes now is one atomic step */
 };
 
 /* The last place that lanes of a warp came to, and which of them are there; 0: nobody waits. */
@@ -63,6 +64,7 @@ struct arena {
     char *map, *end;
     char *at; /* the object in use; NULL: none */
     size_t bytes;
+    void *seen; /* race.c: who used it */
 };
 
 struct block {
@@ -75,7 +77,19 @@ struct block {
     struct arena fixed, dynamic;
     struct fiber scheduler;
     bool early; /* the kernel before this one has not run yet */
+
+    /* What orders memory, for race.c */
+    uint32_t serial;                       /* of the block, of all that ever ran */
+    uint32_t launch_serial;                /* of its launch */
+    uint32_t barriers;                     /* that it passed */
+    uint32_t warp_barriers[EMU_MAX_WARPS]; /* that each warp passed */
+    uint32_t fences;
+    uint32_t atomics;          /* on device memory */
+    uint32_t fences_at_atomic; /* fences before the last of them */
 };
+
+/* race.c, where it is linked: sees what kernels read and write. NULL: nobody looks. */
+extern void (*emu_watch)(const void *p, size_t n, bool write);
 
 /* The block and thread that run now; NULL outside of kernels. */
 extern struct block *emu_block;
@@ -115,6 +129,8 @@ void memory_expose(bool open);
 void memory_write(void *to, const void *from, int byte, size_t bytes);
 /* Spoils transient memory. */
 void memory_forget(void);
+/* The device allocation that holds p; false: none does. */
+bool memory_find(const void *p, const char **at, size_t *bytes);
 /* Dies when no allocation holds [p, p + n). */
 void memory_check_device(const void *p, size_t n, const char *what);
 void memory_check_host(const void *p, size_t n, const char *what);

@@ -12,7 +12,11 @@
  *   - an exit with asynchronous copies under way;
  *   - a kernel that may start early and never waits for the one before it.
  *
- * It cannot see missing fences between blocks, bank conflicts, the rounding inside tensor cores, or speed.
+ * Programs built with -fsanitize=thread and linked with race.c in place of that sanitizer's library are also
+ * watched: two threads that use the same memory, one of them writing, with no barrier of the block or the
+ * warp between them, or two blocks with no fence.
+ *
+ * It cannot see bank conflicts, the rounding inside tensor cores, or speed.
  * Blocks run one after the other, so one that waits for another never ends.
  *
  * One thread at a time uses it. x86-64. */
@@ -93,6 +97,9 @@ void *emu_shared(size_t bytes);
 void *emu_shared_dynamic(void);
 
 void emu_barrier(const char *file, int line);
+void emu_fence(void);
+/* Around the parts of an atomic operation on p. */
+void emu_atomic(const void *p, bool begins);
 
 /* A place where lanes of a warp meet. */
 struct emu_meeting {

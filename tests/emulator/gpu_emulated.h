@@ -183,16 +183,22 @@ GPU_INLINE struct gpu_u4 gpu_load16(const void *p, GPU_HERE_PARAMETERS) {
 
 /* One block after the other, one thread after the other: plain arithmetic is atomic here. */
 template <class T> GPU_INLINE T gpu_atomic_add(T *p, T v) {
+    emu_atomic(p, true);
     T old = *p;
     *p = old + v;
+    emu_atomic(p, false);
     return old;
 }
 template <class T> GPU_INLINE T gpu_atomic_max(T *p, T v) {
+    emu_atomic(p, true);
     T old = *p;
     *p = old > v ? old : v;
+    emu_atomic(p, false);
     return old;
 }
-GPU_INLINE void gpu_fence() {}
+GPU_INLINE void gpu_fence() {
+    emu_fence();
+}
 
 GPU_INLINE void gpu_wait_previous() {
     emu_wait_previous();

@@ -21,6 +21,7 @@ struct work {
     struct block *early[EARLY_BLOCKS]; /* started already; their numbers */
     uint64_t early_index[EARLY_BLOCKS];
     int n_early;
+    uint32_t serial; /* of the launch; 0: none of its blocks has begun */
     void *to;
     const void *from;
     size_t bytes;
@@ -119,7 +120,11 @@ static uint64_t n_blocks(const struct emu_launch *l) {
     return (uint64_t)l->grid_x * l->grid_y;
 }
 
-static void start(struct block *b, const struct emu_launch *l, uint64_t index) {
+static void start(struct block *b, struct work *w, uint64_t index) {
+    static uint32_t serial;
+    const struct emu_launch *l = &w->launch;
+    w->serial = w->serial != 0 ? w->serial : ++serial;
+    b->launch_serial = w->serial;
     block_start(b, l, (unsigned)(index % l->grid_x), (unsigned)(index / l->grid_x));
 }
 
@@ -133,7 +138,7 @@ static void start_early(struct work *w) {
         uint64_t index = order_turn(&pass, i, (unsigned)n);
         struct block *b = take_block();
         b->early = true;
-        start(b, &w->launch, index);
+        start(b, w, index);
         if (block_run(b)) /* it never waited: finish() has died, unless it was let off */
             emu_die("a block of %s ended before the kernel before it began", w->launch.kernel);
         w->early[w->n_early] = b;
@@ -163,7 +168,7 @@ static void run_launch(struct work *w) {
         if (b == NULL) {
             b = take_block();
             b->early = false;
-            start(b, &w->launch, index);
+            start(b, w, index);
         }
         b->early = false;
         (void)block_run(b);
