@@ -18,10 +18,11 @@
  *
  * A row and its company. On the CPU, and on a GPU with `exact`, the products of a row have the same bits
  * whatever other rows are in the batch: each is one sum in one fixed order. Otherwise a GPU uses other
- * kernels for one row, for 2 to 64 rows and for more. Within the first two kinds of batch the same holds;
- * between kinds, sums run in other orders and inputs are rounded otherwise (see kernels/cuda/products.cu), so
- * that one product differs by what rounding makes: at most 1e-2 of its norm. There a session may generate
- * another token in company than alone, where two tokens are as good as equally likely. */
+ * kernels for one row, for 2 to 64 rows and for more (of the logits, outputs count, and more than 64 are as
+ * 64). Within the first two kinds of batch the same holds; between kinds, sums run in other orders and inputs
+ * are rounded otherwise (see kernels/cuda/products.cu), so that one product differs by what rounding makes:
+ * at most 1e-2 of its norm. There a session may generate another token in company than alone, where two
+ * tokens are as good as equally likely. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 

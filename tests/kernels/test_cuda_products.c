@@ -188,7 +188,8 @@ static void run_steps(struct kernels_device *d, const struct kernels_batch *batc
         fail_msg("%s", err);
 }
 
-/* Logits of a session's first token as row `at` of a batch of `n` sessions. */
+/* Logits of a session's first token as row `at` of a batch of `n` sessions; those of a neighbour are wanted
+ * too. */
 static const float *logits_among(struct kernels_device *d, int n_layers, int at, int n) {
     static int32_t tables[PARITY_MAX_ROWS];
     struct kernels_row rows[PARITY_MAX_ROWS];
@@ -196,11 +197,15 @@ static const float *logits_among(struct kernels_device *d, int n_layers, int at,
         tables[i] = i == at ? 0 : 1 + i % (PARITY_PAGES - 1);
         rows[i] = (struct kernels_row){.token = i == at ? 7 : i * 3 % 77, .table = i};
     }
-    int32_t output = at;
-    const struct kernels_batch batch = {
-        .rows = rows, .n_rows = n, .pages = tables, .pages_stride = 1, .outputs = &output, .n_outputs = 1};
+    int32_t outputs[2] = {at == 0 ? 0 : at - 1, at == 0 ? 1 : at};
+    const struct kernels_batch batch = {.rows = rows,
+                                        .n_rows = n,
+                                        .pages = tables,
+                                        .pages_stride = 1,
+                                        .outputs = outputs,
+                                        .n_outputs = n == 1 ? 1 : 2};
     run_steps(d, &batch, n_layers);
-    return d->ops->output(d, 0);
+    return d->ops->output(d, at == 0 ? 0 : 1);
 }
 
 /* What kernels.h promises of a row and its company: the same bits in batches of 2 to 64 rows; near them alone
