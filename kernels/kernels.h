@@ -16,8 +16,12 @@
  *   h       R x F        silu(gate) * up, F32
  *   logits  O x V        of the O rows whose logits are wanted, F32
  *
- * Results of a row do not depend on the other rows of the batch (each dot product runs in one fixed order),
- * so a session generates the same tokens alone and in company. */
+ * A row and its company. On the CPU, and on a GPU with `exact`, the products of a row have the same bits
+ * whatever other rows are in the batch: each is one sum in one fixed order. Otherwise a GPU uses other
+ * kernels for one row, for 2 to 64 rows and for more. Within the first two kinds of batch the same holds;
+ * between kinds, sums run in other orders and inputs are rounded otherwise (see kernels/cuda/products.cu), so
+ * that one product differs by what rounding makes: at most 1e-2 of its norm. There a session may generate
+ * another token in company than alone, where two tokens are as good as equally likely. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 

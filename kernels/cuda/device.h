@@ -40,7 +40,7 @@ enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
 struct cuda_device {
     struct kernels_device base;
     struct kernels_config config;
-    char describe[96];
+    char describe[128];
     char page_layout[32];
     struct gpu_stream *stream;
 
@@ -66,6 +66,7 @@ struct cuda_device {
     /* states, in floats from one row to the next */
     struct cuda_shape shape;
     float *x, *q, *attn, *h, *logits;
+    struct cuda_prepared prepared;
     float *part_out, *part_stats;
     uint32_t *tickets;
     int max_splits;

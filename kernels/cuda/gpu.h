@@ -17,13 +17,19 @@
  *   gpu_shuffle(mask, v, lane) gpu_shuffle_xor/up/down(mask, v, n)   4 bytes
  *   gpu_ballot(mask, predicate) gpu_warp_sum(v) gpu_warp_max(v)      sum and max: all lanes, a butterfly
  *   gpu_copy_async16(shared, device) gpu_copy_commit() gpu_copy_wait<groups left>()
+ *   gpu_copy_async16_if(shared, device, there)   zeros where it is not there
  *   gpu_mma_bf16/f16(d, a, b)             m16n8k16, F32 sums; gpu_mma_s8(d, a, b): m16n8k32, S32 sums
- *   gpu_ldmatrix_x1/x2/x4[_t](r, row)     8 x 8 matrices of 2-byte elements from shared memory; _t:
- * transposed gpu_atomic_add(p, v) gpu_atomic_max(p, v) gpu_fence() gpu_load16(p)                         16
- * bytes that no kernel of the model writes, as struct gpu_u4 gpu_wait_previous()                   from here
- * on, the results of the kernels before are there gpu_let_next_start()                  the next kernel may
- * begin with what comes before its wait gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16
- * of uint16_t gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
+ *   gpu_dot4(a, b, sum)                   sum + the four products of signed bytes
+ *   gpu_ldmatrix_x1/x2/x4(r, row)         8 x 8 matrices of 2-byte elements from shared memory
+ *   gpu_ldmatrix_x4_t(r, row)             transposed
+ *   gpu_atomic_add(p, v) gpu_atomic_max(p, v) gpu_fence()
+ *   gpu_load16(p)                         16 bytes that no kernel of the model writes, as struct gpu_u4
+ *   gpu_wait_previous()                   from here on, the results of the kernels before are there
+ *   gpu_let_next_start()                  the next kernel may begin with what comes before its wait
+ *   gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16   of uint16_t
+ *   gpu_f8x2_to_f16x2(two)                the two low bytes, E4M3, as two F16
+ *   gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
+ *   gpu_round(v)                          to the nearest whole number, ties to even; |v| below 2^31
  *   gpu_pack_f16(a, b)                    two of them in a word, a in the low half
  *   gpu_mul gpu_add gpu_divide_exact      rounded once each, never taken together to gpu_fma
  *   gpu_exp_double                        of double, within one unit in the last place

@@ -130,6 +130,10 @@ GPU_INLINE void gpu_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+GPU_INLINE int32_t gpu_dot4(uint32_t a, uint32_t b, int32_t sum) {
+    return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+}
+
 GPU_INLINE uint32_t gpu_nvcc_shared(const void *p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
@@ -162,6 +166,12 @@ GPU_INLINE void gpu_ldmatrix_x4_t(uint32_t r[4], const void *row) {
 
 GPU_INLINE void gpu_copy_async16(void *shared, const void *device) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(gpu_nvcc_shared(shared)), "l"(device)
+                 : "memory");
+}
+/* Zeros where `there` is false. */
+GPU_INLINE void gpu_copy_async16_if(void *shared, const void *device, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(gpu_nvcc_shared(shared)), "l"(device),
+                 "r"(there ? 16 : 0)
                  : "memory");
 }
 GPU_INLINE void gpu_copy_commit() {
@@ -218,6 +228,22 @@ GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
     const __half2 h = __floats2half2_rn(a, b);
     return static_cast<uint32_t>(__half_as_ushort(__low2half(h))) |
            static_cast<uint32_t>(__half_as_ushort(__high2half(h))) << 16;
+}
+/* Without the instruction (before sm_89): a number's bits as those of an F16, which is 2^-8 of it. */
+GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
+#if __CUDA_ARCH__ >= 890
+    uint32_t r;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(r) : "h"(static_cast<uint16_t>(two)));
+    return r;
+#else
+    uint32_t apart = __byte_perm(two, 0, 0x4140);
+    uint32_t bits = (apart & 0x00800080u) << 8 | (apart & 0x007F007Fu) << 7;
+    __half2 h = __hmul2(*reinterpret_cast<__half2 *>(&bits), __float2half2_rn(256.0f));
+    return *reinterpret_cast<uint32_t *>(&h);
+#endif
+}
+GPU_INLINE int32_t gpu_round(float v) {
+    return __float2int_rn(v);
 }
 GPU_INLINE float gpu_exp(float x) {
     return __expf(x);

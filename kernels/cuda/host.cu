@@ -10,6 +10,7 @@ extern "C" { /* a header of C alone */
 #include <string.h>
 
 static char failure[200];
+static int multiprocessors = 1;
 
 extern "C" const char *gpu_failure(void) {
     return failure;
@@ -54,9 +55,14 @@ extern "C" int gpu_open(char *describe, size_t describe_len, char *err, size_t e
     if (properties.major < 8)
         return err_set(err, errlen, -ENODEV, "The GPU (%s) has compute capability %d.%d; 8.0 is needed.",
                        properties.name, properties.major, properties.minor);
+    multiprocessors = properties.multiProcessorCount;
     (void)snprintf(describe, describe_len, "cuda (%s, %zu GiB)", properties.name,
                    properties.totalGlobalMem >> 30);
     return 0;
+}
+
+extern "C" int gpu_multiprocessors(void) {
+    return multiprocessors;
 }
 
 /* ---- memory: running out of it is no failure of the GPU ---- */

@@ -29,6 +29,9 @@ enum gpu_memory {
  * when there is no driver or no GPU that these kernels can run on. */
 HX_MUST_CHECK int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen);
 
+/* Multiprocessors of the opened GPU: as many blocks run at once at least. */
+int gpu_multiprocessors(void);
+
 /* Device memory, content undefined, aligned to 16 bytes at least. NULL when there is none left. */
 void *gpu_alloc(size_t bytes, enum gpu_memory kind);
 void gpu_free(void *device);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,20 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     else
         upload(&m->output, false, &d->output, &rc, err, errlen);
     return rc;
+}
+
+/* Says so where weights take more memory than in the file. */
+static void note_widened(struct cuda_device *d) {
+    bool any = false;
+    for (int i = 0; i < d->config.model.n_layers; i++) {
+        const struct kernels_layer *l = &d->config.model.layers[i];
+        const struct tensor *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
+            any = any || all[k]->type == DTYPE_Q2_K || all[k]->type == DTYPE_Q3_K;
+    }
+    if (any)
+        (void)snprintf(d->describe + strlen(d->describe), sizeof d->describe - strlen(d->describe),
+                       ", Q2_K and Q3_K in four bits");
 }
 
 /* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
@@ -166,6 +181,41 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
     return rc;
 }
 
+/* Bits of the forms of inputs that the weights want. */
+static int wanted_forms(const struct cuda_device *d) {
+    int forms = steps_form(steps_family(d->output.type));
+    for (int i = 0; i < d->config.model.n_layers; i++) {
+        const struct cuda_layer *l = &d->layers[i];
+        const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
+            forms |= steps_form(steps_family(all[k]->type));
+    }
+    return d->config.exact ? 0 : forms;
+}
+
+/* Rows made ready for tensor cores. */
+static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t rows = (size_t)d->config.max_rows, cols = (size_t)steps_prepared_cols(m->dim);
+    size_t q = (size_t)steps_prepared_cols(m->n_heads * m->head_dim),
+           h = (size_t)steps_prepared_cols(m->ffn_dim);
+    int forms = wanted_forms(d), rc = 0;
+    cols = cols > q ? cols : q;
+    cols = cols > h ? cols : h;
+    if ((forms & CUDA_FORM_BF16) != 0)
+        d->prepared.bf16 = need(rows * cols, 2, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    if ((forms & CUDA_FORM_F16) != 0) {
+        d->prepared.f16 = need(rows * cols, 2, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+        d->prepared.factors = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    }
+    if ((forms & CUDA_FORM_ROUNDED) != 0) {
+        d->prepared.rounded = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+        d->prepared.records =
+            need(rows * cols / 32, sizeof(struct cuda_rounded), GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    }
+    return rc;
+}
+
 static int allocate_cache(struct cuda_device *d, char *err, size_t errlen) {
     const struct kernels_model *m = &d->config.model;
     struct cuda_cache *c = &d->cache;
@@ -207,10 +257,12 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     int rc = gpu_stream_create(&d->stream);
     if (rc < 0)
         return err_set(err, errlen, rc, "The GPU cannot start a queue: %s.", gpu_failure());
+    note_widened(d);
     rc = upload_weights(d, err, errlen);
     rc = rc ? rc : upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
     rc = rc ? rc : allocate_states(d, err, errlen);
+    rc = rc ? rc : allocate_prepared(d, err, errlen);
     rc = rc ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
@@ -229,6 +281,10 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
+    void *prepared[] = {d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded,
+                        d->prepared.records};
+    for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
+        gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,
                       d->h,           d->logits, d->part_out,     d->part_stats, d->tickets, d->cache.memory};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)

@@ -1,245 +1,346 @@
-/* The steps that are products: attn_in, attn_out and ffn_out, ffn_in, logits. */
+/* Products of stored rows with one row of the batch, or with four where inputs stay F32.
+ *
+ * A warp takes a pair of rows of weights; lane l the units (chunks or blocks) l, l + 32, … of both, then the
+ * lanes add up in a butterfly. So each product is one sum in one fixed order. The block's inputs lie in
+ * shared memory: as F32, or rounded to 8 bits in blocks of 32 where weights are quantised. */
 #include "kernels/cuda/product.cuh"
 
-/* ---- attn_in ---- */
-
-/* Which pair of rows a warp takes: q, then k, then v; for q and k the two that are rotated together. */
-struct attn_pair {
-    struct product_pair rows;
-    int which;               /* 0: q, 1: k, 2: v */
-    int head, first, second; /* elements of the head */
+struct product_shared {
+    float part[4][PRODUCT_WARPS];
 };
 
-GPU_INLINE void attn_pair_of(const struct cuda_attn_in &p, int pair, struct attn_pair *out) {
-    int e = p.shape.head_dim, half = e / 2;
-    int q_pairs = p.shape.n_heads * half, kv_pairs = p.shape.n_kv_heads * half;
-    out->which = pair < q_pairs ? 0 : pair < q_pairs + kv_pairs ? 1 : 2;
-    pair -= out->which == 0 ? 0 : out->which == 1 ? q_pairs : q_pairs + kv_pairs;
-    out->head = pair / half;
-    int i = pair % half;
-    bool apart = p.shape.half_split != 0 && out->which != 2;
-    out->first = apart ? i : 2 * i;
-    out->second = apart ? i + half : 2 * i + 1;
-    const struct cuda_matrix *w = out->which == 0 ? &p.wq : out->which == 1 ? &p.wk : &p.wv;
-    out->rows.w[0] = out->rows.w[1] = w;
-    out->rows.row[0] = (int64_t)out->head * e + out->first;
-    out->rows.row[1] = (int64_t)out->head * e + out->second;
+/* ---- inputs in shared memory ---- */
+
+/* F32: a warp reads 4 columns of each of 8 neighbouring units at a time, so those lie together. `groups`:
+ * fours of a unit. Returns where column c is. */
+GPU_INLINE int staged_at(int c, int groups) {
+    int unit = c / (4 * groups), g = c / 4 % groups;
+    return unit / 8 * (32 * groups) + g * 32 + unit % 8 * 4 + c % 4;
 }
 
-GPU_INLINE void cache_store(const struct cuda_cache &cache, uint8_t *at, int i, float v) {
-    if (cache.half != 0)
-        ((uint16_t *)at)[i] = gpu_float_to_f16(v);
-    else
-        ((float *)at)[i] = v;
-}
-
-/* The results of one row: rotated by its position, to q or to the row's page. */
-GPU_INLINE void attn_store(const struct cuda_attn_in &p, const struct attn_pair &pair, int row, float a,
-                           float b) {
-    const struct cuda_row at = p.batch.rows[row];
-    int e = p.shape.head_dim;
-    if (pair.which != 2) {
-        int i = p.shape.half_split != 0 ? pair.first : pair.first / 2;
-        const float *cs = p.rope + ((int64_t)at.position * (e / 2) + i) * 2;
-        float c = cs[0], s = cs[1], rotated = a * c - b * s;
-        b = a * s + b * c;
-        a = rotated;
-    }
-    if (pair.which == 0) {
-        float *q = p.q + (int64_t)row * p.shape.q_stride + pair.head * e;
-        q[pair.first] = a;
-        q[pair.second] = b;
-        return;
-    }
-    int32_t page = p.batch.pages[(int64_t)at.table * *p.batch.stride + at.position / 64];
-    int64_t element = p.cache.half != 0 ? 2 : 4;
-    uint8_t *to = p.cache.memory + page * p.cache.page_bytes + p.layer * p.cache.layer_bytes +
-                  (pair.which == 2 ? p.cache.kind_bytes : 0) + pair.head * p.cache.head_bytes +
-                  at.position % 64 * p.cache.row * element;
-    cache_store(p.cache, to, pair.first, a);
-    cache_store(p.cache, to, pair.second, b);
-}
-
-template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_attn_in(const struct cuda_attn_in p) {
-    GPU_SHARED(struct product_shared, shared);
-    GPU_SHARED_DYNAMIC(float, input);
-    int n_pairs = (p.shape.n_heads + 2 * p.shape.n_kv_heads) * (p.shape.head_dim / 2);
-    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
-    int stride = product_stride(p.shape.dim);
-    struct attn_pair mine;
-    struct product_first first;
-    attn_pair_of(p, pair < n_pairs ? pair : n_pairs - 1, &mine);
-    product_begin(mine.rows, &first);
-    gpu_wait_previous();
-    gpu_let_next_start();
-    int n_rows = *p.batch.n_rows;
-    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
-        return;
-    const float *rows[ROWS];
-    GPU_UNROLL
-    for (int r = 0; r < ROWS; r++)
-        rows[r] = first_row + r < n_rows ? p.x + (int64_t)(first_row + r) * p.shape.x_stride : NULL;
-    product_stage<ROWS>(&shared, input, rows, p.norm, p.shape.dim, p.shape.eps);
-    float sum[2][ROWS], a = 0, b = 0;
-    product_end<ROWS>(mine.rows, first, input, stride, sum);
-    product_mine<ROWS>(sum, &a, &b);
-    int row = first_row + (int)gpu_lane();
-    if (pair < n_pairs && gpu_lane() < ROWS && row < n_rows)
-        attn_store(p, mine, row, a, b);
-}
-
-/* ---- attn_out, ffn_out ---- */
-
-/* Rows 2i and 2i + 1 of a matrix; the last one twice where there is no other. */
-GPU_INLINE struct product_pair neighbours(const struct cuda_matrix &w, int pair) {
-    int64_t a = 2 * (int64_t)pair < w.rows ? 2 * (int64_t)pair : w.rows - 1;
-    return {{&w, &w}, {a, a + 1 < w.rows ? a + 1 : a}};
-}
-
-template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_residual(const struct cuda_residual p) {
-    GPU_SHARED(struct product_shared, shared);
-    GPU_SHARED_DYNAMIC(float, input);
-    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
-    int stride = product_stride(p.w.cols);
-    struct product_pair mine = neighbours(p.w, pair);
-    struct product_first first;
-    product_begin(mine, &first);
-    gpu_wait_previous();
-    gpu_let_next_start();
-    int n_rows = *p.batch.n_rows;
-    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
-        return;
-    const float *rows[ROWS];
-    GPU_UNROLL
-    for (int r = 0; r < ROWS; r++)
-        rows[r] = first_row + r < n_rows ? p.input + (int64_t)(first_row + r) * p.input_stride : NULL;
-    product_stage<ROWS>(&shared, input, rows, NULL, p.w.cols, 0);
-    float sum[2][ROWS], a = 0, b = 0;
-    product_end<ROWS>(mine, first, input, stride, sum);
-    product_mine<ROWS>(sum, &a, &b);
-    int row = first_row + (int)gpu_lane();
-    if (gpu_lane() >= ROWS || row >= n_rows || 2 * pair >= p.w.rows)
-        return;
-    float *x = p.x + (int64_t)row * p.x_stride + 2 * pair;
-    x[0] += a;
-    if (2 * pair + 1 < p.w.rows)
-        x[1] += b;
-}
-
-/* ---- ffn_in ---- */
-
-template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_ffn_in(const struct cuda_ffn_in p) {
-    GPU_SHARED(struct product_shared, shared);
-    GPU_SHARED_DYNAMIC(float, input);
-    int f = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
-    int stride = product_stride(p.shape.dim);
-    int64_t weights = f < p.shape.ffn_dim ? f : p.shape.ffn_dim - 1;
-    struct product_pair mine = {{&p.gate, &p.up}, {weights, weights}};
-    struct product_first first;
-    product_begin(mine, &first);
-    gpu_wait_previous();
-    gpu_let_next_start();
-    int n_rows = *p.batch.n_rows;
-    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
-        return;
-    const float *rows[ROWS];
-    GPU_UNROLL
-    for (int r = 0; r < ROWS; r++)
-        rows[r] = first_row + r < n_rows ? p.x + (int64_t)(first_row + r) * p.shape.x_stride : NULL;
-    product_stage<ROWS>(&shared, input, rows, p.norm, p.shape.dim, p.shape.eps);
-    float sum[2][ROWS], gate = 0, up = 0;
-    product_end<ROWS>(mine, first, input, stride, sum);
-    product_mine<ROWS>(sum, &gate, &up);
-    int row = first_row + (int)gpu_lane();
-    if (gpu_lane() < ROWS && row < n_rows && f < p.shape.ffn_dim)
-        p.h[(int64_t)row * p.shape.h_stride + f] = gpu_divide(gate, 1 + gpu_exp(-gate)) * up;
-}
-
-/* ---- logits ---- */
-
-template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_logits(const struct cuda_logits p) {
-    GPU_SHARED(struct product_shared, shared);
-    GPU_SHARED_DYNAMIC(float, input);
-    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
-    int stride = product_stride(p.shape.dim);
-    struct product_pair mine = neighbours(p.w, pair);
-    struct product_first first;
-    product_begin(mine, &first);
-    gpu_wait_previous();
-    gpu_let_next_start();
-    int n_outputs = *p.batch.n_outputs;
-    if (first_row >= n_outputs)
-        return;
-    const float *rows[ROWS];
+/* 1 / sqrt(mean(x^2) + eps) of each row for RMSNorm, else 1. A row that is NULL is zeros. */
+template <int ROWS>
+GPU_INLINE void stage_scales(const struct cuda_product &p, struct product_shared *s, const float *const *rows,
+                             float *scales) {
+    int t = (int)gpu_thread();
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++) {
-        int o = first_row + r;
-        rows[r] = o < n_outputs ? p.x + (int64_t)p.batch.outputs[o] * p.shape.x_stride : NULL;
+        scales[r] = 1;
+        if (p.norm == NULL)
+            continue;
+        float sum = 0;
+        for (int i = t; rows[r] != NULL && i < p.cols; i += PRODUCT_THREADS)
+            sum = gpu_fma(rows[r][i], rows[r][i], sum);
+        sum = block_sum(sum, s->part[r]);
+        scales[r] = gpu_rsqrt(gpu_divide(sum, (float)p.cols) + p.shape.eps);
     }
-    product_stage<ROWS>(&shared, input, rows, p.norm, p.shape.dim, p.shape.eps);
-    float sum[2][ROWS], a = 0, b = 0;
-    product_end<ROWS>(mine, first, input, stride, sum);
-    product_mine<ROWS>(sum, &a, &b);
-    int o = first_row + (int)gpu_lane();
-    if (gpu_lane() >= ROWS || o >= n_outputs || 2 * pair >= p.w.rows)
+}
+
+template <int ROWS>
+GPU_INLINE void stage_floats(const struct cuda_product &p, const float *const *rows, const float *scales,
+                             int groups, float *to) {
+    int n = steps_prepared_cols(p.cols);
+    GPU_UNROLL
+    for (int r = 0; r < ROWS; r++)
+        for (int c = (int)gpu_thread(); c < n; c += PRODUCT_THREADS)
+            to[r * n + staged_at(c, groups)] = input_value(p, rows[r], scales[r], c);
+}
+
+/* Rounded: all first halves of blocks, all second ones, all records. */
+GPU_INLINE void stage_rounded(const struct cuda_product &p, const float *row, float scale, uint8_t *to) {
+    int n = steps_prepared_cols(p.cols), blocks = n / 32;
+    struct cuda_rounded *records = (struct cuda_rounded *)(to + n);
+    for (int c = (int)gpu_thread() * 8; c < (n + 2047) / 2048 * 2048; c += PRODUCT_THREADS * 8) {
+        float v[8];
+        uint32_t bytes[2];
+        GPU_UNROLL
+        for (int i = 0; i < 8; i++)
+            v[i] = input_value(p, row, scale, c + i);
+        struct cuda_rounded record = round_block(v, bytes);
+        if (c >= n)
+            continue;
+        uint32_t *at = (uint32_t *)(to + c / 16 % 2 * (blocks * 16) + c / 32 * 16 + c % 16);
+        at[0] = bytes[0];
+        at[1] = bytes[1];
+        if (c % 32 == 0)
+            records[c / 32] = record;
+    }
+}
+
+/* ---- a pair of rows ---- */
+
+struct product_pair {
+    const struct cuda_matrix *w[2]; /* of one type */
+    int64_t row[2];
+};
+
+/* Units l and l + 32 of both rows, loaded before the inputs are there. */
+struct product_first {
+    struct weights_raw r[2][2];
+};
+
+template <int TYPE>
+GPU_INLINE void product_fetch(const struct product_pair &pair, int unit, struct weights_raw r[2]) {
+    weights_load<TYPE>(*pair.w[0], pair.row[0], unit, &r[0]);
+    weights_load<TYPE>(*pair.w[1], pair.row[1], unit, &r[1]);
+}
+
+template <int TYPE>
+GPU_INLINE void product_begin_type(const struct product_pair &pair, struct product_first *f) {
+    product_fetch<TYPE>(pair, (int)gpu_lane(), f->r[0]);
+    product_fetch<TYPE>(pair, (int)gpu_lane() + 32, f->r[1]);
+}
+
+GPU_INLINE void product_begin(const struct product_pair &pair, struct product_first *f) {
+    switch (pair.w[0]->type) {
+        WEIGHTS_PLAIN(product_begin_type<TYPE>(pair, f))
+        WEIGHTS_QUANTISED(product_begin_type<TYPE>(pair, f))
+    }
+}
+
+/* sum += a unit of both rows . the same columns of the inputs, F32. */
+template <int TYPE, int ROWS>
+GPU_INLINE void add_floats(const struct weights_raw r[2], int unit, const void *staged, int cols,
+                           float (*sum)[ROWS]) {
+    constexpr int GROUPS = weights_groups<TYPE>;
+    const float *input = (const float *)staged + unit / 8 * (32 * GROUPS) + unit % 8 * 4;
+    struct weights_scale scale[2] = {};
+    if (TYPE >= CUDA_Q8_0) {
+        scale[0] = weights_scales<TYPE>(r[0], unit);
+        scale[1] = weights_scales<TYPE>(r[1], unit);
+    }
+    GPU_UNROLL
+    for (int g = 0; g < GROUPS; g++) {
+        float w[2][4];
+        weights_floats<TYPE>(r[0], scale[0], g, w[0]);
+        weights_floats<TYPE>(r[1], scale[1], g, w[1]);
+        GPU_UNROLL
+        for (int k = 0; k < ROWS; k++) {
+            struct gpu_f4 x = *(const struct gpu_f4 *)(input + k * cols + g * 32);
+            GPU_UNROLL
+            for (int m = 0; m < 2; m++) {
+                float v = gpu_fma(w[m][0], x.x, sum[m][k]);
+                v = gpu_fma(w[m][1], x.y, v);
+                v = gpu_fma(w[m][2], x.z, v);
+                sum[m][k] = gpu_fma(w[m][3], x.w, v);
+            }
+        }
+    }
+}
+
+/* The same with rounded inputs: sums of whole numbers, then the scales. */
+template <int TYPE>
+GPU_INLINE void add_rounded(const struct weights_raw r[2], int unit, const void *staged, int cols,
+                            float (*sum)[1]) {
+    const uint8_t *bytes = (const uint8_t *)staged + unit * 16;
+    const struct gpu_u4 low = *(const struct gpu_u4 *)bytes,
+                        high = *(const struct gpu_u4 *)(bytes + cols / 2);
+    const struct gpu_f4 record = ((const struct gpu_f4 *)((const uint8_t *)staged + cols))[unit];
+    const struct cuda_rounded x = {record.x, record.y, record.z, 0};
+    const uint32_t in[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
+    GPU_UNROLL
+    for (int m = 0; m < 2; m++) {
+        const struct weights_scale scale = weights_scales<TYPE>(r[m], unit);
+        int32_t dot[2] = {0, 0};
+        GPU_UNROLL
+        for (int h = 0; h < 2; h++) {
+            GPU_UNROLL
+            for (int j = 0; j < 4; j++)
+                dot[h] = gpu_dot4(weights_four<TYPE>(r[m], h, j), in[h][j], dot[h]);
+        }
+        float part, shift = 0;
+        if (weights_halved<TYPE>) {
+            part = gpu_fma(scale.s[1], (float)dot[1], scale.s[0] * (float)dot[0]);
+            shift = gpu_fma(scale.z[1], x.high, scale.z[0] * x.low);
+        } else {
+            part = scale.s[0] * (float)(dot[0] + dot[1]);
+            if (TYPE != CUDA_Q8_0)
+                shift = scale.z[0] * (x.low + x.high);
+        }
+        sum[m][0] = gpu_fma(x.scale, part, sum[m][0] + shift);
+    }
+}
+
+template <int TYPE, int ROWS, bool ROUNDED>
+GPU_INLINE void product_run(const struct product_pair &pair, struct product_first &f, const void *staged,
+                            int cols, float (*sum)[ROWS]) {
+    int units = TYPE >= CUDA_Q8_0 ? pair.w[0]->blocks : pair.w[0]->chunks;
+    for (int u = (int)gpu_lane(); u < units; u += 64) {
+        GPU_UNROLL
+        for (int k = 0; k < 2; k++) {
+            if (u + 32 * k < units) {
+                if constexpr (ROUNDED)
+                    add_rounded<TYPE>(f.r[k], u + 32 * k, staged, cols, sum);
+                else
+                    add_floats<TYPE, ROWS>(f.r[k], u + 32 * k, staged, cols, sum);
+            }
+            product_fetch<TYPE>(pair, u + 64 + 32 * k, f.r[k]);
+        }
+    }
+}
+
+/* sum[m][k] = row m of the pair . input row k, the same in all lanes. All lanes of the warp call it. */
+template <int ROWS>
+GPU_INLINE void product_end(const struct product_pair &pair, struct product_first &f, bool rounded,
+                            const void *staged, int cols, float (*sum)[ROWS]) {
+    GPU_UNROLL
+    for (int k = 0; k < ROWS; k++)
+        sum[0][k] = sum[1][k] = 0;
+    if (ROWS == 1 && rounded) {
+        switch (pair.w[0]->type) {
+            WEIGHTS_QUANTISED((product_run<TYPE, 1, true>(pair, f, staged, cols, (float(*)[1])sum)))
+        }
+    } else {
+        switch (pair.w[0]->type) {
+            WEIGHTS_PLAIN((product_run<TYPE, ROWS, false>(pair, f, staged, cols, sum)))
+            WEIGHTS_QUANTISED((product_run<TYPE, ROWS, false>(pair, f, staged, cols, sum)))
+        }
+    }
+    GPU_UNROLL
+    for (int m = 0; m < 2; m++) {
+        float factor = weights_factor(*pair.w[m], pair.row[m]);
+        GPU_UNROLL
+        for (int k = 0; k < ROWS; k++)
+            sum[m][k] = gpu_warp_sum(sum[m][k]) * factor;
+    }
+}
+
+/* ---- the kernel ---- */
+
+GPU_INLINE void product_pair_of(const struct cuda_product &p, int section, int i, struct product_pair *out) {
+    struct pair_rows rows = pair_rows_of(p, section, i);
+    GPU_UNROLL
+    for (int m = 0; m < 2; m++) {
+        out->w[m] = &p.sections[section].w[m];
+        out->row[m] = rows.row[m];
+    }
+}
+
+/* Lane k stores the results of row first_row + k. */
+template <int ROWS>
+GPU_INLINE void product_finish(const struct cuda_product &p, int section, int i, int first_row, int n_rows,
+                               const float (*sum)[ROWS]) {
+    float a = 0, b = 0;
+    GPU_UNROLL
+    for (int k = 0; k < ROWS; k++)
+        if ((int)gpu_lane() == k) {
+            a = sum[0][k];
+            b = sum[1][k];
+        }
+    int row = first_row + (int)gpu_lane();
+    if (gpu_lane() < ROWS && row < n_rows && i < p.sections[section].pairs)
+        product_store(p, section, i, row, a, b);
+}
+
+/* A block of a step with one section takes every gridDim'th group of pairs, so that inputs are staged once
+ * for many. */
+template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda_product p) {
+    GPU_SHARED(struct product_shared, shared);
+    GPU_SHARED_DYNAMIC(float, staged);
+    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
+    int section = pair_section(p, (int)gpu_block_x() * PRODUCT_WARPS);
+    const struct cuda_section &at = p.sections[section];
+    struct product_pair mine;
+    struct product_first first;
+    product_pair_of(p, section, pair - at.first, &mine);
+    product_begin(mine, &first);
+    gpu_wait_previous();
+    gpu_let_next_start();
+    int n_rows = product_rows(p);
+    if ((p.families >> steps_family(at.w[0].type) & 1) == 0)
         return;
-    float *logits = p.logits + (int64_t)o * p.w.rows + 2 * pair;
-    logits[0] = a;
-    if (2 * pair + 1 < p.w.rows)
-        logits[1] = b;
+    if (first_row >= n_rows) /* a grid is larger than its batch where a graph runs again */
+        return;
+    const float *rows[ROWS];
+    float scales[ROWS];
+    GPU_UNROLL
+    for (int k = 0; k < ROWS; k++)
+        rows[k] = first_row + k < n_rows ? product_input(p, first_row + k) : NULL;
+    bool rounded = ROWS == 1 && p.exact == 0 && steps_quantised(at.w[0].type);
+    stage_scales<ROWS>(p, &shared, rows, scales);
+    if (rounded)
+        stage_rounded(p, rows[0], scales[0], (uint8_t *)staged);
+    else
+        stage_floats<ROWS>(p, rows, scales, steps_unit_cols(at.w[0].type) / 4, staged);
+    gpu_barrier();
+    for (;;) {
+        float sum[2][ROWS];
+        product_end<ROWS>(mine, first, rounded, staged, steps_prepared_cols(p.cols), sum);
+        product_finish<ROWS>(p, section, pair - at.first, first_row, n_rows, sum);
+        pair += (int)gpu_blocks_x() * PRODUCT_WARPS;
+        if (p.n_sections > 1 || pair >= at.pairs)
+            break;
+        product_pair_of(p, section, pair, &mine);
+        product_begin(mine, &first);
+    }
 }
 
 /* ---- launches ---- */
+
+/* Shared memory of a block that takes one row. */
+static size_t one_row(const struct cuda_product *p) {
+    size_t n = (size_t)steps_prepared_cols(p->cols);
+    for (int i = 0; i < p->n_sections; i++)
+        if (p->exact != 0 || !steps_quantised(p->sections[i].w[0].type))
+            return n * sizeof(float);
+    return n + n / 32 * sizeof(struct cuda_rounded);
+}
 
 /* Two blocks of a multiprocessor share its memory, as long as one row allows it. */
 #define TARGET_SHARED ((size_t)96 * 1024)
 
 extern "C" size_t steps_product_shared(int32_t cols) {
-    return ((size_t)cols + 15) / 16 * 16 * sizeof(float);
+    return (size_t)steps_prepared_cols(cols) * sizeof(float);
 }
 
-/* Rows of the batch that a block takes: a power of two. */
-static int rows_at_once(int32_t cols, int n_rows) {
-    int rows = 1;
-    while (rows < PRODUCT_ROWS && rows < n_rows &&
-           steps_product_shared(cols) * (size_t)rows * 2 <= TARGET_SHARED)
-        rows *= 2;
-    return rows;
+extern "C" void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
+                                  const struct cuda_matrix *second, int32_t pairs) {
+    struct cuda_section *s = &p->sections[p->n_sections];
+    *s = {{*first, *second}, 0, pairs};
+    if (p->n_sections > 0) {
+        const struct cuda_section *before = s - 1;
+        s->first = (before->first + before->pairs + CUDA_SECTION - 1) / CUDA_SECTION * CUDA_SECTION;
+    }
+    p->n_sections++;
 }
 
-#define LAUNCH(kernel, pairs, cols)                                                                          \
-    do {                                                                                                     \
-        int rows = rows_at_once(cols, n_rows);                                                               \
-        const struct gpu_launch how = {s,                                                                    \
-                                       ((unsigned)(pairs) + PRODUCT_WARPS - 1) / PRODUCT_WARPS,              \
-                                       (unsigned)((n_rows + rows - 1) / rows),                               \
-                                       PRODUCT_THREADS,                                                      \
-                                       steps_product_shared(cols) * (size_t)rows,                            \
-                                       true};                                                                \
-        switch (rows) {                                                                                      \
-        case 1:                                                                                              \
-            return GPU_LAUNCH(how, kernel<1>, *p);                                                           \
-        case 2:                                                                                              \
-            return GPU_LAUNCH(how, kernel<2>, *p);                                                           \
-        default:                                                                                             \
-            return GPU_LAUNCH(how, kernel<PRODUCT_ROWS>, *p);                                                \
-        }                                                                                                    \
-    } while (0)
-
-extern "C" int steps_attn_in(struct gpu_stream *s, const struct cuda_attn_in *p, int n_rows) {
-    LAUNCH(kernel_attn_in, (p->shape.n_heads + 2 * p->shape.n_kv_heads) * (p->shape.head_dim / 2),
-           p->shape.dim);
+extern "C" int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
+    const struct cuda_section *last = &p->sections[p->n_sections - 1];
+    unsigned blocks = ((unsigned)(last->first + last->pairs) + PRODUCT_WARPS - 1) / PRODUCT_WARPS;
+    unsigned most = 2 * (unsigned)gpu_multiprocessors();
+    int rows = n_rows > 1 && steps_product_shared(p->cols) * 4 <= TARGET_SHARED ? 4 : 1;
+    const struct gpu_launch how = {s,
+                                   p->n_sections == 1 && blocks > most ? most : blocks,
+                                   (unsigned)((n_rows + rows - 1) / rows),
+                                   PRODUCT_THREADS,
+                                   rows == 1 ? one_row(p) : steps_product_shared(p->cols) * (size_t)rows,
+                                   true};
+    return rows == 4 ? GPU_LAUNCH(how, kernel_product<4>, *p) : GPU_LAUNCH(how, kernel_product<1>, *p);
 }
 
-extern "C" int steps_residual(struct gpu_stream *s, const struct cuda_residual *p, int n_rows) {
-    LAUNCH(kernel_residual, (p->w.rows + 1) / 2, p->w.cols);
+/* Bits of the families of a step's sections. */
+static int families_of(const struct cuda_product *p) {
+    int families = 0;
+    for (int i = 0; i < p->n_sections; i++)
+        families |= 1 << steps_family(p->sections[i].w[0].type);
+    return families;
 }
 
-extern "C" int steps_ffn_in(struct gpu_stream *s, const struct cuda_ffn_in *p, int n_rows) {
-    LAUNCH(kernel_ffn_in, p->shape.ffn_dim, p->shape.dim);
-}
-
-extern "C" int steps_logits(struct gpu_stream *s, const struct cuda_logits *p, int n_outputs) {
-    int n_rows = n_outputs;
-    LAUNCH(kernel_logits, (p->w.rows + 1) / 2, p->shape.dim);
+extern "C" int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
+    struct cuda_product part = *p;
+    int families = families_of(p), rc = 0;
+    part.families = families;
+    if (p->exact != 0 || n_rows == 1 || families == 1 << CUDA_FAMILY_F32)
+        return steps_product_rows(s, &part, n_rows);
+    for (int f = 0; f < CUDA_FAMILIES; f++)
+        if ((families >> f & 1) != 0)
+            part.forms |= steps_form(f);
+    rc = steps_prepare(s, &part, n_rows);
+    for (int f = 0; f < CUDA_FAMILIES && rc == 0; f++) {
+        part.families = families & 1 << f;
+        if (part.families != 0)
+            rc = f == CUDA_FAMILY_F32 ? steps_product_rows(s, &part, n_rows)
+                                      : steps_product_tensor(s, &part, f, n_rows);
+    }
+    return rc;
 }

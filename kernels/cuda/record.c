@@ -12,30 +12,41 @@ static int rounded(int n) {
 
 /* ---- the steps themselves ---- */
 
-static int add_product(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
-                       int32_t stride) {
-    const struct cuda_residual p = {.batch = d->batch,
-                                    .w = *w,
-                                    .input = input,
-                                    .input_stride = stride,
-                                    .x_stride = d->shape.x_stride,
-                                    .x = d->x};
-    return steps_residual(d->stream, &p, d->now.rows);
+static struct cuda_product product(const struct cuda_device *d, enum cuda_product_step step,
+                                   const struct cuda_matrix *w) {
+    return (struct cuda_product){.batch = d->batch,
+                                 .shape = d->shape,
+                                 .step = (int32_t)step,
+                                 .cols = w->cols,
+                                 .input = d->x,
+                                 .input_stride = d->shape.x_stride,
+                                 .exact = d->config.exact ? 1 : 0,
+                                 .prepared = d->prepared};
+}
+
+static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
+                          int32_t stride) {
+    struct cuda_product p = product(d, CUDA_RESIDUAL, w);
+    p.input = input;
+    p.input_stride = stride;
+    p.out = d->x;
+    p.out_stride = d->shape.x_stride;
+    steps_add_section(&p, w, w, (w->rows + 1) / 2);
+    return steps_product(d->stream, &p, d->now.rows);
 }
 
 static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int layer) {
-    const struct cuda_attn_in p = {.batch = d->batch,
-                                   .shape = d->shape,
-                                   .wq = l->wq,
-                                   .wk = l->wk,
-                                   .wv = l->wv,
-                                   .cache = d->cache,
-                                   .x = d->x,
-                                   .norm = l->attn_norm,
-                                   .rope = d->rope,
-                                   .q = d->q,
-                                   .layer = layer};
-    return steps_attn_in(d->stream, &p, d->now.rows);
+    struct cuda_product p = product(d, CUDA_ATTN_IN, &l->wq);
+    p.norm = l->attn_norm;
+    p.out = d->q;
+    p.out_stride = d->shape.q_stride;
+    p.cache = d->cache;
+    p.rope = d->rope;
+    p.layer = layer;
+    steps_add_section(&p, &l->wq, &l->wq, l->wq.rows / 2);
+    steps_add_section(&p, &l->wk, &l->wk, l->wk.rows / 2);
+    steps_add_section(&p, &l->wv, &l->wv, l->wv.rows / 2);
+    return steps_product(d->stream, &p, d->now.rows);
 }
 
 static int queue_attention(struct cuda_device *d, int layer) {
@@ -54,14 +65,12 @@ static int queue_attention(struct cuda_device *d, int layer) {
 }
 
 static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
-    const struct cuda_ffn_in p = {.batch = d->batch,
-                                  .shape = d->shape,
-                                  .gate = l->gate,
-                                  .up = l->up,
-                                  .x = d->x,
-                                  .norm = l->ffn_norm,
-                                  .h = d->h};
-    return steps_ffn_in(d->stream, &p, d->now.rows);
+    struct cuda_product p = product(d, CUDA_FFN_IN, &l->gate);
+    p.norm = l->ffn_norm;
+    p.out = d->h;
+    p.out_stride = d->shape.h_stride;
+    steps_add_section(&p, &l->gate, &l->up, l->gate.rows);
+    return steps_product(d->stream, &p, d->now.rows);
 }
 
 static int queue_embed(struct cuda_device *d) {
@@ -71,15 +80,14 @@ static int queue_embed(struct cuda_device *d) {
 }
 
 static int queue_logits(struct cuda_device *d) {
-    const struct cuda_logits p = {.batch = d->batch,
-                                  .shape = d->shape,
-                                  .w = d->output,
-                                  .x = d->x,
-                                  .norm = d->output_norm,
-                                  .logits = d->logits};
+    struct cuda_product p = product(d, CUDA_LOGITS, &d->output);
     if (d->now.outputs == 0)
         return 0;
-    int rc = steps_logits(d->stream, &p, d->now.outputs);
+    p.norm = d->output_norm;
+    p.out = d->logits;
+    p.out_stride = d->config.model.n_vocab;
+    steps_add_section(&p, &d->output, &d->output, (d->output.rows + 1) / 2);
+    int rc = steps_product(d->stream, &p, d->now.outputs);
     if (d->now.chooses)
         return rc ? rc : choose_queue(d, d->now.outputs);
     size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;
@@ -100,12 +108,12 @@ static int queue_step(struct cuda_device *d, int step) {
     case RECORD_ATTENTION:
         return queue_attention(d, layer);
     case RECORD_ATTN_OUT:
-        return add_product(d, &l->wo, d->attn, d->shape.q_stride);
+        return queue_residual(d, &l->wo, d->attn, d->shape.q_stride);
     case RECORD_FFN_IN:
         return queue_ffn_in(d, l);
     case RECORD_FFN_OUT:
     default:
-        return add_product(d, &l->down, d->h, d->shape.h_stride);
+        return queue_residual(d, &l->down, d->h, d->shape.h_stride);
     }
 }
 

@@ -15,24 +15,67 @@
 extern "C" {
 #endif
 
+#if defined(__CUDACC__)
+#define STEPS_BOTH __host__ __device__ static inline
+#else
+#define STEPS_BOTH static inline
+#endif
+
 /* ---- weights ---- */
 
-enum cuda_type { CUDA_F32, CUDA_F16, CUDA_BF16, CUDA_Q8_0 };
-
-/* A matrix as kernels read it: every row is a whole number of 16-byte chunks, zeros behind the last column.
- * Q8_0 has its bytes and its scales (F16, one per 32 columns) apart. */
-struct cuda_matrix {
-    const uint8_t *values;  /* rows x chunks x 16 bytes */
-    const uint16_t *scales; /* rows x blocks; NULL but for Q8_0 */
-    int32_t type;           /* enum cuda_type */
-    int32_t rows, cols;
-    int32_t chunks; /* of a row */
-    int32_t blocks; /* scales of a row */
+/* Types of weights in device memory. The quantised ones (from CUDA_Q8_0 on) come in blocks of 32 columns:
+ * value = s * q + z with whole q; s and z are of the block, or of each half of it (CUDA_Q2_K, Q3_K, Q6_K). */
+enum cuda_type {
+    CUDA_F32,
+    CUDA_F16,
+    CUDA_BF16,
+    CUDA_F8, /* E4M3, a factor per row */
+    CUDA_Q8_0,
+    CUDA_Q4_0,
+    CUDA_Q4_1,
+    CUDA_Q5_0,
+    CUDA_Q5_1,
+    CUDA_Q2_K,
+    CUDA_Q3_K,
+    CUDA_Q4_K,
+    CUDA_Q5_K,
+    CUDA_Q6_K,
+    CUDA_TYPES
 };
 
-/* Columns of one chunk. */
-static inline int steps_chunk_cols(int type) {
-    return type == CUDA_F32 ? 4 : type == CUDA_Q8_0 ? 16 : 8;
+STEPS_BOTH int steps_quantised(int type) {
+    return type >= CUDA_Q8_0;
+}
+
+/* A matrix as kernels read it: every row is a whole number of 16-byte chunks, zeros behind the last column.
+ *
+ * values: F32, F16, BF16, F8: the columns in order. Quantised: a chunk is the low four bits of a block; the
+ *   low nibble of byte i is column i, the high one column 16 + i. Q8_0: all first halves of the row's blocks,
+ *   then all second halves, a byte per column.
+ * high: what q has above four bits: per block 4 bytes for Q5_x (bit 8i + 2j + h is of column 16h + 4j + i),
+ *   8 bytes for Q6_K (two bits, bit 8i + 2j of word h).
+ * scales: per row
+ *   F8              the factor, F32
+ *   Q8_0 Q4_0 Q5_0  a block's scale, F16
+ *   Q4_1 Q5_1       a block's scale and lowest value, F16
+ *   Q4_K Q5_K       16 bytes for 256 columns: F16 scales of s and of -z; 8 bytes: six bits of s, low two of
+ * z; 8 nibbles: high four of z Q2_K            16 bytes for 256 columns: four bits of s, four of z; behind
+ * all: F16 scales of s and of -z Q3_K Q6_K       16 bytes for 256 columns: signed s; behind all: F16 scales
+ * of s Q2_K and Q3_K take four bits for a column in place of two and three. */
+struct cuda_matrix {
+    const uint8_t *values; /* rows x chunks x 16 bytes */
+    const uint8_t *high;   /* rows x high_bytes, a multiple of 16; or NULL */
+    const uint8_t *scales; /* rows x scale_bytes; or NULL */
+    int32_t type;          /* enum cuda_type */
+    int32_t rows, cols;
+    int32_t chunks; /* of a row */
+    int32_t blocks; /* of 32 columns, of a row */
+    int32_t high_bytes, scale_bytes;
+};
+
+/* Columns of what one lane takes at a time: a chunk, or a block. */
+STEPS_BOTH int steps_unit_cols(int type) {
+    return type == CUDA_F32 ? 4 : type == CUDA_F8 ? 16 : steps_quantised(type) ? 32 : 8;
 }
 
 /* ---- the batch ---- */
@@ -85,24 +128,6 @@ struct cuda_embed {
     int32_t x_stride;
 };
 int steps_embed(struct gpu_stream *s, const struct cuda_embed *p, int n_rows);
-
-struct cuda_attn_in {
-    struct cuda_batch batch;
-    struct cuda_shape shape;
-    struct cuda_matrix wq, wk, wv;
-    struct cuda_cache cache;
-    const float *x, *norm;
-    const float *rope; /* per position head_dim/2 pairs of cosine and sine */
-    float *q;
-    int32_t layer;
-};
-int steps_attn_in(struct gpu_stream *s, const struct cuda_attn_in *p, int n_rows);
-
-#if defined(__CUDACC__)
-#define STEPS_BOTH __host__ __device__ static inline
-#else
-#define STEPS_BOTH static inline
-#endif
 
 /* A row's positions are cut into at most CUDA_SPLITS parts of CUDA_SPLIT_TOKENS times a power of two, each
  * worked on by itself and then added up in their order. The cut depends on the row's position alone, and is
@@ -162,35 +187,103 @@ int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_
 int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,
                            int splits);
 
-/* x += w input. */
-struct cuda_residual {
-    struct cuda_batch batch;
-    struct cuda_matrix w;
-    const float *input;
-    int32_t input_stride, x_stride;
-    float *x;
-};
-int steps_residual(struct gpu_stream *s, const struct cuda_residual *p, int n_rows);
+/* ---- products ---- */
 
-/* h = silu(gate n) * (up n), n = rms_norm(x) * norm. Both matrices have one type. */
-struct cuda_ffn_in {
+/* Rows of weights are taken in pairs, whose results are wanted together: the elements of a head that are
+ * rotated together, gate and up of one element, or neighbours. Pairs are numbered through a step's sections;
+ * a section has one type of weights and begins at a multiple of CUDA_SECTION. */
+#define CUDA_SECTION 16
+struct cuda_section {
+    struct cuda_matrix w[2]; /* of the first and second of a pair; the same one but for gate and up */
+    int32_t first, pairs;
+};
+
+/* Which kernel multiplies a type's weights with several rows. */
+enum cuda_family {
+    CUDA_FAMILY_F32,    /* no tensor cores */
+    CUDA_FAMILY_BF16,   /* inputs in BF16 */
+    CUDA_FAMILY_F16,    /* inputs in F16 */
+    CUDA_FAMILY_F8,     /* weights become F16 on the way, inputs in F16 */
+    CUDA_FAMILY_Q,      /* inputs of 8 bits */
+    CUDA_FAMILY_HALVED, /* the same where halves of a block have scales of their own */
+    CUDA_FAMILIES
+};
+STEPS_BOTH int steps_family(int type) {
+    if (type == CUDA_Q2_K || type == CUDA_Q3_K || type == CUDA_Q6_K)
+        return CUDA_FAMILY_HALVED;
+    return steps_quantised(type) ? CUDA_FAMILY_Q
+           : type == CUDA_F8     ? CUDA_FAMILY_F8
+           : type == CUDA_F16    ? CUDA_FAMILY_F16
+           : type == CUDA_BF16   ? CUDA_FAMILY_BF16
+                                 : CUDA_FAMILY_F32;
+}
+
+/* Inputs made ready for tensor cores: rows of steps_prepared_cols() columns, zeros behind the last. */
+enum cuda_form {
+    CUDA_FORM_BF16 = 1,
+    CUDA_FORM_F16 = 2, /* of a row divided by its factor, a power of 2 */
+    CUDA_FORM_ROUNDED = 4
+};
+STEPS_BOTH int steps_form(int family) {
+    return family == CUDA_FAMILY_F32    ? 0
+           : family == CUDA_FAMILY_BF16 ? CUDA_FORM_BF16
+           : family <= CUDA_FAMILY_F8   ? CUDA_FORM_F16
+                                        : CUDA_FORM_ROUNDED;
+}
+STEPS_BOTH int steps_prepared_cols(int cols) {
+    return (cols + 255) / 256 * 256;
+}
+
+/* One block of 32 inputs rounded to 8 bits: what a product with a block s * q + z takes beside the bytes. */
+struct cuda_rounded {
+    float scale, low, high, zero; /* scale; scale times the sum of either half; nothing */
+};
+
+/* Memory for prepared rows, each for the widest input; NULL where no weights want the form. */
+struct cuda_prepared {
+    uint16_t *bf16, *f16;
+    float *factors; /* of f16, one per row */
+    uint8_t *rounded;
+    struct cuda_rounded *records; /* of 32 columns each */
+};
+
+enum cuda_product_step {
+    CUDA_ATTN_IN,  /* q, k, v = rms_norm(x) * norm by three matrices; rotated, to `out` and the pages */
+    CUDA_RESIDUAL, /* out += w input */
+    CUDA_FFN_IN,   /* out = silu(gate n) * (up n), n = rms_norm(x) * norm */
+    CUDA_LOGITS,   /* out[o] = w (rms_norm(x[outputs[o]]) * norm) */
+};
+
+struct cuda_product {
     struct cuda_batch batch;
     struct cuda_shape shape;
-    struct cuda_matrix gate, up;
-    const float *x, *norm;
-    float *h;
+    int32_t step; /* enum cuda_product_step */
+    int32_t n_sections;
+    struct cuda_section sections[3];
+    const float *input, *norm; /* norm: NULL for a residual */
+    float *out;
+    int32_t cols, input_stride, out_stride;
+    int32_t exact;    /* all products in F32 */
+    int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
+    int32_t forms;    /* bits of enum cuda_form: what it prepares; the same */
+    struct cuda_prepared prepared;
+    /* attn_in alone */
+    struct cuda_cache cache;
+    const float *rope; /* per position head_dim/2 pairs of cosine and sine */
+    int32_t layer;
 };
-int steps_ffn_in(struct gpu_stream *s, const struct cuda_ffn_in *p, int n_rows);
 
-/* logits[o] = w (rms_norm(x[outputs[o]]) * norm). */
-struct cuda_logits {
-    struct cuda_batch batch;
-    struct cuda_shape shape;
-    struct cuda_matrix w;
-    const float *x, *norm;
-    float *logits;
-};
-int steps_logits(struct gpu_stream *s, const struct cuda_logits *p, int n_outputs);
+/* Adds the pairs of two matrices (rows w[0] and w[1]) to a step. */
+void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
+                       const struct cuda_matrix *second, int32_t pairs);
+/* `n_rows`: rows of the batch; of a step for logits, outputs. */
+int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+
+/* Its parts. prepare.cu: rows of the batch in p->forms. products.cu: one row at a time, or four in F32.
+ * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. */
+int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
 
 /* tokens[o] = the next token of each output, as engine/sampler.h chooses it; -1 where that is left to the
  * host: not wanted, or too many tokens are in question to be sorted. */

@@ -317,10 +317,22 @@ void emu_barrier(const char *file, int line) {
     block_pause(LANE_BARRIER);
 }
 
+/* Copies under way may have been read before the kernel before wrote. */
+static void take_copies(struct lane *l) {
+    for (int i = 0; i < l->n_copies; i++) {
+        struct copy *c = &l->copies[i];
+        if (c->from != NULL && !c->taken)
+            memcpy(c->bytes, c->from, sizeof c->bytes);
+        c->taken = c->from != NULL;
+    }
+}
+
 void emu_wait_previous(void) {
     emu_lane->waited = true;
-    if (emu_block->early)
-        block_pause(LANE_PREVIOUS);
+    if (!emu_block->early)
+        return;
+    take_copies(emu_lane);
+    block_pause(LANE_PREVIOUS);
 }
 
 /* When it runs does not matter here: the next kernel starts early whether it was let or not. */
@@ -339,7 +351,8 @@ void emu_copy_async16(void *shared, const void *device) {
         emu_die("an asynchronous copy is not aligned to 16 bytes");
     if (!inside(&emu_block->fixed, shared, 16) && !inside(&emu_block->dynamic, shared, 16))
         emu_die("an asynchronous copy goes to something else than shared memory");
-    memory_check_device(device, 16, "an asynchronous copy");
+    if (device != NULL)
+        memory_check_device(device, 16, "an asynchronous copy");
     if (l->n_copies == LANE_MAX_COPIES)
         emu_die("a thread has more than %d asynchronous copies under way", LANE_MAX_COPIES);
     if (emu_watch != NULL)
@@ -364,12 +377,19 @@ void emu_copy_commit(void) {
     l->n_groups++;
 }
 
+static void land(const struct copy *c) {
+    if (c->from == NULL)
+        memset(c->to, 0, 16);
+    else
+        memcpy(c->to, c->taken ? c->bytes : c->from, 16);
+}
+
 void emu_copy_wait(int groups_left) {
     struct lane *l = emu_lane;
     while (l->n_groups > groups_left) {
         int n = l->groups[0];
         for (int i = 0; i < n; i++)
-            memcpy(l->copies[i].to, l->copies[i].from, 16);
+            land(&l->copies[i]);
         l->n_copies -= n;
         memmove(l->copies, l->copies + n, (size_t)l->n_copies * sizeof l->copies[0]);
         l->n_groups--;

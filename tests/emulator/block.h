@@ -22,7 +22,9 @@ enum warp_op { WARP_BARRIER, WARP_SHUFFLE, WARP_BALLOT, WARP_SUM, WARP_MAX, WARP
 
 struct copy {
     void *to;
-    const void *from;
+    const void *from; /* NULL: zeros */
+    bool taken;       /* it was under way while the kernel before had not run: */
+    char bytes[16];   /* what was there then */
 };
 
 #define LANE_MAX_COPIES 256

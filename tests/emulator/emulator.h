@@ -120,7 +120,8 @@ void emu_mma(struct emu_meeting at, enum emu_mma type, uint32_t d[4], const uint
 /* n = 1, 2 or 4 matrices of 8 rows of 16 bytes; lane i has the address of row i. PTX ISA "ldmatrix". */
 void emu_ldmatrix(struct emu_meeting at, int n, bool transposed, uint32_t *out, const void *row);
 
-/* 16 bytes from device to shared memory, there when the wait is over and not before. */
+/* 16 bytes from device to shared memory, or zeros where device is NULL; there when the wait is over and not
+ * before. */
 void emu_copy_async16(void *shared, const void *device);
 void emu_copy_commit(void);
 void emu_copy_wait(int groups_left);

@@ -44,13 +44,20 @@ __asm__(".text\n"
 void fiber_adopt(struct fiber *f) {
     memset(f, 0, sizeof *f);
 #if defined(__SANITIZE_ADDRESS__)
-    pthread_attr_t attributes;
-    void *lowest = NULL;
-    if (pthread_getattr_np(pthread_self(), &attributes) != 0 ||
-        pthread_attr_getstack(&attributes, &lowest, &f->stack_bytes) != 0)
-        abort();
-    (void)pthread_attr_destroy(&attributes);
-    f->stack = lowest;
+    /* Asked once: the answer for the first thread is read from a list of all mappings. */
+    static _Thread_local char *stack;
+    static _Thread_local size_t bytes;
+    if (stack == NULL) {
+        pthread_attr_t attributes;
+        void *lowest = NULL;
+        if (pthread_getattr_np(pthread_self(), &attributes) != 0 ||
+            pthread_attr_getstack(&attributes, &lowest, &bytes) != 0)
+            abort();
+        (void)pthread_attr_destroy(&attributes);
+        stack = lowest;
+    }
+    f->stack = stack;
+    f->stack_bytes = bytes;
 #endif
 }
 

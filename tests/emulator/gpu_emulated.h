@@ -142,6 +142,12 @@ GPU_INLINE void gpu_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2
     emu_mma({file, line, GPU_ALL_LANES}, EMU_MMA_S8, reinterpret_cast<uint32_t *>(d), a, b);
 }
 
+GPU_INLINE int32_t gpu_dot4(uint32_t a, uint32_t b, int32_t sum) {
+    for (int i = 0; i < 4; i++)
+        sum += static_cast<int8_t>(a >> (8 * i)) * static_cast<int8_t>(b >> (8 * i));
+    return sum;
+}
+
 GPU_INLINE void gpu_ldmatrix_x1(uint32_t r[1], const void *row, GPU_HERE_PARAMETERS) {
     emu_ldmatrix({file, line, GPU_ALL_LANES}, 1, false, r, row);
 }
@@ -159,6 +165,9 @@ GPU_INLINE void gpu_ldmatrix_x4_t(uint32_t r[4], const void *row, GPU_HERE_PARAM
 
 GPU_INLINE void gpu_copy_async16(void *shared, const void *device) {
     emu_copy_async16(shared, device);
+}
+GPU_INLINE void gpu_copy_async16_if(void *shared, const void *device, bool there) {
+    emu_copy_async16(shared, there ? device : nullptr);
 }
 GPU_INLINE void gpu_copy_commit() {
     emu_copy_commit();
@@ -227,6 +236,15 @@ GPU_INLINE uint16_t gpu_float_to_bf16(float f) {
 }
 GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
     return static_cast<uint32_t>(gpu_float_to_f16(a)) | static_cast<uint32_t>(gpu_float_to_f16(b)) << 16;
+}
+GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
+    uint32_t low = convert_f32_to_f16(convert_f8_e4m3_to_f32(static_cast<uint8_t>(two)));
+    uint32_t high = convert_f32_to_f16(convert_f8_e4m3_to_f32(static_cast<uint8_t>(two >> 8)));
+    return low | high << 16;
+}
+/* What is no number is 0, as the instruction has it. */
+GPU_INLINE int32_t gpu_round(float v) {
+    return v > -2147483648.0f && v < 2147483648.0f ? static_cast<int32_t>(std::nearbyint(v)) : 0;
 }
 GPU_INLINE float gpu_exp(float x) {
     return std::exp(x);

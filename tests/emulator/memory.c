@@ -139,16 +139,22 @@ void memory_forget(void) {
             memory_spoil(all[i].at, all[i].bytes);
 }
 
+static bool holds(const struct allocation *a, const char *at) {
+    return at >= a->map - EMU_GUARD && at < a->map + a->map_bytes + EMU_GUARD;
+}
+
+/* Those found last are looked at first: asynchronous copies take a few in turns. */
 static const struct allocation *find(const void *p) {
-    static size_t last;
-    const char *at = p;
-    for (size_t k = 0; k < n_all; k++) {
-        size_t i = (last + k) % n_all;
-        if (at >= all[i].map - EMU_GUARD && at < all[i].map + all[i].map_bytes + EMU_GUARD) {
-            last = i;
+    static size_t recent[8];
+    static unsigned next;
+    for (unsigned k = 0; k < 8; k++)
+        if (recent[k] < n_all && holds(&all[recent[k]], p))
+            return &all[recent[k]];
+    for (size_t i = 0; i < n_all; i++)
+        if (holds(&all[i], p)) {
+            recent[next++ % 8] = i;
             return &all[i];
         }
-    }
     return NULL;
 }
 

@@ -86,6 +86,11 @@ int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen) {
     return 0;
 }
 
+/* Few, so that a block gets more than one turn. */
+int gpu_multiprocessors(void) {
+    return 2;
+}
+
 /* ---- blocks ---- */
 
 /* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before. */

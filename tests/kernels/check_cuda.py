@@ -17,16 +17,20 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "products.cu", "sample.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.
 OPCODES = {0x981: "LDG", 0x986: "STG", 0x984: "LDS", 0x388: "STS", 0x988: "STS", 0x983: "LDL", 0x387: "STL", 0x987: "STL",
-           0x23C: "HMMA", 0xFAE: "LDGSTS", 0x83B: "LDSM"}
+           0x23C: "HMMA", 0x237: "IMMA", 0x226: "IDP", 0xFAE: "LDGSTS", 0x83B: "LDSM"}
 WIDTHS = {4: "32", 5: "64", 6: "128"}
-# (kernel, instruction, at least): of every instance
-PROBES = [("kernel_attn_in", "LDG.128", 4), ("kernel_residual", "LDG.128", 4), ("kernel_ffn_in", "LDG.128", 4),
-          ("kernel_logits", "LDG.128", 4), ("kernel_attn_in", "LDS.128", 2), ("kernel_attention", "LDG.128", 1),
+# (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows>: 1 BF16, 2 F16, 3 F8,
+# 4 and 5 quantised (enum cuda_family).
+PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100), ("kernel_product<1>", "IDP", 160),
+          ("kernel_tensor", "LDGSTS", 4), ("kernel_tensor<1", "HMMA", 4), ("kernel_tensor<2", "HMMA", 4),
+          ("kernel_tensor<3", "HMMA", 4), ("kernel_tensor<4", "IMMA", 2), ("kernel_tensor<5", "IMMA", 4),
+          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2),
+          ("kernel_attention<", "LDG.128", 1),
           *((kernel, what, least) for kernel in ("kernel_attention_row", "kernel_attention_tile")
             for what, least in (("HMMA", 12), ("LDGSTS", 3), ("LDSM", 8)))]
 
@@ -123,7 +127,7 @@ def check(kernel, architecture, used, seen, budget):
     if seen["LDL"] + seen["STL"] > 0:
         problems.append(f"{kernel} for {architecture} uses local memory: {dict(seen)}")
     for name, instruction, least in PROBES:
-        if kernel.split("<")[0] == name and seen[instruction] < least:
+        if re.match(re.escape(name) + r"\b", kernel) and seen[instruction] < least:
             problems.append(f"{kernel} for {architecture} has {seen[instruction]} {instruction}, wanted {least}: {dict(seen)}")
     return problems
 

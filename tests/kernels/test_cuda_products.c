@@ -1,0 +1,265 @@
+/* Products of the CUDA device on the emulated GPU, as they run when nobody asks for exact ones: quantised
+ * weights meet inputs of 8 bits, in kernels that differ by the size of the batch. */
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/dtype.h"
+#include "tests/emulator/emulator.h"
+#include "tests/kernels/parity.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Both round inputs alike and sum in other orders; where a sum lies between two whole numbers, one of them
+ * rounds up and the other down. */
+#define BOUND 1e-2
+
+static const enum emu_order orders[] = {EMU_FORWARD, EMU_BACKWARD, EMU_RANDOM};
+
+/* Blocks of 256 columns, and heads whose pairs end within a block of pairs. */
+static const struct random_shape quantised = {.n_layers = 1,
+                                              .n_heads = 4,
+                                              .n_kv_heads = 2,
+                                              .head_dim = 64,
+                                              .dim = 256,
+                                              .ffn_dim = 768,
+                                              .n_vocab = 77,
+                                              .seed = 3};
+/* Widths that no chunk divides. */
+static const struct random_shape ragged = {.n_layers = 1,
+                                           .n_heads = 4,
+                                           .n_kv_heads = 2,
+                                           .head_dim = 12,
+                                           .dim = 52,
+                                           .ffn_dim = 75,
+                                           .n_vocab = 99,
+                                           .rope_layout = ROPE_HALF_SPLIT,
+                                           .seed = 5};
+
+static struct kernels_device *open_cuda(const struct kernels_config *config) {
+    struct kernels_device *d = NULL;
+    char err[300] = "";
+    if (hermesd_cuda_open(CUDA_MODULE_VERSION, config, &d, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    return d;
+}
+
+static bool is_quantised(enum dtype type) {
+    return dtype_info(type)->block_elements > 1;
+}
+
+static const int32_t pages[PARITY_STRIDE] = {3, 1, 2, 0, 4, 5};
+
+/* Batches of these sizes, one after the other, of one session. */
+static void run_sizes(struct parity *p, const int *sizes, int n_sizes) {
+    struct kernels_row rows[PARITY_MAX_ROWS];
+    int position = 0;
+    for (int i = 0; i < n_sizes; i++) {
+        for (int r = 0; r < sizes[i]; r++, position++)
+            rows[r] = (struct kernels_row){.token = position * 5 % p->m->n_vocab, .position = position};
+        int32_t output = sizes[i] - 1;
+        const struct kernels_batch batch = {.rows = rows,
+                                            .n_rows = sizes[i],
+                                            .pages = pages,
+                                            .pages_stride = PARITY_STRIDE,
+                                            .outputs = &output,
+                                            .n_outputs = 1};
+        emu_set_order(orders[i % 3], (uint64_t)i);
+        parity_run(p, &batch);
+    }
+}
+
+static void check_model(const struct kernels_model *m, enum dtype type, const int *sizes, int n_sizes,
+                        double bound) {
+    char err[300];
+    struct kernels_config config = parity_config(m, DTYPE_F32);
+    struct parity p = {.m = m, .bound = bound};
+    config.exact = false;
+    config.n_threads = 1;
+    if (cpu_open(&config, &p.want, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    p.got = open_cuda(&config);
+    bool widened = type == DTYPE_Q2_K || type == DTYPE_Q3_K;
+    assert_int_equal(strstr(p.got->ops->describe(p.got), "in four bits") != NULL, widened);
+    run_sizes(&p, sizes, n_sizes);
+    p.want->ops->close(p.want);
+    p.got->ops->close(p.got);
+    assert_int_equal(emu_memory_used(), 0);
+    print_message("%-8s dim %3d: at most %.3f of the bound %g\n", dtype_info(type)->name, m->dim, p.worst,
+                  bound);
+}
+
+static void check(const struct random_shape *shape, enum dtype type, const int *sizes, int n_sizes,
+                  double bound) {
+    struct random_shape s = *shape;
+    struct kernels_model m;
+    s.type = type;
+    random_model_init(&m, &s);
+    check_model(&m, type, sizes, n_sizes, bound);
+    random_model_finish(&m);
+}
+
+/* One row at a time. */
+static void test_single_rows(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 1, 1};
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        check(&quantised, (enum dtype)t, sizes, 3, is_quantised((enum dtype)t) ? BOUND : 2e-5);
+        if (!is_quantised((enum dtype)t))
+            check(&ragged, (enum dtype)t, sizes, 3, 2e-5);
+    }
+}
+
+/* How far a product of several rows may be from one of the CPU, whose inputs of these types stay F32. */
+static double bound_of(enum dtype type) {
+    switch (type) {
+    case DTYPE_F32:
+        return 2e-5;
+    case DTYPE_BF16:
+        return 2.4e-2; /* inputs of 8 bits */
+    case DTYPE_F16:
+    case DTYPE_F8_E4M3:
+        return 3e-3; /* inputs of 11 bits */
+    default:
+        return BOUND;
+    }
+}
+
+/* Batches for all sizes of tensor core kernels, with and without rows to spare, and one beyond them. */
+static void test_several_rows(void **state) {
+    (void)state;
+    static const int all[] = {2, 9, 17, 40, 1, 70}, few[] = {8, 3};
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        bool every = type == DTYPE_BF16 || type == DTYPE_F8_E4M3 || type == DTYPE_Q4_K || type == DTYPE_Q6_K;
+        check(&quantised, type, every ? all : few, every ? 6 : 2, bound_of(type));
+        if (!is_quantised(type))
+            check(&ragged, type, few, 2, bound_of(type));
+    }
+}
+
+/* ---- company ---- */
+
+static void run_steps(struct kernels_device *d, const struct kernels_batch *batch, int n_layers) {
+    char err[300];
+    d->ops->begin(d, batch);
+    d->ops->embed(d);
+    for (int l = 0; l < n_layers; l++) {
+        d->ops->attn_in(d, l);
+        d->ops->attention(d, l);
+        d->ops->attn_out(d, l);
+        d->ops->ffn_in(d, l);
+        d->ops->ffn_out(d, l);
+    }
+    d->ops->logits(d);
+    if (d->ops->sync(d, err, sizeof err) < 0)
+        fail_msg("%s", err);
+}
+
+/* Logits of a session's first token as row `at` of a batch of `n` sessions. */
+static const float *logits_among(struct kernels_device *d, int n_layers, int at, int n) {
+    static int32_t tables[PARITY_MAX_ROWS];
+    struct kernels_row rows[PARITY_MAX_ROWS];
+    for (int i = 0; i < n; i++) { /* the others share what pages are left */
+        tables[i] = i == at ? 0 : 1 + i % (PARITY_PAGES - 1);
+        rows[i] = (struct kernels_row){.token = i == at ? 7 : i * 3 % 77, .table = i};
+    }
+    int32_t output = at;
+    const struct kernels_batch batch = {
+        .rows = rows, .n_rows = n, .pages = tables, .pages_stride = 1, .outputs = &output, .n_outputs = 1};
+    run_steps(d, &batch, n_layers);
+    return d->ops->output(d, 0);
+}
+
+/* What kernels.h promises of a row and its company: the same bits in batches of 2 to 64 rows; near them alone
+ * and among more. */
+static void test_company(void **state) {
+    (void)state;
+    static const enum dtype types[] = {DTYPE_BF16, DTYPE_F16,  DTYPE_F8_E4M3,
+                                       DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q6_K};
+    static const int sizes[] = {2, 7, 8, 12, 30, 64}, others[] = {1, 65};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        struct random_shape shape = quantised;
+        struct kernels_model m;
+        float want[77];
+        shape.type = types[t];
+        random_model_init(&m, &shape);
+        struct kernels_config config = parity_config(&m, DTYPE_F32);
+        config.exact = false;
+        struct kernels_device *d = open_cuda(&config);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            emu_set_order(orders[i % 3], i);
+            const float *got = logits_among(d, 1, (int)i % 2 * (sizes[i] - 1), sizes[i]);
+            if (i == 0)
+                memcpy(want, got, sizeof want);
+            assert_memory_equal(got, want, sizeof want);
+        }
+        for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+            double far = parity_difference(logits_among(d, 1, others[i] - 1, others[i]), want, 77);
+            print_message("%-8s in %2d rows: differs by %.2g\n", dtype_info(types[t])->name, others[i], far);
+            assert_true(far <= 2e-2); /* a few products one after the other */
+        }
+        d->ops->close(d);
+        random_model_finish(&m);
+    }
+}
+
+/* As Q4_K_M has it: v and down in another type than the rest. */
+static void test_mixed_types(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 1, 5};
+    struct random_shape other = quantised, shape = quantised;
+    struct kernels_model m, n;
+    shape.type = DTYPE_Q4_K;
+    other.type = DTYPE_Q6_K;
+    random_model_init(&m, &shape);
+    random_model_init(&n, &other);
+    struct kernels_layer *to = (struct kernels_layer *)(uintptr_t)m.layers;
+    struct kernels_layer *from = (struct kernels_layer *)(uintptr_t)n.layers;
+    struct tensor v = to->wv, down = to->w_down;
+    to->wv = from->wv;
+    to->w_down = from->w_down;
+    check_model(&m, DTYPE_Q4_K, sizes, 3, BOUND);
+    from->wv = v;
+    from->w_down = down;
+    random_model_finish(&m);
+    random_model_finish(&n);
+}
+
+/* Weights take no more memory than the file has, but for the types of less than four bits. */
+static void test_memory_of_weights(void **state) {
+    (void)state;
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        uint64_t seed = 9;
+        struct tensor w = random_tensor(type, 16, 1024, 1, &seed);
+        struct cuda_matrix m;
+        char err[300];
+        assert_int_equal(pack_upload(&w, false, &m, err, sizeof err), 0);
+        size_t stored = convert_row_bytes(type, 1024) * 16, allowed = stored;
+        if (type == DTYPE_Q2_K || type == DTYPE_Q3_K) /* four bits, and scales */
+            allowed = (size_t)1024 * 16 * 37 / 64;
+        if (type == DTYPE_F8_E4M3) /* a factor for each row */
+            allowed += 16 * sizeof(float);
+        print_message("%-8s %zu bytes in the file, %zu on the GPU\n", dtype_info(type)->name, stored,
+                      emu_memory_used());
+        assert_true(emu_memory_used() <= allowed);
+        pack_free(&m);
+        free((void *)(uintptr_t)w.data);
+    }
+    assert_int_equal(emu_memory_used(), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_single_rows),       cmocka_unit_test(test_several_rows),
+        cmocka_unit_test(test_company),           cmocka_unit_test(test_mixed_types),
+        cmocka_unit_test(test_memory_of_weights),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
