@@ -116,6 +116,13 @@ uint32_t constrain_root(struct constrain *c, const struct schema *schema) {
     return constrain_unit(c, &unit);
 }
 
+uint32_t constrain_unique(struct constrain *c, uint32_t value) {
+    bool free_names = c->free_names;
+    c->free_names = false;
+    forget_units(c);
+    return free_names && c->status == 0 ? grammar_unique_names(c->b, value) : value;
+}
+
 uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools, size_t n) {
     uint32_t *each = calloc(n, sizeof *each);
     if (each == NULL) {
@@ -128,8 +135,7 @@ uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools
         uint32_t arguments = constrain_root(c, tools[i].schema);
         if (tools[i].n_forbidden > 0)
             arguments = constrain_except(c, arguments, &tools[i]);
-        each[i] = constrain_three(c, name, infix, arguments);
-        forget_units(c);
+        each[i] = constrain_three(c, name, infix, constrain_unique(c, arguments));
     }
     uint32_t any = c->status == 0 ? grammar_choice(c->b, each, n) : GRAMMAR_NONE;
     free(each);
@@ -168,5 +174,6 @@ int constrain_value(const struct schema *schema, bool whole, struct grammar **ou
     struct constrain c;
     if (constrain_begin(&c, whole, report) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar of a schema.");
-    return constrain_end(&c, constrain_root(&c, schema), out, err, errlen);
+    uint32_t value = constrain_root(&c, schema);
+    return constrain_end(&c, constrain_unique(&c, value), out, err, errlen);
 }

@@ -51,7 +51,7 @@ int constrain_answer(const struct constrain_tool *tools, size_t n, const struct 
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar of the answer.");
     uint32_t root = n > 0 ? calls(&c, tools, n) : GRAMMAR_NONE;
     c.tool = NULL;
-    uint32_t value = c.status == 0 ? constrain_root(&c, answer) : GRAMMAR_NONE;
+    uint32_t value = c.status == 0 ? constrain_unique(&c, constrain_root(&c, answer)) : GRAMMAR_NONE;
     root = n > 0 ? constrain_two(&c, sections(&c), constrain_either(&c, root, value)) : value;
     if (open_section != NULL)
         root = constrain_two(&c, rest_of(&c, open_section), root);

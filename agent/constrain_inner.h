@@ -32,6 +32,7 @@ struct constrain {
     struct constrain_report *report;
     int status; /* -ENOMEM, -E2BIG: ends the translation */
     int depth;
+    bool free_names;               /* some object of this schema may have members that it does not declare */
     struct constrain_known *known; /* the units of this schema that have a rule */
     size_t n_known, known_cap;
     uint32_t *slots; /* hash table over `known`, index + 1 */
@@ -72,8 +73,10 @@ HX_MUST_CHECK int constrain_begin(struct constrain *c, bool whole, struct constr
 /* The grammar of `root`, and the end of the translation; the errors of constrain_value(). */
 HX_MUST_CHECK int constrain_end(struct constrain *c, uint32_t root, struct grammar **out, char *err,
                                 size_t errlen);
-/* A value of the schema. */
+/* A value of the schema. Where names are free, to be put into constrain_unique(). */
 uint32_t constrain_root(struct constrain *c, const struct schema *schema);
+/* The same value, in which no object has a name twice. Ends the work on the schema. */
+uint32_t constrain_unique(struct constrain *c, uint32_t value);
 /* A call of one of the tools, from the line break behind <tool_call> to </tool_call>. */
 uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools, size_t n);
 

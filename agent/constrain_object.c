@@ -26,6 +26,7 @@ struct object {
     uint32_t entry;  /* a member that is not declared; GRAMMAR_NONE: there may be none */
     bool quoted;     /* members have the quote before their names; else it stands with the comma or brace */
     bool declared;   /* some atom has properties or patterns */
+    bool listed;     /* no names but those of the members: a list says which there may be */
     bool impossible;
 };
 
@@ -88,6 +89,17 @@ static bool gather_values(struct object *o, struct member *m) {
     return true;
 }
 
+/* Names that are listed one by one are as if they were declared, in the order of the list: so none comes
+ * twice. */
+static void list_names(struct object *o, const struct schema_node *names) {
+    if (names == NULL || !names->has_choices)
+        return;
+    o->listed = true;
+    for (size_t k = 0; k < names->n_choices && o->c->status == 0; k++)
+        if (names->choices[k]->kind == VALUE_STRING)
+            add_member(o, &(struct schema_property){.name = names->choices[k]->text});
+}
+
 static void gather_members(struct object *o) {
     struct constrain *c = o->c;
     for (size_t i = 0; i < o->atoms->n; i++) {
@@ -101,6 +113,8 @@ static void gather_members(struct object *o) {
         for (size_t k = 0; k < s->n_properties && c->status == 0; k++)
             add_member(o, &s->properties[k]);
     }
+    for (size_t i = 0; i < o->atoms->n && o->n == 0 && !o->listed; i++)
+        list_names(o, o->atoms->at[i]->names);
     size_t kept = 0;
     for (size_t i = 0; i < o->n && c->status == 0; i++) {
         struct member m = o->members[i];
@@ -302,6 +316,8 @@ static void gather_others(struct object *o) {
     struct unit values = {.n = 0};
     const struct schema_node *with_patterns = NULL;
     bool explicit = false, names = false;
+    if (o->listed)
+        return;
     for (size_t i = 0; i < o->atoms->n; i++) {
         const struct schema_node *s = o->atoms->at[i];
         names = names || s->names != NULL;
@@ -425,6 +441,7 @@ uint32_t constrain_object(struct constrain *c, const struct unit *atoms) {
         result = constrain_nothing(c);
     } else if (c->status == 0) {
         gather_others(&o);
+        c->free_names = c->free_names || o.entry != GRAMMAR_NONE;
         uint32_t body = grammar_rule(c->b, true);
         grammar_define(c->b, body,
                        constrain_three(c, constrain_text(c, "{"), members(&o), constrain_text(c, "}")));

@@ -174,6 +174,9 @@ static void job_metrics(struct metric *m, const struct api *api) {
     value(m, "hermesd_tokens_total", "type", "input", c->input_tokens);
     value(m, "hermesd_tokens_total", "type", "output", c->output_tokens);
     value(m, "hermesd_tokens_total", "type", "cached", c->cached_tokens);
+    value(m, "hermesd_tokens_total", "type", "drafted", c->drafted_tokens);
+    value(m, "hermesd_tokens_total", "type", "accepted", c->accepted_tokens);
+    value(m, "hermesd_tokens_total", "type", "ahead", c->ahead_tokens);
     head(m, "hermesd_prefix_miss_tokens_total", "counter",
          "Tokens that were computed again though they had been before, by reason.");
     for (int i = 0; i < ENGINE_MISS_REASONS; i++) {
@@ -197,6 +200,9 @@ void api_metrics(struct http_request *req, void *app) {
     struct metric m = {.out = &out};
     engine_info(api->engine, &info);
     job_metrics(&m, api);
+    head(&m, "hermesd_engine_computed_tokens_total", "counter",
+         "Tokens that the model has computed, also of turns that are not finished.");
+    value(&m, "hermesd_engine_computed_tokens_total", NULL, NULL, engine_computed_tokens(api->engine));
     head(&m, "hermesd_connections", "gauge", "Open client connections.");
     value(&m, "hermesd_connections", NULL, NULL, http_server_connections(api->server));
     head(&m, "hermesd_tools", "gauge", "Registered tools.");

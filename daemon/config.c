@@ -45,6 +45,12 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                    "what keys and values are kept in: f16, f32, or q8 for half the memory"},
     [CONFIG_KV_BYTES] = {"kv_bytes", "HERMESD_KV_BYTES", CONFIG_TYPE_SIZE, 0, 65536 * GIB, "SIZE",
                          "memory for keys and values; 0 for a quarter of the machine's"},
+    [CONFIG_HOST_KV_BYTES] = {"host_kv_bytes", "HERMESD_HOST_KV_BYTES", CONFIG_TYPE_SIZE, 0, 65536 * GIB,
+                              "SIZE",
+                              "memory for keys and values that a GPU has no room for; 0 for a quarter of the "
+                              "machine's, with a GPU"},
+    [CONFIG_PREFIX_CACHE] = {"prefix_cache", "HERMESD_PREFIX_CACHE", CONFIG_TYPE_SIZE, 0, 65536 * GIB, "SIZE",
+                             "disk for beginnings of prompts that jobs had in common; 0 for none"},
     [CONFIG_MAX_JOBS] = {"max_jobs", "HERMESD_MAX_JOBS", CONFIG_TYPE_INT, 1, 256, "N",
                          "jobs that work at once"},
     [CONFIG_MAX_QUEUED] = {"max_queued", "HERMESD_MAX_QUEUED", CONFIG_TYPE_INT, 0, 100000, "N",

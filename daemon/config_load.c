@@ -171,6 +171,8 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         {CONFIG_CONTEXT, "0"},
         {CONFIG_KV, "f16"},
         {CONFIG_KV_BYTES, "0"},
+        {CONFIG_HOST_KV_BYTES, "0"},
+        {CONFIG_PREFIX_CACHE, "256M"},
         {CONFIG_MAX_JOBS, "8"},
         {CONFIG_MAX_QUEUED, "256"},
         {CONFIG_MAX_USER_JOBS, "64"},

@@ -36,6 +36,7 @@ static const char help_run[] =
     "      --max-turns N       end after N generations\n"
     "      --temperature X     0 (always the most likely token) to 2\n"
     "      --seed N            for a temperature above 0\n"
+    "      --priority N        -10 to 10: higher goes first; above 0 for root and the daemon's user\n"
     "      --timeout DURATION  stop waiting after 90s, 5m, 1h; the job goes on, its id is printed\n"
     "      --detach            print the id and leave; the job goes on\n"
     "      --no-reasoning      do not show plans and scratchpads\n"

@@ -19,6 +19,7 @@ enum {
     O_MAX_TURNS,
     O_TEMPERATURE,
     O_SEED,
+    O_PRIORITY,
     O_KEY,
     O_STATUS,
     O_VERSION,
@@ -49,6 +50,7 @@ static const struct known known[] = {
     {{"max-turns", required_argument, NULL, O_MAX_TURNS}, 'r'},
     {{"temperature", required_argument, NULL, O_TEMPERATURE}, 'r'},
     {{"seed", required_argument, NULL, O_SEED}, 'r'},
+    {{"priority", required_argument, NULL, O_PRIORITY}, 'r'},
     {{"idempotency-key", required_argument, NULL, O_KEY}, 'r'},
     {{"status", required_argument, NULL, O_STATUS}, 'j'},
     {{"limit", required_argument, NULL, 'n'}, 'j'},
@@ -126,6 +128,8 @@ static int set_numbers(struct ctl_options *o, int letter, const char *text, char
         return whole("--max-turns", text, 1, 1000, &o->max_turns, err, errlen);
     case O_SEED:
         return whole("--seed", text, 0, (int64_t)1 << 53, &o->seed, err, errlen);
+    case O_PRIORITY:
+        return whole("--priority", text, -10, 10, &o->priority, err, errlen);
     case 'n':
         rc = whole("--limit", text, 1, 100000, &n, err, errlen);
         o->limit = rc == 0 ? (int)n : o->limit;

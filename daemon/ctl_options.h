@@ -39,6 +39,7 @@ struct ctl_options {
     int64_t max_turns;  /* 0 = the daemon's */
     double temperature; /* < 0 = the daemon's */
     int64_t seed;       /* < 0 = the daemon's */
+    int64_t priority;   /* 0 = the daemon's */
     const char *idempotency_key;
     /* jobs */
     const char *status;

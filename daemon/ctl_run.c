@@ -167,6 +167,10 @@ static int make_body(struct run *run) {
         json_key(&w, "temperature");
         json_number(&w, o->temperature);
     }
+    if (o->priority != 0) {
+        json_key(&w, "priority");
+        json_int(&w, o->priority);
+    }
     if (o->seed >= 0) {
         json_key(&w, "seed");
         json_int(&w, o->seed);

@@ -143,6 +143,8 @@ static void put_turn_line(const struct branch *b, const cJSON *turn) {
                         number(usage, "output_tokens"));
     if (number(usage, "forced_tokens") > 0)
         ctl_term_printf(b->t, CTL_DIM, " (%.0f forced)", number(usage, "forced_tokens"));
+    if (number(usage, "accepted_tokens") > 0)
+        ctl_term_printf(b->t, CTL_DIM, " (%.0f guessed)", number(usage, "accepted_tokens"));
     if (number(usage, "prefix_miss_tokens") > 0)
         ctl_term_printf(b->t, CTL_YELLOW, "  %.0f computed again", number(usage, "prefix_miss_tokens"));
     if (cJSON_IsNumber(member(timings, "decode_ms")))

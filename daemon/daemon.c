@@ -98,6 +98,17 @@ static void close_handle(uv_handle_t *handle, void *arg) {
     }
 }
 
+/* For the next start. */
+static void keep_prefixes(struct daemon *d) {
+    char err[512] = "";
+    int n = d->engine != NULL ? engine_keep_prefixes(d->engine, err, sizeof err) : 0;
+    if (n < 0) {
+        log_warn("%s", err);
+    } else if (n > 0) {
+        log_info("beginnings of prompts were kept pages=%d", n);
+    }
+}
+
 /* From the top down: what ends below reaches jobs that are suspended, and nobody else. */
 static void close_parts(struct daemon *d) {
     if (d->jobs != NULL) {
@@ -113,6 +124,7 @@ static void close_parts(struct daemon *d) {
         jobs_destroy(d->jobs);
         d->jobs = NULL;
     }
+    keep_prefixes(d);
     engine_close(d->engine);
     d->engine = NULL;
 }
@@ -242,6 +254,8 @@ enum engine_kv daemon_wanted_kv(const struct config *c) {
 }
 
 static int open_engine(struct daemon *d, char *err, size_t errlen) {
+    char prefixes[PATH_MAX];
+    (void)!err_set(prefixes, sizeof prefixes, 0, "%s/prefixes.kv", config_text(d->config, CONFIG_STATE));
     const char *scripted = config_text(d->config, CONFIG_SCRIPTED);
     const struct engine_config config = {
         .model_path = scripted != NULL ? scripted : config_text(d->config, CONFIG_MODEL),
@@ -252,6 +266,9 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
         .kv = daemon_wanted_kv(d->config),
         .kv_bytes = (size_t)config_int(d->config, CONFIG_KV_BYTES),
+        .host_kv_bytes = (size_t)config_int(d->config, CONFIG_HOST_KV_BYTES),
+        .prefix_path = prefixes,
+        .prefix_bytes = (size_t)config_int(d->config, CONFIG_PREFIX_CACHE),
         /* Jobs that are taken up again may be a few more than the limit. */
         .max_sessions = (int)config_int(d->config, CONFIG_MAX_JOBS) * 2 + 16,
         .wake = wake,
@@ -382,6 +399,11 @@ int daemon_serve(const struct config *config) {
         jobs_start(d->jobs);
         if (info.no_gpu != NULL) {
             log_info("the CPU runs the model: %s", info.no_gpu);
+        }
+        if (info.kept_ignored != NULL) {
+            log_warn("%s", info.kept_ignored);
+        } else if (info.kept_tokens > 0) {
+            log_info("beginnings of prompts are there from before tokens=%d", info.kept_tokens);
         }
         log_info("ready socket=%s model=%s device=\"%s\" kv=%s tools=%zu", config_text(config, CONFIG_SOCKET),
                  info.model_name, info.device, engine_kv_name(info.kv), tools_count(d->tools));

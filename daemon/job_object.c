@@ -247,6 +247,9 @@ static void write_turn(struct json_writer *w, const struct journal_turn *turn,
     json_key(w, "reasoning_tokens");
     json_int(w, turn->reasoning_tokens);
     write_int_unless(w, "forced_tokens", turn->forced_tokens, turn->forced_tokens < 0);
+    write_int_unless(w, "drafted_tokens", turn->drafted_tokens, turn->drafted_tokens < 0);
+    write_int_unless(w, "accepted_tokens", turn->accepted_tokens, turn->accepted_tokens < 0);
+    write_int_unless(w, "ahead_tokens", turn->ahead_tokens, turn->ahead_tokens < 0);
     write_int_unless(w, "prefix_miss_tokens", turn->prefix_miss_tokens, turn->prefix_miss_tokens < 0);
     job_object_misses(w, turn->prefix_misses_json);
     json_object_end(w);

@@ -99,6 +99,9 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
         .finish = "interrupted",
         .output_tokens = (int64_t)turn->n_tokens,
         .forced_tokens = -1,
+        .drafted_tokens = -1,
+        .accepted_tokens = -1,
+        .ahead_tokens = -1,
         .prefix_miss_tokens = -1,
         .queue_ms = -1,
         .prompt_ms = -1,
@@ -124,8 +127,12 @@ static void close_interrupted(struct job *job, const struct journal_turn *turn) 
     json_int(&e.w, end.output_tokens);
     json_key(&e.w, "cached_tokens");
     json_int(&e.w, 0);
-    json_key(&e.w, "forced_tokens");
-    json_null(&e.w);
+    static const char *const unknown[] = {"forced_tokens", "drafted_tokens", "accepted_tokens",
+                                          "ahead_tokens"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        json_key(&e.w, unknown[i]);
+        json_null(&e.w);
+    }
     json_key(&e.w, "prefix_miss_tokens");
     json_null(&e.w);
     job_object_misses(&e.w, NULL);

@@ -311,6 +311,12 @@ static void tell_turn(struct job *job, const struct journal_turn *turn) {
     json_int(&e.w, turn->cached_tokens);
     json_key(&e.w, "forced_tokens");
     json_int(&e.w, turn->forced_tokens);
+    json_key(&e.w, "drafted_tokens");
+    json_int(&e.w, turn->drafted_tokens);
+    json_key(&e.w, "accepted_tokens");
+    json_int(&e.w, turn->accepted_tokens);
+    json_key(&e.w, "ahead_tokens");
+    json_int(&e.w, turn->ahead_tokens);
     json_key(&e.w, "prefix_miss_tokens");
     json_int(&e.w, turn->prefix_miss_tokens);
     job_object_misses(&e.w, turn->prefix_misses_json);
@@ -361,6 +367,9 @@ static void close_turn(struct job *job, const struct engine_event *event, const 
         .output_tokens = job->turn_output_tokens,
         .cached_tokens = event->cached_tokens,
         .forced_tokens = event->forced_tokens,
+        .drafted_tokens = event->drafted_tokens,
+        .accepted_tokens = event->accepted_tokens,
+        .ahead_tokens = event->ahead_tokens,
         .prefix_miss_tokens = sum_misses(counters, event, misses, sizeof misses),
         .prefix_misses_json = misses,
         .reasoning_tokens = job->turn_reasoning_tokens,
@@ -378,6 +387,9 @@ static void close_turn(struct job *job, const struct engine_event *event, const 
     counters->input_tokens += (uint64_t)turn.input_tokens;
     counters->output_tokens += (uint64_t)turn.output_tokens;
     counters->cached_tokens += (uint64_t)turn.cached_tokens;
+    counters->drafted_tokens += (uint64_t)turn.drafted_tokens;
+    counters->accepted_tokens += (uint64_t)turn.accepted_tokens;
+    counters->ahead_tokens += (uint64_t)turn.ahead_tokens;
     job_turn_keep_text(job);
     struct journal_batch *batch = job_batch(job);
     if (batch != NULL) {

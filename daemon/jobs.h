@@ -28,6 +28,7 @@ struct jobs_config {
 struct jobs_counters {
     uint64_t accepted, completed, failed, cancelled, refused;
     uint64_t input_tokens, output_tokens, cached_tokens;
+    uint64_t drafted_tokens, accepted_tokens, ahead_tokens;
     uint64_t missed_tokens[ENGINE_MISS_REASONS];
     uint64_t calls[TOOL_UNAVAILABLE + 1]; /* by enum tool_status */
     uint64_t calls_refused;               /* never run: unknown tool, bad arguments, a limit */

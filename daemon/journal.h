@@ -110,6 +110,9 @@ struct journal_turn {
     int64_t finished_ns; /* 0 on writing = now */
     int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
     int64_t forced_tokens;          /* of the output: what the grammar left no choice about; < 0 = unknown */
+    int64_t drafted_tokens;         /* guessed ahead of the model; < 0 = unknown */
+    int64_t accepted_tokens;        /* of these: came true; < 0 = unknown */
+    int64_t ahead_tokens;           /* of the input: computed while calls still ran; < 0 = unknown */
     int64_t prefix_miss_tokens;     /* computed again though they had been before; < 0 = unknown */
     const char *prefix_misses_json; /* how many for which reason, an object; NULL = unknown */
     double queue_ms, prompt_ms, first_token_ms, decode_ms; /* < 0 = unknown */

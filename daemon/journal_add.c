@@ -208,7 +208,9 @@ void journal_add_turn_finished(struct journal_batch *b, const struct journal_tur
         v_real(turn->prompt_ms), v_real(turn->first_token_ms), v_real(turn->decode_ms),
         v_int_or_null(turn->forced_tokens, turn->forced_tokens >= 0),
         v_int_or_null(turn->prefix_miss_tokens, turn->prefix_miss_tokens >= 0),
-        v_text(turn->prefix_misses_json));
+        v_text(turn->prefix_misses_json), v_int_or_null(turn->drafted_tokens, turn->drafted_tokens >= 0),
+        v_int_or_null(turn->accepted_tokens, turn->accepted_tokens >= 0),
+        v_int_or_null(turn->ahead_tokens, turn->ahead_tokens >= 0));
 }
 
 /* ---- parts, calls, events ---- */

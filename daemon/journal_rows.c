@@ -276,6 +276,9 @@ int journal_rows_add_turn(struct journal_rows *rows, sqlite3_stmt *s) {
     turn->forced_tokens = next_int_or(&c, -1);
     turn->prefix_miss_tokens = next_int_or(&c, -1);
     turn->prefix_misses_json = next_text(&c);
+    turn->drafted_tokens = next_int_or(&c, -1);
+    turn->accepted_tokens = next_int_or(&c, -1);
+    turn->ahead_tokens = next_int_or(&c, -1);
     turn->started_ns = next_time(&c);
     turn->finished_ns = next_time(&c);
     if (c.status == 0)

@@ -42,8 +42,8 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
 #define JOURNAL_TURN_COLUMNS                                                                                 \
     "job_id, turn, prompt_text, prompt_cuts, seed, sampling_json, output_text, output_tokens_blob,"          \
     " finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, queue_ms, prompt_ms,"     \
-    " first_token_ms, decode_ms, forced_tokens, prefix_miss_tokens, prefix_misses_json, started_at, "        \
-    "finished_at"
+    " first_token_ms, decode_ms, forced_tokens, prefix_miss_tokens, prefix_misses_json,"                     \
+    " drafted_tokens, accepted_tokens, ahead_tokens, started_at, finished_at"
 #define JOURNAL_PART_COLUMNS                                                                                 \
     "job_id, turn, position, role, type, section, text, truncated, token_count, ms, call, token_from"
 #define JOURNAL_CALL_COLUMNS                                                                                 \

@@ -155,6 +155,12 @@ static const char schema_prefix_misses[] =
     "ALTER TABLE turns ADD COLUMN prefix_misses_json TEXT;"
     "ALTER TABLE jobs ADD COLUMN prefix_miss_tokens INTEGER NOT NULL DEFAULT 0";
 
+/* Tokens that were guessed ahead of the model, those that came true, and those of the prompt that were
+ * computed while calls still ran; NULL: not known. */
+static const char schema_ahead[] = "ALTER TABLE turns ADD COLUMN drafted_tokens INTEGER;"
+                                   "ALTER TABLE turns ADD COLUMN accepted_tokens INTEGER;"
+                                   "ALTER TABLE turns ADD COLUMN ahead_tokens INTEGER";
+
 /* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
@@ -163,7 +169,8 @@ static const char *const step_3[] = {schema_clean_stops, NULL};
 static const char *const step_4[] = {schema_result_repaired, NULL};
 static const char *const step_5[] = {schema_forced_tokens, NULL};
 static const char *const step_6[] = {schema_prefix_misses, NULL};
-static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6};
+static const char *const step_7[] = {schema_ahead, NULL};
+static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6, step_7};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

@@ -58,7 +58,8 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
         {"UPDATE turns SET finish_reason = ?3, finished_at = ?4, input_tokens = ?5,"
          " output_tokens = ?6, cached_tokens = ?7, reasoning_tokens = ?8, queue_ms = ?9,"
          " prompt_ms = ?10, first_token_ms = ?11, decode_ms = ?12, forced_tokens = ?13,"
-         " prefix_miss_tokens = ?14, prefix_misses_json = ?15"
+         " prefix_miss_tokens = ?14, prefix_misses_json = ?15, drafted_tokens = ?16, accepted_tokens = ?17,"
+         " ahead_tokens = ?18"
          " WHERE job_id = ?1 AND turn = ?2 AND finish_reason IS NULL",
          "Job '%.*s' has no running turn of that number to finish."},
     [JOURNAL_SQL_PART] =

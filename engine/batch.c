@@ -173,6 +173,7 @@ void batch_run(struct local_engine *e) {
             continue;
         s->gen.computed_tokens += prompt_rows(s);
         hold_count(s);
+        e->n_computed += (uint64_t)s->n_rows;
         s->n_computed += s->n_rows;
         s->used_ns = now;
         hold_publish(e, s);

@@ -2,6 +2,8 @@
 
 #include "engine/cli_inspect.h"
 #include "engine/cli_logits.h"
+#include "engine/cli_quantize.h"
+#include "engine/model_verify.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -26,11 +28,16 @@ static int usage(void) {
         stderr,
         "usage: hermesd model inspect FILE [--json | --plan[=NxGB]]\n"
         "       hermesd model logits -m FILE --ids 1,2,3 [--top N]\n"
+        "       hermesd model verify FILE [--json]\n"
+        "       hermesd model quantize IN OUT TYPE [--dry-run] [--json]\n"
         "  inspect  shapes, element types, memory needed and there, tokenizer and tensors of a model\n"
         "           --plan: how it would lie on N devices of so many GB each (2x80); the daemon runs a\n"
         "           model on one device yet\n"
         "  logits   the logits after these tokens as one line of JSON: the N largest (10), or all in\n"
         "           order of id with --top 0; in exact F32, for comparing with other programs\n"
+        "  verify   structure, every number, the tokenizer and the tokens that Hermes needs; 1 for a "
+        "problem\n"
+        "  quantize the model as a GGUF file of another element type\n"
         "  FILE is a GGUF file (the first part of a split one) or a Hugging Face folder; to inspect, its\n"
         "  config.json is enough.\n");
     return 2;
@@ -147,15 +154,29 @@ static int logits(const struct options *o) {
     return finish(rc, &out, err);
 }
 
+static int verify(const struct options *o) {
+    struct buf out;
+    char err[600] = "";
+    int n_problems = 0;
+    buf_init(&out, MAX_OUTPUT_BYTES);
+    int rc = model_verify(o->model, o->json, 0, &out, &n_problems, err, sizeof err);
+    int code = finish(rc, &out, err);
+    return code != 0 ? code : n_problems > 0 ? 1 : 0;
+}
+
 int cli_model(int argc, char **argv) {
     struct options o = {.top = 10};
     if (argc < 2)
         return usage();
+    if (strcmp(argv[1], "quantize") == 0)
+        return cli_quantize(argc - 1, argv + 1);
     bool wants_inspect = strcmp(argv[1], "inspect") == 0, wants_logits = strcmp(argv[1], "logits") == 0;
     if (parse(argc - 1, argv + 1, &o) < 0)
         return usage();
     if (wants_inspect && o.ids == NULL && !(o.json && o.plan_devices > 0))
         return inspect(&o);
+    if (strcmp(argv[1], "verify") == 0 && o.ids == NULL)
+        return verify(&o);
     if (wants_logits && o.ids != NULL)
         return logits(&o);
     return usage();

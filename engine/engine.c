@@ -41,6 +41,10 @@ void engine_close(struct engine *e) {
         e->kind->close(e);
 }
 
+int engine_keep_prefixes(struct engine *e, char *err, size_t errlen) {
+    return e->kind->keep_prefixes != NULL ? e->kind->keep_prefixes(e, err, errlen) : 0;
+}
+
 const char *engine_failure(struct engine *e) {
     pthread_mutex_lock(&e->events.lock);
     const char *why = e->events.failure[0] != '\0' ? e->events.failure : NULL;
@@ -99,6 +103,10 @@ const char *engine_miss_name(enum engine_miss why) {
 
 struct engine_event *engine_take_events(struct engine *e) {
     return events_take(&e->events);
+}
+
+uint64_t engine_computed_tokens(const struct engine *e) {
+    return e->kind->computed_tokens(e);
 }
 
 int engine_count_tokens(const struct engine *e, const char *text, size_t len) {

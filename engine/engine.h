@@ -45,9 +45,16 @@ struct engine_config {
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     enum engine_kv kv;
-    size_t kv_bytes;  /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
-                         weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    size_t kv_bytes; /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
+                        weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    /* Host memory for pages that give way to others, from where they come back; 0 = on a GPU a quarter of the
+     * machine's memory, on the CPU none: there they are computed again. */
+    size_t host_kv_bytes;
     int max_sessions; /* 0 = 64 */
+    /* File of the beginnings that sessions have in common, of at most so many bytes, for
+     * engine_keep_prefixes(); read when the engine is opened. NULL or 0: none. */
+    const char *prefix_path;
+    size_t prefix_bytes;
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
     void (*wake)(void *arg);
     void *wake_arg;
@@ -59,6 +66,11 @@ HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine 
                               size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
 void engine_close(struct engine *e);
+
+/* Stops the engine for good and writes the pages that more than one session had to config.prefix_path; only
+ * engine_close() may follow. Returns the number of pages written, 0 without such a file, or a negative errno
+ * with the sentence. */
+HX_MUST_CHECK int engine_keep_prefixes(struct engine *e, char *err, size_t errlen);
 
 /* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
  * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
@@ -75,6 +87,8 @@ struct engine_info {
     int n_vocab;
     enum engine_kv kv;
     size_t kv_bytes_per_token;
+    int kept_tokens;          /* that were found in config.prefix_path */
+    const char *kept_ignored; /* why the file was not used, a sentence; NULL: it was, or there is none */
 };
 void engine_info(const struct engine *e, struct engine_info *info);
 
@@ -109,7 +123,8 @@ void engine_session_about(struct engine_session *s, const struct engine_about *a
  * the next generation, other waiting sessions lose their pages first when memory is short. */
 void engine_session_waits(struct engine_session *s, uint64_t ms);
 /* Appends to the end of the timeline (BOS is added by the engine before the first span when the model wants
- * one) and starts its prefill in the background. Not allowed while a generation runs (-EBUSY). -E2BIG with
+ * one) and starts its prefill in the background, unless memory was short and what stands before has to be
+ * computed again. Not allowed while a generation runs (-EBUSY). -E2BIG with
  * the numbers when it does not fit into the context: then nothing was appended. Returns the number of tokens
  * appended. */
 HX_MUST_CHECK int engine_session_append(struct engine_session *s, const struct engine_span *spans, size_t n,
@@ -206,6 +221,7 @@ struct engine_event {
     int forced_tokens;   /* DONE: of the generated ones, how many cost no step because of the grammar */
     int drafted_tokens;  /* DONE: how many were guessed and computed beside one that was sure */
     int accepted_tokens; /* DONE: of these, how many came true, so that they cost no step of their own */
+    int ahead_tokens;    /* DONE: of the prompt, how many were computed before the generation was asked for */
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
 };
 
@@ -213,6 +229,10 @@ struct engine_event {
  * [loop-thread] */
 struct engine_event *engine_take_events(struct engine *e);
 void engine_event_free(struct engine_event *event);
+
+/* Tokens whose keys and values were computed since the engine was opened, guessed ones that came true
+ * included. [any-thread] */
+uint64_t engine_computed_tokens(const struct engine *e);
 
 /* Number of tokens of a text on the text path, for limits and usage; -ENOMEM. */
 HX_MUST_CHECK int engine_count_tokens(const struct engine *e, const char *text, size_t len);

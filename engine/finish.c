@@ -72,6 +72,7 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     memset(s->missed, 0, sizeof s->missed);
     int n = s->n_tokens - g->first;
     event->forced_tokens = n > g->steps ? n - g->steps : 0;
+    event->ahead_tokens = g->ahead_tokens;
     event->drafted_tokens = g->n_drafted;
     event->accepted_tokens = g->n_accepted;
     event->queue_ms = ms_between(g->asked_ns, g->started_ns != 0 ? g->started_ns : now);

@@ -113,6 +113,22 @@ int32_t forward_token(const struct forward *f, int o) {
     return f->device->ops->token(f->device, o);
 }
 
+int forward_read_page(struct forward *f, int32_t page, void *out) {
+    return f->device->ops->read_page(f->device, page, out);
+}
+
+int forward_write_page(struct forward *f, int32_t page, const void *from) {
+    return f->device->ops->write_page(f->device, page, from);
+}
+
+size_t forward_device_page_bytes(const struct forward *f) {
+    return f->device->ops->page_bytes(f->device);
+}
+
+const char *forward_page_layout(const struct forward *f) {
+    return f->device->ops->page_layout(f->device);
+}
+
 const char *forward_device(const struct forward *f) {
     return f->device->ops->describe(f->device);
 }

@@ -36,6 +36,10 @@ int32_t forward_token(const struct forward *f, int o);
 
 /* The device's pages, as kernels_ops says; between batches. */
 void forward_copy_page(struct forward *f, int32_t to, int32_t from);
+HX_MUST_CHECK int forward_read_page(struct forward *f, int32_t page, void *out);
+HX_MUST_CHECK int forward_write_page(struct forward *f, int32_t page, const void *from);
+size_t forward_device_page_bytes(const struct forward *f);
+const char *forward_page_layout(const struct forward *f); /* borrowed until forward_close() */
 
 /* "cpu (avx2, 2 threads)"; borrowed until forward_close(). */
 const char *forward_device(const struct forward *f);

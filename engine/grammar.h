@@ -70,6 +70,11 @@ uint32_t grammar_string(struct grammar_builder *b, uint32_t min, uint32_t max);
  * wrong claim makes wrong masks. */
 uint32_t grammar_open(struct grammar_builder *b, uint32_t item);
 
+/* The item, a JSON value in which strings alone have quotes: no object in it has a name twice, whatever the
+ * item says, unless its names are so few that none other is left that begins like it. Matchers remember the
+ * names of the objects that are open; states are shared as ever. */
+uint32_t grammar_unique_names(struct grammar_builder *b, uint32_t item);
+
 /* A rule, to be defined before grammar_compile(); GRAMMAR_NONE after a failure. `nested`: its calls count as
  * nesting levels. */
 uint32_t grammar_rule(struct grammar_builder *b, bool nested);
@@ -106,10 +111,19 @@ void grammar_info(const struct grammar *g, struct grammar_info *info);
 /* ---- matching ---- one thread at a time for all matchers of a grammar together: in the daemon the engine
  * thread */
 
+/* What a matcher remembers inside of grammar_unique_names() (engine/grammar_names.h). */
+struct grammar_names {
+    uint8_t mode, digits;
+    bool name_next;
+    uint16_t unit, high;
+    struct grammar_names_kept *kept;
+};
+
 struct grammar_matcher {
     struct grammar *grammar;              /* a reference; NULL: not begun */
     struct grammar_matcher *next, **link; /* all matchers of the grammar */
     uint32_t state, moved;
+    struct grammar_names names;
 };
 
 /* At the beginning of the grammar. The matcher must stay where it is in memory. -ENOMEM. */
@@ -129,7 +143,8 @@ HX_MUST_CHECK int grammar_matcher_token(struct grammar_matcher *m, const struct 
                                         int32_t token);
 /* Whether the text may end here. */
 bool grammar_matcher_is_complete(const struct grammar_matcher *m);
-/* Bytes of a shortest way to where the text may end; tokens, too, are never more. */
+/* Bytes of a shortest way to where the text may end; tokens, too, are never more. Fewer than that where
+ * unique names must yet be written and those of the least length are not enough for them. */
 uint32_t grammar_matcher_distance(const struct grammar_matcher *m);
 
 /* The tokens that may come next, bit `id % 32` of mask[id / 32], for grammar_vocab_words() words; never none.

@@ -1,278 +1,14 @@
 /* States of a grammar, made when they are first reached: sets of threads, each an instruction and a stack. */
-#include "engine/grammar_program.h"
+#include "engine/grammar_threads.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BOTTOM 0u
-
-static uint32_t plus(uint32_t a, uint32_t b) {
-    uint64_t sum = (uint64_t)a + b;
-    return a == GRAMMAR_FOREVER || b == GRAMMAR_FOREVER ? GRAMMAR_FOREVER
-           : sum < GRAMMAR_FOREVER                      ? (uint32_t)sum
-                                                        : GRAMMAR_FOREVER - 1;
-}
-
-static void fail(struct grammar_automaton *a, int status) {
-    if (a->status == 0)
-        a->status = status;
-}
-
-static uint64_t mix(uint64_t h, uint64_t value) {
-    h = (h ^ value) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
-}
-
-/* ---- frames ---- */
-
-static uint64_t frame_hash(uint32_t parent, uint32_t pc, uint32_t count) {
-    return mix(mix(mix(0, parent), pc), count);
-}
-
-static bool rehash_frames(struct grammar_automaton *a) {
-    uint32_t size = a->frame_mask == 0 ? 256 : (a->frame_mask + 1) * 2;
-    uint32_t *slots = calloc(size, sizeof *slots);
-    if (slots == NULL)
-        return false;
-    for (uint32_t f = 1; f < a->n_frames; f++) {
-        const struct grammar_frame *frame = &a->frames[f];
-        uint64_t h = frame_hash(frame->parent, frame->pc, frame->count);
-        while (slots[h & (size - 1)] != 0)
-            h++;
-        slots[h & (size - 1)] = f;
-    }
-    free(a->frame_slots);
-    a->frame_slots = slots;
-    a->frame_mask = size - 1;
-    return true;
-}
-
-/* The frame with these members; a new one gets the others. BOTTOM after a failure. */
-static uint32_t intern_frame(struct grammar *g, struct grammar_frame frame) {
-    struct grammar_automaton *a = &g->automaton;
-    if ((a->n_frames + 1) * 2 > a->frame_mask && !rehash_frames(a)) {
-        fail(a, -ENOMEM);
-        return BOTTOM;
-    }
-    uint64_t h = frame_hash(frame.parent, frame.pc, frame.count);
-    for (;; h++) {
-        uint32_t f = a->frame_slots[h & a->frame_mask];
-        if (f == 0)
-            break;
-        if (a->frames[f].parent == frame.parent && a->frames[f].pc == frame.pc &&
-            a->frames[f].count == frame.count)
-            return f;
-    }
-    void *grown = grammar_grow(a->frames, sizeof frame, a->n_frames, &a->frames_cap, 1);
-    if (grown == NULL) {
-        fail(a, -ENOMEM);
-        return BOTTOM;
-    }
-    a->frames = grown;
-    a->frames[a->n_frames] = frame;
-    a->frame_slots[h & a->frame_mask] = a->n_frames;
-    return a->n_frames++;
-}
-
-static uint32_t call_frame(struct grammar *g, uint32_t parent, uint32_t pc, bool nested) {
-    struct grammar_frame p = g->automaton.frames[parent];
-    return intern_frame(g, (struct grammar_frame){.parent = parent,
-                                                  .pc = pc,
-                                                  .depth = p.depth + nested,
-                                                  .rest = plus(g->code[pc].distance, p.rest)});
-}
-
-/* Inside the loop, `count` rounds being complete. */
-static uint32_t loop_frame(struct grammar *g, uint32_t parent, const struct grammar_loop *loop,
-                           uint32_t count) {
-    struct grammar_frame p = g->automaton.frames[parent];
-    uint32_t left = loop->min > count + 1 ? loop->min - count - 1 : 0, body = g->code[loop->body].distance;
-    uint64_t rounds = (uint64_t)left * body;
-    uint32_t after = plus(g->code[loop->exit].distance, p.rest);
-    return intern_frame(
-        g, (struct grammar_frame){
-               .parent = parent,
-               .pc = loop->end,
-               .count = count,
-               .depth = p.depth,
-               .rest = plus(rounds < GRAMMAR_FOREVER ? (uint32_t)rounds : GRAMMAR_FOREVER - 1, after)});
-}
-
-/* ---- the state being made ---- */
-
-/* Up to so many threads looking through them is faster than a table. */
-#define LIST_SHORT 16
-
-/* Puts all of the list into the table, which grows with it. */
-static bool index_list(struct grammar_automaton *a) {
-    if (a->n_list * 2 > a->seen_mask) {
-        uint32_t size = a->seen_mask == 0 ? 256 : (a->seen_mask + 1) * 2;
-        uint32_t *seen = calloc(size, sizeof *seen);
-        if (seen == NULL) {
-            a->n_list = 0; /* what the table has of it is not to be trusted */
-            if (a->seen != NULL)
-                memset(a->seen, 0, ((size_t)a->seen_mask + 1) * sizeof *a->seen);
-            return false;
-        }
-        free(a->seen);
-        a->seen = seen;
-        a->seen_mask = size - 1;
-    }
-    for (uint32_t i = 0; i < a->n_list; i++) {
-        uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
-        while (a->seen[h & a->seen_mask] != 0)
-            h++;
-        a->seen[h & a->seen_mask] = i + 1;
-    }
-    return true;
-}
-
-/* Whether the list has the thread; *slot: where it belongs in the table, if there is one. */
-static bool is_listed(const struct grammar_automaton *a, uint32_t pc, uint32_t frame, uint64_t *slot) {
-    if (a->n_list <= LIST_SHORT) {
-        for (uint32_t i = 0; i < a->n_list; i++)
-            if (a->list[i].pc == pc && a->list[i].frame == frame)
-                return true;
-        return false;
-    }
-    uint64_t h = mix(mix(1, pc), frame);
-    for (; a->seen[h & a->seen_mask] != 0; h++) {
-        const struct grammar_thread *t = &a->list[a->seen[h & a->seen_mask] - 1];
-        if (t->pc == pc && t->frame == frame)
-            return true;
-    }
-    *slot = h & a->seen_mask;
-    return false;
-}
-
-/* Adds a thread to the list, once, unless nothing can come of it. */
-static void add(struct grammar *g, uint32_t pc, uint32_t frame) {
-    struct grammar_automaton *a = &g->automaton;
-    uint64_t slot = 0;
-    if (g->code[pc].distance == GRAMMAR_FOREVER ||
-        g->code[pc].height > g->max_nesting - a->frames[frame].depth || is_listed(a, pc, frame, &slot))
-        return;
-    void *grown = grammar_grow(a->list, sizeof *a->list, a->n_list, &a->list_cap, 1);
-    if (grown == NULL || a->n_list >= GRAMMAR_THREADS_MAX) {
-        fail(a, grown == NULL ? -ENOMEM : -E2BIG);
-        return;
-    }
-    a->list = grown;
-    a->list[a->n_list++] = (struct grammar_thread){pc, frame};
-    if (a->n_list <= LIST_SHORT)
-        return;
-    if (a->n_list > LIST_SHORT + 1 && a->n_list * 2 <= a->seen_mask)
-        a->seen[slot] = a->n_list;
-    else if (!index_list(a)) /* all of it anew */
-        fail(a, -ENOMEM);
-}
-
-/* Empties the list, which must be as it was made. */
-static void begin_list(struct grammar_automaton *a) {
-    for (uint32_t i = 0; a->n_list > LIST_SHORT && i < a->n_list; i++) {
-        uint64_t h = mix(mix(1, a->list[i].pc), a->list[i].frame);
-        /* All of a run of slots is emptied from its first thread on. */
-        for (; a->seen[h & a->seen_mask] != 0; h++)
-            a->seen[h & a->seen_mask] = 0;
-    }
-    a->n_list = 0;
-}
-
-static void end_round(struct grammar *g, const struct grammar_loop *loop, uint32_t frame) {
-    struct grammar_frame f = g->automaton.frames[frame];
-    uint32_t count = f.count + 1;
-    if (count >= loop->min)
-        add(g, loop->exit, f.parent);
-    if (loop->max == GRAMMAR_FOREVER && count > loop->min)
-        count = loop->min; /* no need to count on */
-    if (count < loop->max) {
-        uint32_t again = loop_frame(g, f.parent, loop, count);
-        if (again != BOTTOM)
-            add(g, loop->body, again);
-    }
-}
-
-/* What a thread leads to without taking anything. */
-static void follow(struct grammar *g, struct grammar_thread t, struct grammar_state *state) {
-    struct grammar_automaton *a = &g->automaton;
-    const struct grammar_instruction *i = &g->code[t.pc];
-    const struct grammar_loop *loop;
-    uint32_t frame, left;
-    switch ((enum grammar_op)i->op) {
-    case GRAMMAR_OP_RETURN:
-        if (t.frame == BOTTOM)
-            state->complete = true;
-        else
-            add(g, a->frames[t.frame].pc, a->frames[t.frame].parent);
-        break;
-    case GRAMMAR_OP_SPLIT:
-        add(g, i->next, t.frame);
-        add(g, i->arg, t.frame);
-        break;
-    case GRAMMAR_OP_TEXT:
-        state->text = (uint16_t)(i->arg * GRAMMAR_TAG_BYTES + i->low + 1);
-        add(g, i->next, t.frame);
-        break;
-    case GRAMMAR_OP_JUMP:
-        add(g, i->next, t.frame);
-        break;
-    case GRAMMAR_OP_STRING:
-        left = i->arg == GRAMMAR_NONE || g->loops[i->arg].max == GRAMMAR_FOREVER
-                   ? GRAMMAR_FOREVER
-                   : g->loops[i->arg].max - a->frames[t.frame].count;
-        state->plain = left > state->plain ? left : state->plain;
-        add(g, i->next, t.frame);
-        break;
-    case GRAMMAR_OP_CALL:
-        frame = call_frame(g, t.frame, i->next, g->rules[i->arg].nested);
-        if (frame != BOTTOM)
-            add(g, g->rules[i->arg].entry, frame);
-        break;
-    case GRAMMAR_OP_LOOP:
-        loop = &g->loops[i->arg];
-        if (loop->min == 0)
-            add(g, loop->exit, t.frame);
-        if (loop->max > 0 && (frame = loop_frame(g, t.frame, loop, 0)) != BOTTOM)
-            add(g, loop->body, frame);
-        break;
-    case GRAMMAR_OP_LOOP_END:
-        end_round(g, &g->loops[i->arg], t.frame);
-        break;
-    case GRAMMAR_OP_EDGES:
-        if (i->next != GRAMMAR_NONE)
-            add(g, i->next, t.frame);
-        break;
-    case GRAMMAR_OP_BYTES:
-    case GRAMMAR_OP_SYMBOL:
-    case GRAMMAR_OP_FAIL:
-        break;
-    }
-}
-
-static int compare_threads(const void *x, const void *y) {
-    const struct grammar_thread *a = x, *b = y;
-    return a->pc != b->pc ? (a->pc > b->pc) - (a->pc < b->pc) : (a->frame > b->frame) - (a->frame < b->frame);
-}
-
-static void sort_threads(struct grammar_thread *t, uint32_t n) {
-    if (n > 24) {
-        qsort(t, n, sizeof *t, compare_threads);
-        return;
-    }
-    for (uint32_t i = 1; i < n; i++) {
-        struct grammar_thread moving = t[i];
-        uint32_t j = i;
-        for (; j > 0 && compare_threads(&t[j - 1], &moving) > 0; j--)
-            t[j] = t[j - 1];
-        t[j] = moving;
-    }
-}
-
 static uint64_t state_hash(const struct grammar_thread *t, uint32_t n, bool complete) {
-    uint64_t h = mix(n, complete);
+    uint64_t h = grammar_threads_mix(n, complete);
     for (uint32_t i = 0; i < n; i++)
-        h = mix(mix(h, t[i].pc), t[i].frame);
+        h = grammar_threads_mix(grammar_threads_mix(h, t[i].pc), t[i].frame);
     return h;
 }
 
@@ -299,7 +35,7 @@ static uint32_t new_state(struct grammar *g, struct grammar_state state, const s
     struct grammar_automaton *a = &g->automaton;
     size_t row = g->width * sizeof *a->rows;
     if (grammar_automaton_bytes(g) > GRAMMAR_STATE_BYTES_MAX) {
-        fail(a, -E2BIG);
+        grammar_threads_fail(a, -E2BIG);
         return GRAMMAR_STATE_DEAD;
     }
     void *states = grammar_grow(a->states, sizeof state, a->n_states, &a->states_cap, 1);
@@ -309,7 +45,7 @@ static uint32_t new_state(struct grammar *g, struct grammar_state state, const s
     void *threads = grammar_grow(a->threads, sizeof *t, a->n_threads, &a->threads_cap, state.n);
     a->threads = threads != NULL ? threads : a->threads;
     if (states == NULL || rows == NULL || threads == NULL) {
-        fail(a, -ENOMEM);
+        grammar_threads_fail(a, -ENOMEM);
         return GRAMMAR_STATE_DEAD;
     }
     state.first = a->n_threads;
@@ -321,37 +57,35 @@ static uint32_t new_state(struct grammar *g, struct grammar_state state, const s
     return a->n_states++;
 }
 
-/* The list followed to its end, as a state. */
-static uint32_t finish_list(struct grammar *g) {
+uint32_t grammar_automaton_listed(struct grammar *g) {
     struct grammar_automaton *a = &g->automaton;
     struct grammar_state state = {.distance = GRAMMAR_FOREVER};
     uint32_t n = 0;
     for (uint32_t i = 0; i < a->n_list && a->status == 0; i++)
-        follow(g, a->list[i], &state);
-    if (a->status != 0) {
-        a->work += a->n_list * GRAMMAR_WORK_THREAD;
-        begin_list(a);
-        return GRAMMAR_STATE_DEAD;
-    }
+        grammar_threads_follow(g, a->list[i], &state);
     uint32_t n_list = a->n_list;
     a->work += n_list * GRAMMAR_WORK_THREAD;
     struct grammar_thread *kept = a->list;
     /* The list is emptied before it is overwritten, because that looks at its threads. */
-    begin_list(a);
+    grammar_threads_clear(a);
+    if (a->status != 0)
+        return GRAMMAR_STATE_DEAD;
     for (uint32_t i = 0; i < n_list; i++) {
         struct grammar_thread t = kept[i];
-        uint32_t way = plus(g->code[t.pc].distance, a->frames[t.frame].rest);
+        uint32_t way = grammar_threads_plus(g->code[t.pc].distance, a->frames[t.frame].rest);
         state.distance = way < state.distance ? way : state.distance;
         uint8_t op = g->code[t.pc].op;
-        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES)
+        if (op == GRAMMAR_OP_BYTES || op == GRAMMAR_OP_SYMBOL || op == GRAMMAR_OP_EDGES) {
+            state.names = state.names || a->frames[t.frame].names;
             kept[n++] = t;
+        }
     }
     if (n == 0 && !state.complete)
         return GRAMMAR_STATE_DEAD;
-    sort_threads(kept, n);
+    grammar_threads_sort(kept, n);
     state.n = n;
     if ((a->n_states + 1) * 2 > a->state_mask && !rehash_states(a)) {
-        fail(a, -ENOMEM);
+        grammar_threads_fail(a, -ENOMEM);
         return GRAMMAR_STATE_DEAD;
     }
     uint64_t h = state_hash(kept, n, state.complete);
@@ -380,7 +114,7 @@ static bool take_symbol(struct grammar *g, struct grammar_state state, uint32_t 
             continue;
         any = true;
         if (ins->arg == symbol)
-            add(g, ins->next, t.frame);
+            grammar_threads_add(g, ins->next, t.frame);
     }
     return any;
 }
@@ -404,7 +138,7 @@ static void take_byte(struct grammar *g, struct grammar_state state, uint32_t co
             } else {
                 from = low > from ? low : from;
                 to = high < to ? high : to;
-                add(g, e->next, t.frame);
+                grammar_threads_add(g, e->next, t.frame);
             }
         }
     }
@@ -428,7 +162,7 @@ uint32_t grammar_automaton_step(struct grammar *g, uint32_t from, uint32_t colum
         last = g->width - 1;
     }
     a->work += GRAMMAR_WORK_STEP + state.n / GRAMMAR_SCANNED;
-    uint32_t next = finish_list(g);
+    uint32_t next = grammar_automaton_listed(g);
     for (; a->status == 0 && first <= last; first++)
         a->rows[(size_t)from * g->width + first] = next;
     return next;
@@ -440,7 +174,7 @@ size_t grammar_automaton_bytes(const struct grammar *g) {
     const struct grammar_automaton *a = &g->automaton;
     return a->n_states * (sizeof *a->states + g->width * sizeof *a->rows) +
            a->n_threads * sizeof *a->threads + a->n_frames * sizeof *a->frames +
-           ((size_t)a->state_mask + a->frame_mask) * sizeof(uint32_t);
+           ((size_t)a->state_mask + a->frame_mask) * sizeof(uint32_t) + sizeof a->hops;
 }
 
 void grammar_automaton_forget_masks(struct grammar *g) {
@@ -480,6 +214,7 @@ void grammar_automaton_finish(struct grammar *g) {
     free(a->frames);
     free(a->frame_slots);
     free(a->list);
+    free(a->passed);
     free(a->seen);
     *a = (struct grammar_automaton){0};
 }
@@ -493,8 +228,8 @@ int grammar_automaton_start(struct grammar *g) {
     struct grammar_state none = {.distance = GRAMMAR_FOREVER};
     for (int i = 0; i < 2; i++) /* "not made yet", and dead */
         (void)new_state(g, none, NULL);
-    add(g, g->root, BOTTOM);
-    a->start = finish_list(g);
+    grammar_threads_add(g, g->root, GRAMMAR_BOTTOM);
+    a->start = grammar_automaton_listed(g);
     return a->status;
 }
 
@@ -503,13 +238,13 @@ int grammar_automaton_start(struct grammar *g) {
 static uint32_t move_frame(struct grammar *g, const struct grammar_frame *old, uint32_t frame,
                            uint32_t *moved, uint32_t *stack) {
     uint32_t n = 0;
-    for (; frame != BOTTOM && moved[frame] == 0; frame = old[frame].parent)
+    for (; frame != GRAMMAR_BOTTOM && moved[frame] == 0; frame = old[frame].parent)
         stack[n++] = frame;
-    uint32_t outer = frame != BOTTOM ? moved[frame] : BOTTOM;
+    uint32_t outer = frame != GRAMMAR_BOTTOM ? moved[frame] : GRAMMAR_BOTTOM;
     while (n > 0 && g->automaton.status == 0) {
         struct grammar_frame copy = old[stack[--n]];
         copy.parent = outer;
-        outer = moved[stack[n]] = intern_frame(g, copy);
+        outer = moved[stack[n]] = grammar_threads_frame(g, copy);
     }
     return outer;
 }
@@ -520,7 +255,7 @@ static uint32_t move_state(struct grammar *g, const struct grammar_automaton *ol
     struct grammar_state state = old->states[from];
     struct grammar_thread *threads = calloc((size_t)state.n + 1, sizeof *threads);
     if (threads == NULL) {
-        fail(a, -ENOMEM);
+        grammar_threads_fail(a, -ENOMEM);
         return GRAMMAR_STATE_DEAD;
     }
     for (uint32_t i = 0; i < state.n; i++) {
@@ -528,7 +263,7 @@ static uint32_t move_state(struct grammar *g, const struct grammar_automaton *ol
         threads[i] = (struct grammar_thread){t.pc, move_frame(g, old->frames, t.frame, moved, stack)};
     }
     state.mask = NULL;
-    sort_threads(threads, state.n);
+    grammar_threads_sort(threads, state.n);
     uint32_t s = a->status == 0 ? new_state(g, state, threads) : GRAMMAR_STATE_DEAD;
     free(threads);
     return s;

@@ -280,7 +280,7 @@ uint32_t grammar_rule(struct grammar_builder *b, bool nested) {
     if (grown == NULL)
         return no_memory(b);
     b->rules = grown;
-    b->rules[b->n_rules] = (struct grammar_rule_source){GRAMMAR_NONE, nested};
+    b->rules[b->n_rules] = (struct grammar_rule_source){GRAMMAR_NONE, nested, false};
     return (uint32_t)b->n_rules++;
 }
 
@@ -291,6 +291,15 @@ void grammar_define(struct grammar_builder *b, uint32_t rule, uint32_t expressio
         (void)fail(b, -EINVAL, "A rule of the grammar is defined twice, or does not exist.");
     else
         b->rules[rule].expression = expression;
+}
+
+uint32_t grammar_unique_names(struct grammar_builder *b, uint32_t item) {
+    uint32_t rule = grammar_rule(b, false);
+    if (rule == GRAMMAR_NONE)
+        return GRAMMAR_NONE;
+    b->rules[rule].names = true;
+    grammar_define(b, rule, item);
+    return grammar_call(b, rule);
 }
 
 uint32_t grammar_call(struct grammar_builder *b, uint32_t rule) {

@@ -183,7 +183,7 @@ static uint32_t put_dispatch(struct emitter *e, uint32_t tag_index, bool until, 
 
 static uint32_t put_call(struct emitter *e, uint32_t rule, uint32_t next) {
     /* What ends with a call needs no frame to come back to. The target is filled in later. */
-    if (next == RETURN && !e->b->rules[rule].nested)
+    if (next == RETURN && !e->b->rules[rule].nested && !e->b->rules[rule].names)
         return put_op(e, GRAMMAR_OP_JUMP, GRAMMAR_NONE, rule);
     return put_op(e, GRAMMAR_OP_CALL, next, rule);
 }
@@ -233,7 +233,9 @@ static void emit_rules(struct emitter *e) {
     struct grammar *g = e->g;
     for (size_t r = e->b->n_rules; r-- > 0 && e->status == 0;) {
         const struct grammar_rule_source *source = &e->b->rules[r];
-        g->rules[r] = (struct grammar_rule_code){emit(e, source->expression, RETURN, 0), source->nested};
+        g->rules[r] = (struct grammar_rule_code){emit(e, source->expression, RETURN, 0), source->nested,
+                                                 source->names, UINT16_MAX};
+        g->names = g->names || source->names;
     }
 }
 

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EDGES_MAX 4096u /* of one instruction */
+#define EDGES_MAX  4096u /* of one instruction */
+#define SHARED_MAX 8u    /* bytes of a choice that is written out wherever one comes to it */
 
 struct fold {
     struct grammar *g;
@@ -111,8 +112,26 @@ static uint32_t move(struct fold *f, uint32_t pc) {
 
 /* ---- choices ---- */
 
+/* Whether it is a choice among SHARED_MAX ranges of bytes at most, and nothing else. */
+static bool is_short(const struct grammar *g, uint32_t pc) {
+    uint32_t open[SHARED_MAX] = {target_of(g, pc)}, n_open = 1, leaves = 0;
+    while (n_open > 0) {
+        const struct grammar_instruction *i = &g->code[open[--n_open]];
+        if (i->op != GRAMMAR_OP_SPLIT) {
+            if (i->op != GRAMMAR_OP_BYTES || ++leaves > SHARED_MAX)
+                return false;
+            continue;
+        }
+        if (n_open + 2 > SHARED_MAX)
+            return false;
+        open[n_open++] = target_of(g, i->next);
+        open[n_open++] = target_of(g, i->arg);
+    }
+    return true;
+}
+
 /* The bytes that a choice takes into `ways`, and what else it leads to into `others`. Choices that one comes
- * to from elsewhere, too, are others: so nothing is written out twice. */
+ * to from elsewhere, too, are others unless they are short: so little is written out twice. */
 static void gather(struct fold *f, uint32_t pc) {
     const struct grammar *g = f->g;
     f->n_open = f->n_others = f->n_ways = 0;
@@ -121,7 +140,8 @@ static void gather(struct fold *f, uint32_t pc) {
     while (ok && f->n_open > 0) {
         uint32_t at = target_of(g, f->open[--f->n_open]);
         const struct grammar_instruction *i = &g->code[at];
-        if (i->op == GRAMMAR_OP_SPLIT && f->comers[at] < 2 && f->n_ways < EDGES_MAX) {
+        bool alone = i->op == GRAMMAR_OP_SPLIT && (f->comers[at] < 2 || is_short(g, at));
+        if (alone && f->n_ways < EDGES_MAX) {
             ok = push(f, &f->open, &f->n_open, &f->open_cap, i->arg) &&
                  push(f, &f->open, &f->n_open, &f->open_cap, i->next);
         } else if (i->op == GRAMMAR_OP_BYTES && f->n_ways < EDGES_MAX) {
@@ -321,6 +341,20 @@ static void classify_bytes(struct grammar *g) {
     g->width = g->n_classes + GRAMMAR_SYMBOL_TAG + g->n_tags;
 }
 
+/* Of rules that take a byte at once. */
+static void find_beginnings(struct grammar *g) {
+    struct grammar_edge own;
+    uint32_t n;
+    for (uint32_t r = 0; r < g->n_rules; r++) {
+        const struct grammar_instruction *i = &g->code[g->rules[r].entry];
+        if (i->op != GRAMMAR_OP_BYTES && (i->op != GRAMMAR_OP_EDGES || i->next != GRAMMAR_NONE))
+            continue;
+        g->rules[r].begins = 0;
+        for (const struct grammar_edge *e = grammar_edges(g, g->rules[r].entry, &own, &n); n > 0; n--, e++)
+            g->rules[r].begins |= (uint16_t)((2u << (e->high >> 4)) - (1u << (e->low >> 4)));
+    }
+}
+
 int grammar_fold(struct grammar *g) {
     struct fold f = {.g = g, .n_slots = 64};
     while (f.n_slots < 4 * g->n_code)
@@ -345,6 +379,7 @@ int grammar_fold(struct grammar *g) {
     if (f.status == 0) {
         replace(&f);
         classify_bytes(g);
+        find_beginnings(g);
     }
     free(f.code);
     free(f.edges);

@@ -1,4 +1,5 @@
 /* Which tokens may come next: a slice of the vocabulary where the state allows one, the others one by one. */
+#include "engine/grammar_names.h"
 #include "engine/grammar_program.h"
 #include "engine/grammar_reach.h"
 #include "engine/grammar_vocab.h"
@@ -360,7 +361,7 @@ static void use_vocab(struct grammar *g, const struct grammar_vocab *v) {
         g->tag_tokens[i] = grammar_vocab_find_added(v, g->tags[i].text, g->tags[i].len);
 }
 
-/* ---- the whole ---- */
+/* ---- one state ---- */
 
 static bool is_empty(const struct search *s) {
     for (size_t w = 0; w < s->v->words; w++)
@@ -404,7 +405,9 @@ static int compute(struct search *s, uint32_t state) {
     return is_empty(s) ? -ENODATA : 0;
 }
 
-int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *vocab, uint32_t within,
+/* ---- the whole ---- */
+
+static int mask_of_state(struct grammar_matcher *m, const struct grammar_vocab *vocab, uint32_t within,
                          uint32_t *mask) {
     struct grammar *g = m->grammar;
     int rc = grammar_automaton_begin(g, grammar_state_room(g));
@@ -424,4 +427,13 @@ int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *
     rc = compute(&s, m->state);
     free(s.path);
     return rc;
+}
+
+int grammar_matcher_mask(struct grammar_matcher *m, const struct grammar_vocab *vocab, uint32_t within,
+                         uint32_t *mask) {
+    int rc = mask_of_state(m, vocab, within, mask);
+    if (rc < 0 || grammar_names_count(&m->names) == 0)
+        return rc;
+    rc = grammar_names_drop_repeats(m, vocab, mask);
+    return rc < 0 || within == GRAMMAR_FOREVER ? rc : grammar_names_drop_far(m, vocab, within, mask);
 }

@@ -31,6 +31,7 @@ struct grammar_expression {
 struct grammar_rule_source {
     uint32_t expression; /* GRAMMAR_NONE: not defined */
     bool nested;
+    bool names; /* unique in it */
 };
 
 #define GRAMMAR_TAG_BYTES 32
@@ -96,7 +97,8 @@ struct grammar_loop {
 
 struct grammar_rule_code {
     uint32_t entry;
-    bool nested;
+    bool nested, names;
+    uint16_t begins; /* bit `byte >> 4`: its text may begin with such a byte, or may be empty */
 };
 
 /* Symbols behind the byte classes of a row. */
@@ -110,7 +112,8 @@ struct grammar_frame {
     uint32_t parent;
     uint32_t pc;    /* where a call returns to, or the LOOP_END of a loop */
     uint32_t count; /* iterations of the loop that are complete */
-    uint32_t depth; /* nested rules around */
+    uint16_t depth; /* nested rules around */
+    bool names;     /* inside of a value whose names are unique */
     uint32_t rest;  /* bytes of a shortest way from the end of the rule or iteration to the end */
 };
 
@@ -144,9 +147,17 @@ struct grammar_state {
     uint16_t text; /* tag * GRAMMAR_TAG_BYTES + bytes of it just seen, + 1: any text may follow that does not
                       end the tag */
     bool complete;
+    bool names;                /* some thread is inside of a value whose names are unique */
     uint8_t loops;             /* enum grammar_loops */
     struct grammar_mask *mask; /* NULL: not computed */
 };
+
+/* Where a token of several bytes led that no row knew: the same one is often tried first and taken then. */
+struct grammar_hop {
+    uint32_t from, to; /* states; from GRAMMAR_STATE_NEW: none */
+    int32_t token;
+};
+#define GRAMMAR_HOPS 16
 
 #define GRAMMAR_STATE_NEW  0u /* in a row: not computed yet */
 #define GRAMMAR_STATE_DEAD 1u
@@ -201,6 +212,13 @@ struct grammar_automaton {
     uint32_t n_list;
     size_t list_cap;
     uint32_t *seen, seen_mask; /* index in list + 1 */
+    /* where several bytes are taken at once: threads behind the last one, not followed yet; from first_passed
+     * on those behind the next one */
+    struct grammar_thread *passed;
+    uint32_t n_passed, first_passed;
+    size_t passed_cap;
+    struct grammar_hop hops[GRAMMAR_HOPS]; /* by state and token */
+    uint64_t hops_vocab;                   /* fingerprint of the tokens' vocabulary */
 };
 
 struct grammar {
@@ -213,6 +231,7 @@ struct grammar {
     uint32_t n_loops;
     struct grammar_rule_code *rules;
     uint32_t n_rules, root;
+    bool names; /* some rule has them */
     uint32_t max_nesting;
     uint8_t classes[256];    /* bytes that the program does not tell apart have one class */
     uint8_t class_byte[256]; /* a byte of the class */
@@ -280,6 +299,12 @@ static inline uint32_t grammar_automaton_next(struct grammar *g, uint32_t state,
     uint32_t next = g->automaton.rows[(size_t)state * g->width + column];
     return next != GRAMMAR_STATE_NEW ? next : grammar_automaton_step(g, state, column);
 }
+/* The state of the listed threads (engine/grammar_threads.h), which are followed first. */
+uint32_t grammar_automaton_listed(struct grammar *g);
+/* The state behind `state` after n bytes (grammar_pass.c). -E2BIG also when the work of the operation goes
+ * above `most` before the last byte. */
+uint32_t grammar_automaton_over(struct grammar *g, uint32_t state, const char *bytes, size_t n,
+                                uint32_t most);
 /* At the beginning of an operation: forgets failures, and states when they take more than `most` bytes. */
 HX_MUST_CHECK int grammar_automaton_begin(struct grammar *g, size_t most);
 size_t grammar_automaton_bytes(const struct grammar *g);

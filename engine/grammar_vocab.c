@@ -431,6 +431,7 @@ int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t 
         struct grammar_long *fitted = realloc(v->longs, ((size_t)v->n_longs + 1) * sizeof *v->longs);
         v->longs = fitted != NULL ? fitted : v->longs;
         rc = group_marked(v);
+        rc = rc ? rc : grammar_vocab_quotes_init(v);
     }
     for (int s = 0; s < GRAMMAR_SLICES && rc == 0; s++)
         rc = build_trie(v, entries, n, v->slices[s], &v->rest[s]);
@@ -471,6 +472,7 @@ void grammar_vocab_destroy(struct grammar_vocab *v) {
     free(v->marks);
     free(v->spaced);
     free(v->longs);
+    grammar_vocab_quotes_finish(&v->quotes);
     free(v);
 }
 
@@ -481,7 +483,8 @@ size_t grammar_vocab_words(const struct grammar_vocab *v) {
 size_t grammar_vocab_bytes(const struct grammar_vocab *v) {
     size_t total =
         sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) + v->offsets[v->n_tokens] +
-        (GRAMMAR_SLICES + GRAMMAR_CHARS_MAX + 4) * v->words * sizeof(uint32_t) +
+        (GRAMMAR_SLICES + GRAMMAR_CHARS_MAX + 5) * v->words * sizeof(uint32_t) +
+        v->quotes.n_closers * sizeof *v->quotes.closers + v->quotes.n_odd * sizeof *v->quotes.odd +
         (size_t)__builtin_popcount(GRAMMAR_WORDS) * v->words * sizeof(uint32_t) +
         v->n_longs * sizeof *v->longs + v->n_marked * sizeof *v->marked + v->n_marks * sizeof *v->marks;
     for (int s = 0; s < GRAMMAR_SLICES; s++)

@@ -117,6 +117,18 @@ struct grammar_long {
     uint32_t id, chars; /* all characters */
 };
 
+/* Ordinary tokens with quotes, as they are read in the name of a member. */
+struct grammar_vocab_quotes {
+    uint32_t *all; /* mask */
+    /* Those that end the name without an escape before: sorted by the text before the quote, which has that
+     * many bytes. */
+    struct grammar_closer {
+        uint32_t id, len;
+    } * closers;
+    uint32_t n_closers, longest;
+    uint32_t *odd, n_odd; /* those that end it behind an escape, or have two quotes and more */
+};
+
 struct grammar_vocab {
     int n_tokens;
     size_t words;                             /* 32-bit words of a mask */
@@ -136,6 +148,7 @@ struct grammar_vocab {
     uint8_t byte_kinds[256];
     struct grammar_long *longs; /* tokens of GRAMMAR_SLICE_PLAIN with GRAMMAR_CHARS_MAX characters and more */
     uint32_t n_longs;
+    struct grammar_vocab_quotes quotes;
     uint32_t *added;           /* mask of the added tokens that do not end a turn */
     uint32_t *ends;            /* and of those that do */
     uint32_t byte_tokens[256]; /* the tokens of one byte */
@@ -157,6 +170,13 @@ HX_MUST_CHECK int grammar_vocab_create(const struct tokenizer *t, const int32_t 
                                        struct grammar_vocab **out, char *err, size_t errlen);
 void grammar_vocab_destroy(struct grammar_vocab *v); /* NULL is fine */
 
+/* Private to grammar_vocab.c. -ENOMEM. */
+HX_MUST_CHECK int grammar_vocab_quotes_init(struct grammar_vocab *v);
+void grammar_vocab_quotes_finish(struct grammar_vocab_quotes *q);
+
+/* The first of the closers with this text before the quote, *n of them. */
+const struct grammar_closer *grammar_vocab_closers(const struct grammar_vocab *v, const char *text,
+                                                   size_t len, uint32_t *n);
 /* 32-bit words of a mask. */
 size_t grammar_vocab_words(const struct grammar_vocab *v);
 size_t grammar_vocab_bytes(const struct grammar_vocab *v);

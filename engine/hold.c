@@ -59,107 +59,7 @@ static void recall(struct local_engine *e, struct local_session *s) {
     know(s, n, ENGINE_MISS_EVICTED);
 }
 
-/* ---- sharing ---- */
-
-static int common(const int32_t *a, const int32_t *b, int n) {
-    int i = 0;
-    while (i < n && a[i] == b[i])
-        i++;
-    return i;
-}
-
-/* Whether both have the same first i pages. */
-static bool same_pages(const struct local_session *a, const struct local_session *b, int i) {
-    return a->n_pages >= i && b->n_pages >= i && parent_of(a, i) == parent_of(b, i);
-}
-
-/* The page that has the most of the session's next n tokens behind its first i pages, with one more use:
- * published, left, or one that another session is filling. */
-static int32_t find_part(struct local_engine *e, const struct local_session *s, int i, int n, int *matched) {
-    const int32_t *tokens = s->tokens + i * KERNELS_PAGE_TOKENS;
-    int32_t best = pages_find_part(e->pages, parent_of(s, i), tokens, n, matched);
-    for (const struct local_session *o = e->sessions; o != NULL && *matched < n; o = o->next) {
-        if (o == s || o->n_published > i || o->n_pages <= i || !same_pages(o, s, i))
-            continue;
-        int filled = o->n_computed - i * KERNELS_PAGE_TOKENS;
-        int same = common(o->tokens + i * KERNELS_PAGE_TOKENS, tokens, filled < n ? filled : n);
-        if (same <= *matched)
-            continue;
-        if (best != PAGES_NONE)
-            pages_drop(e->pages, best);
-        best = o->pages[i];
-        pages_use(e->pages, best);
-        *matched = same;
-    }
-    return best;
-}
-
-/* Copies the beginning of the next page from one that has it, at most up to token `most`; the timeline counts
- * up to token `limit`. */
-static void adopt_part(struct local_engine *e, struct local_session *s, int most, int limit) {
-    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS, matched = 0;
-    int left = limit - first, n = left < KERNELS_PAGE_TOKENS ? left : KERNELS_PAGE_TOKENS;
-    if (n <= 0 || most <= s->n_computed)
-        return;
-    int32_t from = find_part(e, s, i, n, &matched);
-    if (from == PAGES_NONE)
-        return;
-    if (first + matched > s->n_computed && hold_reserve(e, s, 1) == 1) {
-        int end = first + matched < most ? first + matched : most;
-        if (end > s->n_computed)
-            forward_copy_page(e->forward, s->pages[i], from);
-        s->n_computed = end > s->n_computed ? end : s->n_computed;
-        know(s, first + matched, ENGINE_MISS_LAST_TOKEN);
-    }
-    pages_drop(e->pages, from);
-}
-
-static void adopt_whole(struct local_engine *e, struct local_session *s, int most) {
-    while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
-           s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
-           s->n_computed + KERNELS_PAGE_TOKENS <= most && s->n_pages < s->pages_cap) {
-        int32_t page = pages_find(e->pages, parent_of(s, s->n_pages), s->tokens + s->n_computed);
-        if (page == PAGES_NONE)
-            break;
-        s->pages[s->n_pages++] = page;
-        s->n_published++;
-        s->n_computed += KERNELS_PAGE_TOKENS;
-    }
-}
-
-void hold_adopt(struct local_engine *e, struct local_session *s) {
-    int most = s->n_tokens - 1, before;
-    do {
-        before = s->n_computed;
-        adopt_whole(e, s, most);
-        adopt_part(e, s, most, s->n_tokens);
-        hold_publish(e, s);
-    } while (s->n_computed > before && s->n_computed % KERNELS_PAGE_TOKENS == 0);
-    recall(e, s);
-}
-
-bool hold_waits(const struct local_engine *e, const struct local_session *s) {
-    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
-    int need = s->n_computed + LOCAL_MIN_ROWS;
-    if (need >= s->n_tokens)
-        return false;
-    for (const struct local_session *o = e->sessions; o != NULL; o = o->next)
-        if (o != s && o->n_rows > 0 && o->n_computed + o->n_rows >= need && same_pages(o, s, i) &&
-            common(o->tokens + first, s->tokens + first, need - first) == need - first)
-            return true;
-    return false;
-}
-
-void hold_publish(struct local_engine *e, struct local_session *s) {
-    while ((s->n_published + 1) * KERNELS_PAGE_TOKENS <= s->n_computed) {
-        int i = s->n_published;
-        s->pages[i] =
-            pages_publish(e->pages, s->pages[i], parent_of(s, i), s->tokens + i * KERNELS_PAGE_TOKENS);
-        s->n_published++;
-    }
-}
-
-/* ---- giving back ---- */
+/* ---- giving way ---- */
 
 void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why) {
     int i = s->n_published, filled = s->n_computed - i * KERNELS_PAGE_TOKENS;
@@ -211,6 +111,138 @@ static bool reclaim(struct local_engine *e, const struct local_session *s) {
     victim->rests = !victim->gen.running;
     return true;
 }
+
+/* Something that is elsewhere comes back only to a page of its own. */
+static void make_room(struct local_engine *e, const struct local_session *s) {
+    if (e->host_pages != NULL && pages_far(e->pages) > 0 && !pages_available(e->pages))
+        (void)reclaim(e, s);
+}
+
+/* ---- sharing ---- */
+
+static int common(const int32_t *a, const int32_t *b, int n) {
+    int i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* Whether both have the same first i pages. */
+static bool same_pages(const struct local_session *a, const struct local_session *b, int i) {
+    return a->n_pages >= i && b->n_pages >= i && parent_of(a, i) == parent_of(b, i);
+}
+
+/* The page that has the most of the session's next n tokens behind its first i pages, with one more use:
+ * published, left, or one that another session is filling. */
+static int32_t find_part(struct local_engine *e, const struct local_session *s, int i, int n, int *matched) {
+    const int32_t *tokens = s->tokens + i * KERNELS_PAGE_TOKENS;
+    int32_t best = pages_find_part(e->pages, parent_of(s, i), tokens, n, matched);
+    for (const struct local_session *o = e->sessions; o != NULL && *matched < n; o = o->next) {
+        if (o == s || o->n_published > i || o->n_pages <= i || !same_pages(o, s, i))
+            continue;
+        int filled = o->n_computed - i * KERNELS_PAGE_TOKENS;
+        int same = common(o->tokens + i * KERNELS_PAGE_TOKENS, tokens, filled < n ? filled : n);
+        if (same <= *matched)
+            continue;
+        if (best != PAGES_NONE)
+            pages_drop(e->pages, best);
+        best = o->pages[i];
+        pages_use(e->pages, best);
+        *matched = same;
+    }
+    return best;
+}
+
+/* Puts what is in `from` into the session's page i; false where there is no page. The use of `from` is gone.
+ * Where there is nothing else in it, or no other page, it is taken over instead of copied. */
+static bool take_part(struct local_engine *e, struct local_session *s, int i, int32_t from, int matched) {
+    bool next = s->n_pages == i; /* it has no page i yet */
+    bool own = next && pages_claim(e->pages, from, matched);
+    if (!own && hold_reserve(e, s, 1) == 1) {
+        forward_copy_page(e->forward, s->pages[i], from);
+        pages_drop(e->pages, from);
+        return true;
+    }
+    own = own || (next && pages_claim(e->pages, from, KERNELS_PAGE_TOKENS));
+    if (own)
+        s->pages[s->n_pages++] = from;
+    else
+        pages_drop(e->pages, from);
+    return own;
+}
+
+/* Takes over the beginning of the next page from one that has it, at most up to token `most`; the timeline
+ * counts up to token `limit`. */
+static void adopt_part(struct local_engine *e, struct local_session *s, int most, int limit) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS, matched = 0;
+    int left = limit - first, n = left < KERNELS_PAGE_TOKENS ? left : KERNELS_PAGE_TOKENS;
+    if (n <= 0 || most < s->n_computed)
+        return;
+    make_room(e, s);
+    int32_t from = find_part(e, s, i, n, &matched);
+    if (from == PAGES_NONE)
+        return;
+    int end = first + matched < most ? first + matched : most;
+    if (end <= s->n_computed) {
+        pages_drop(e->pages, from);
+    } else {
+        if (end > s->n_known) /* it is not its own of before */
+            pages_share(e->pages, from, matched);
+        s->n_computed = take_part(e, s, i, from, matched) ? end : s->n_computed;
+    }
+    if (s->n_computed == end)
+        know(s, first + matched, ENGINE_MISS_LAST_TOKEN);
+}
+
+static void adopt_whole(struct local_engine *e, struct local_session *s, int most) {
+    while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
+           s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
+           s->n_computed + KERNELS_PAGE_TOKENS <= most && s->n_pages < s->pages_cap) {
+        make_room(e, s);
+        int32_t page = pages_find(e->pages, parent_of(s, s->n_pages), s->tokens + s->n_computed);
+        if (page == PAGES_NONE)
+            break;
+        s->pages[s->n_pages++] = page;
+        s->n_published++;
+        s->n_computed += KERNELS_PAGE_TOKENS;
+        if (s->n_computed > s->n_known) /* it is not its own of before */
+            pages_share(e->pages, page, KERNELS_PAGE_TOKENS);
+    }
+}
+
+void hold_adopt(struct local_engine *e, struct local_session *s) {
+    int most = s->n_tokens - 1, before;
+    do {
+        before = s->n_computed;
+        adopt_whole(e, s, most);
+        adopt_part(e, s, most, s->n_tokens);
+        hold_publish(e, s);
+    } while (s->n_computed > before && s->n_computed % KERNELS_PAGE_TOKENS == 0);
+    recall(e, s);
+}
+
+bool hold_waits(const struct local_engine *e, const struct local_session *s) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    int need = s->n_computed + LOCAL_MIN_ROWS;
+    if (need >= s->n_tokens)
+        return false;
+    for (const struct local_session *o = e->sessions; o != NULL; o = o->next)
+        if (o != s && o->n_rows > 0 && o->n_computed + o->n_rows >= need && same_pages(o, s, i) &&
+            common(o->tokens + first, s->tokens + first, need - first) == need - first)
+            return true;
+    return false;
+}
+
+void hold_publish(struct local_engine *e, struct local_session *s) {
+    while ((s->n_published + 1) * KERNELS_PAGE_TOKENS <= s->n_computed) {
+        int i = s->n_published;
+        s->pages[i] =
+            pages_publish(e->pages, s->pages[i], parent_of(s, i), s->tokens + i * KERNELS_PAGE_TOKENS);
+        s->n_published++;
+    }
+}
+
+/* ---- pages of its own ---- */
 
 int hold_reserve(struct local_engine *e, struct local_session *s, int n) {
     int need = (s->n_computed + n + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;

@@ -7,6 +7,7 @@
 
 struct engine_kind {
     void (*close)(struct engine *e);
+    int (*keep_prefixes)(struct engine *e, char *err, size_t errlen); /* NULL: it has nothing to keep */
     void (*info)(const struct engine *e, struct engine_info *info);
     int (*session_create)(struct engine *e, void *user, struct engine_session **out, char *err,
                           size_t errlen);
@@ -19,6 +20,7 @@ struct engine_kind {
     int (*session_generate)(struct engine_session *s, const struct engine_generate *how, char *err,
                             size_t errlen);
     void (*session_cancel)(struct engine_session *s);
+    uint64_t (*computed_tokens)(const struct engine *e);
     int (*count_tokens)(const struct engine *e, const char *text, size_t len);
 };
 

@@ -2,6 +2,8 @@
 #include "engine/local.h"
 
 #include "engine/fit.h"
+#include "engine/host_pages.h"
+#include "engine/prefix_file.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/dtype.h"
 
@@ -103,6 +105,21 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
     return forward_open(e->model, &forward, &e->forward, err, errlen);
 }
 
+/* What an earlier process kept. A file that cannot be used is no reason not to start. */
+static int load_prefixes(struct local_engine *e, const struct engine_config *config) {
+    if (config->prefix_path == NULL || config->prefix_bytes == 0)
+        return 0;
+    e->prefix_path = strdup(config->prefix_path);
+    if (e->prefix_path == NULL)
+        return -ENOMEM;
+    e->prefix_bytes = config->prefix_bytes;
+    e->prefix_model = prefix_file_model(e->model);
+    int n = prefix_file_load(e->prefix_path, e->prefix_model, e->forward, e->pages, e->model->n_vocab,
+                             e->kept_ignored, sizeof e->kept_ignored);
+    e->kept_tokens = n > 0 ? n : 0;
+    return 0;
+}
+
 static int open_device(struct local_engine *e, const struct engine_config *config, bool exact, char *err,
                        size_t errlen) {
     int n_pages = 0, rc = -ENOENT;
@@ -116,10 +133,19 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     rc = rc == 0 ? 0 : open_forward(e, config, NULL, exact, &n_pages, err, errlen);
     if (rc < 0)
         return rc;
-    e->pages = pages_create(n_pages);
+    bool gpu = config->device != ENGINE_DEVICE_CPU && config->gpu_module != NULL && e->no_gpu[0] == '\0';
+    size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
+                        : gpu                     ? (size_t)(fit_memory_bytes() / 4)
+                                                  : 0;
+    if (host_pages_create(e->forward, n_pages, host_bytes, &e->host_pages) < 0)
+        return err_set(err, errlen, -ENOMEM,
+                       "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
+    e->pages = pages_create(n_pages, host_pages_count(e->host_pages), host_pages_move, e->host_pages);
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
     if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
+    if (load_prefixes(e, config) < 0)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the name of the prefix cache.");
     return 0;
 }
 
@@ -133,7 +159,9 @@ static void free_all(struct local_engine *e) {
     constrained_finish(e);
     free(e->scratch);
     pages_destroy(e->pages);
+    host_pages_destroy(e->host_pages);
     forward_close(e->forward);
+    free(e->prefix_path);
     if (e->owns_model)
         model_close(e->model);
     events_finish(&e->base.events);
@@ -186,11 +214,27 @@ int local_open(const struct engine_config *config, struct engine **out, char *er
     return 0;
 }
 
-void local_close(struct local_engine *e) {
+static void stop_thread(struct local_engine *e) {
     pthread_mutex_lock(&e->lock);
     e->stop = true;
     pthread_cond_signal(&e->changed);
     pthread_mutex_unlock(&e->lock);
-    pthread_join(e->thread, NULL);
+    if (!e->joined)
+        pthread_join(e->thread, NULL);
+    e->joined = true;
+}
+
+int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen) {
+    stop_thread(e);
+    if (e->prefix_path == NULL || engine_failure(&e->base) != NULL)
+        return 0;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        hold_release(e, s, ENGINE_MISS_EVICTED);
+    return prefix_file_save(e->prefix_path, e->prefix_bytes, e->prefix_model, e->forward, e->pages, err,
+                            errlen);
+}
+
+void local_close(struct local_engine *e) {
+    stop_thread(e);
     free_all(e);
 }

@@ -46,6 +46,7 @@ struct generation {
     bool no_forced, no_speculation;
     int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     int computed_tokens;       /* prompt tokens computed since the last generation ended */
+    int ahead_tokens;          /* of these, before this one was asked for */
     uint64_t asked_ns, started_ns, first_token_ns; /* 0: not yet */
 };
 
@@ -65,7 +66,8 @@ struct local_session {
     struct local_session *next; /* in order of creation */
     bool dead;                  /* destroyed by its owner; the engine thread frees it */
     bool passed;                /* its turn in the step that is planned is over [engine] */
-    bool rests; /* no background prefill until the next request: its pages were taken, or it was cancelled */
+    bool rests; /* no background prefill until the next generation: its pages were taken, or it was cancelled
+                 */
     uint64_t order;   /* of its making: lower goes first */
     uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
@@ -115,6 +117,7 @@ struct local_engine {
     bool owns_model;
     struct forward *forward;
     struct pages *pages;               /* [engine] */
+    struct host_pages *host_pages;     /* [engine] NULL: pages that give way are lost */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
     struct step step;                  /* [engine] */
     struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */
@@ -130,16 +133,22 @@ struct local_engine {
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
     char format[96];
-    char no_gpu[400]; /* why the CPU runs the model though a GPU was wanted; "": it was not */
+    char *prefix_path; /* NULL: beginnings are not kept */
+    size_t prefix_bytes;
+    uint64_t prefix_model;  /* which model they are of */
+    int kept_tokens;        /* that were found there */
+    char kept_ignored[400]; /* why not; "" otherwise */
+    char no_gpu[400];       /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something for the engine thread to do */
-    bool stop;
+    bool stop, joined;
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
-    uint64_t n_steps; /* that were run */
+    uint64_t n_steps;    /* that were run */
+    uint64_t n_computed; /* tokens, by these */
     /* Called before each step runs, without the lock; for tests. */
     void (*observe)(void *arg, const struct local_engine *e);
     void *observe_arg;
@@ -155,6 +164,8 @@ HX_MUST_CHECK int local_open_model(const struct engine_config *config, struct mo
 void local_close(struct local_engine *e);
 /* As kernels_config has it. */
 enum dtype local_kv_type(enum engine_kv kv);
+/* As engine_keep_prefixes(). */
+HX_MUST_CHECK int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen);
 
 /* engine/session.c */
 extern const struct engine_kind local_kind;

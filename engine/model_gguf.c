@@ -250,7 +250,12 @@ int model_gguf_tokenizer(struct model *m, const struct gguf *g, char *err, size_
     rc = rc ? rc : find_vocabulary(m, g, &v, err, errlen);
     rc = rc ? rc : fill_vocabulary(m, &v, err, errlen);
     if (rc == 0) {
-        struct bpe_source source = {(int)v.tokens->n, v.texts, v.added, v.pairs, (size_t)v.merges->n, true};
+        struct bpe_source source = {.n_vocab = (int)v.tokens->n,
+                                    .tokens = v.texts,
+                                    .added = v.added,
+                                    .merges = v.pairs,
+                                    .n_merges = (size_t)v.merges->n,
+                                    .ignore_merges = true};
         rc = bpe_create(&source, &m->tokenizer, err, errlen);
     }
     free(v.added);

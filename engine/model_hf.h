@@ -35,5 +35,12 @@ HX_MUST_CHECK int model_safetensors_read(struct model *m, struct model_fp8 *fp8,
 bool model_safetensors_present(const struct model *m);
 /* engine/model_hf_tokenizer.c: tokenizer.json. */
 HX_MUST_CHECK int model_hf_tokenizer(struct model *m, char *err, size_t errlen);
+/* Its tokens and merges, handed to `use`, whose result it is; borrowed during that call. Of the added tokens
+ * those are user_defined that control nothing ("special": false). */
+struct bpe_source;
+typedef int model_hf_use_fn(void *arg, const struct bpe_source *source, const bool *user_defined, char *err,
+                            size_t errlen);
+HX_MUST_CHECK int model_hf_vocabulary(const struct model *m, model_hf_use_fn *use, void *arg, char *err,
+                                      size_t errlen);
 
 #endif

@@ -9,7 +9,7 @@
 
 struct vocabulary {
     struct bpe_text *tokens;
-    bool *added;
+    bool *added, *user_defined;
     int n; /* highest id + 1 */
     struct bpe_text *merges;
     char *joined; /* merges written as pairs, joined here */
@@ -71,7 +71,8 @@ static int collect_tokens(const struct model *m, const cJSON *json, struct vocab
     const cJSON *added = cJSON_GetObjectItemCaseSensitive(json, "added_tokens"), *item;
     v->tokens = calloc((size_t)m->n_vocab + 1, sizeof *v->tokens);
     v->added = calloc((size_t)m->n_vocab + 1, sizeof *v->added);
-    if (v->tokens == NULL || v->added == NULL)
+    v->user_defined = calloc((size_t)m->n_vocab + 1, sizeof *v->user_defined);
+    if (v->tokens == NULL || v->added == NULL || v->user_defined == NULL)
         return refuse(m, -ENOMEM, "not enough memory", err, errlen);
     if (!cJSON_IsObject(vocab))
         return refuse(m, -EINVAL, "model.vocab should be an object", err, errlen);
@@ -83,7 +84,10 @@ static int collect_tokens(const struct model *m, const cJSON *json, struct vocab
         const char *content = json_get_string(item, "content");
         if (rc == 0 && (content == NULL || content[0] == '\0'))
             rc = refuse(m, -EINVAL, "an item of added_tokens has no content", err, errlen);
-        rc = rc ? rc : put(m, v, cJSON_GetObjectItemCaseSensitive(item, "id"), content, true, err, errlen);
+        const cJSON *id = cJSON_GetObjectItemCaseSensitive(item, "id");
+        rc = rc ? rc : put(m, v, id, content, true, err, errlen);
+        if (rc == 0 && cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(item, "special")))
+            v->user_defined[(int)id->valuedouble] = true;
     }
     return rc;
 }
@@ -125,7 +129,8 @@ static int collect_merges(const struct model *m, const cJSON *json, struct vocab
     return 0;
 }
 
-static int build(struct model *m, const cJSON *json, struct vocabulary *v, char *err, size_t errlen) {
+static int collect(const struct model *m, const cJSON *json, struct vocabulary *v, struct bpe_source *source,
+                   char *err, size_t errlen) {
     const cJSON *bpe = cJSON_GetObjectItemCaseSensitive(json, "model");
     const char *type = json_get_string(bpe, "type");
     if (type == NULL || strcmp(type, "BPE") != 0)
@@ -135,24 +140,42 @@ static int build(struct model *m, const cJSON *json, struct vocabulary *v, char 
     rc = rc ? rc : collect_merges(m, json, v, err, errlen);
     if (rc < 0)
         return rc;
-    struct bpe_source source = {
-        v->n,      v->tokens,   v->added,
-        v->merges, v->n_merges, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(bpe, "ignore_merges"))};
-    return bpe_create(&source, &m->tokenizer, err, errlen);
+    *source = (struct bpe_source){.n_vocab = v->n,
+                                  .tokens = v->tokens,
+                                  .added = v->added,
+                                  .merges = v->merges,
+                                  .n_merges = v->n_merges,
+                                  .ignore_merges =
+                                      cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(bpe, "ignore_merges"))};
+    return 0;
 }
 
-int model_hf_tokenizer(struct model *m, char *err, size_t errlen) {
+int model_hf_vocabulary(const struct model *m, model_hf_use_fn *use, void *arg, char *err, size_t errlen) {
     cJSON *json = NULL;
     int rc = model_hf_read_json(m, "tokenizer.json", &json, err, errlen);
     if (rc < 0)
         return rc;
     struct vocabulary v = {0};
-    rc = build(m, json, &v, err, errlen);
-    m->add_bos = m->bos_id >= 0;
+    struct bpe_source source;
+    rc = collect(m, json, &v, &source, err, errlen);
+    rc = rc ? rc : use(arg, &source, v.user_defined, err, errlen);
     free(v.tokens);
     free(v.added);
+    free(v.user_defined);
     free(v.merges);
     free(v.joined);
     cJSON_Delete(json);
     return rc;
+}
+
+static int make_tokenizer(void *arg, const struct bpe_source *source, const bool *user_defined, char *err,
+                          size_t errlen) {
+    struct model *m = arg;
+    (void)user_defined;
+    return bpe_create(source, &m->tokenizer, err, errlen);
+}
+
+int model_hf_tokenizer(struct model *m, char *err, size_t errlen) {
+    m->add_bos = m->bos_id >= 0;
+    return model_hf_vocabulary(m, make_tokenizer, m, err, errlen);
 }

@@ -1,6 +1,7 @@
 #include "engine/pages.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 struct page {
     int uses;
     int n_tokens;    /* of `tokens`; 0: not published */
+    int shared;      /* of these, how many another user has taken over */
+    uint64_t stamp;  /* of its last use */
     uint64_t serial; /* of a published page that is full, else 0 */
     uint64_t parent; /* serial */
     uint64_t chain;
@@ -21,43 +24,65 @@ struct page {
     int32_t tokens[KERNELS_PAGE_TOKENS];
 };
 
+/* Unused pages with content. */
+struct list {
+    int32_t newest, oldest;
+};
+
+/* Pages without content. */
+struct stack {
+    int32_t *ids;
+    int n;
+};
+
 struct pages {
-    int n_pages, n_used;
-    struct page *pages;
-    int32_t *free; /* stack of pages without content */
-    int n_free;
+    int n_pages, n_far, n_used;
+    pages_move *move;
+    void *move_arg;
+    struct page *pages; /* n_pages, then n_far */
+    struct stack free, far_free;
+    struct list unused, far;
     int32_t *buckets; /* n_buckets, a power of two */
     int32_t *begins;  /* the same number */
     uint32_t n_buckets;
     uint64_t *gone; /* n_gone, a power of two: chains of pages that gave way, by their lowest bits */
     uint32_t n_gone;
-    int32_t newest, oldest; /* unused published pages */
-    uint64_t last_serial;
+    uint64_t last_serial, last_stamp;
 };
 
-struct pages *pages_create(int n_pages) {
+/* Low numbers first. */
+static int fill_stack(struct stack *s, int from, int n) {
+    s->ids = calloc((size_t)n + 1, sizeof *s->ids);
+    for (int i = n - 1; s->ids != NULL && i >= 0; i--)
+        s->ids[s->n++] = from + i;
+    return s->ids == NULL ? -ENOMEM : 0;
+}
+
+struct pages *pages_create(int n_pages, int n_far, pages_move *move, void *move_arg) {
+    size_t n_all = (size_t)n_pages + (size_t)n_far;
     struct pages *p = calloc(1, sizeof *p);
     if (p == NULL)
         return NULL;
     p->n_pages = n_pages;
+    p->n_far = n_far;
+    p->move = move;
+    p->move_arg = move_arg;
     p->n_buckets = 16;
-    while (p->n_buckets < (uint32_t)n_pages)
+    while (p->n_buckets < n_all)
         p->n_buckets *= 2;
-    p->pages = calloc((size_t)n_pages, sizeof *p->pages);
-    p->free = calloc((size_t)n_pages, sizeof *p->free);
+    p->pages = calloc(n_all, sizeof *p->pages);
     p->buckets = malloc(p->n_buckets * sizeof *p->buckets);
     p->begins = malloc(p->n_buckets * sizeof *p->begins);
     p->n_gone = p->n_buckets < 256 ? 4096 : p->n_buckets * 16;
     p->gone = calloc(p->n_gone, sizeof *p->gone);
-    if (p->pages == NULL || p->free == NULL || p->buckets == NULL || p->begins == NULL || p->gone == NULL) {
+    if (p->pages == NULL || p->buckets == NULL || p->begins == NULL || p->gone == NULL ||
+        fill_stack(&p->free, 0, n_pages) < 0 || fill_stack(&p->far_free, n_pages, n_far) < 0) {
         pages_destroy(p);
         return NULL;
     }
     for (uint32_t i = 0; i < p->n_buckets; i++)
         p->buckets[i] = p->begins[i] = PAGES_NONE;
-    for (int i = n_pages - 1; i >= 0; i--)
-        p->free[p->n_free++] = i;
-    p->newest = p->oldest = PAGES_NONE;
+    p->unused = p->far = (struct list){PAGES_NONE, PAGES_NONE};
     return p;
 }
 
@@ -65,7 +90,8 @@ void pages_destroy(struct pages *p) {
     if (p == NULL)
         return;
     free(p->pages);
-    free(p->free);
+    free(p->free.ids);
+    free(p->far_free.ids);
     free(p->buckets);
     free(p->begins);
     free(p->gone);
@@ -104,75 +130,149 @@ static uint64_t serial_of(const struct pages *p, int32_t page) {
     return page != PAGES_NONE ? p->pages[page].serial : 0;
 }
 
+/* ---- unused pages ---- */
+
+static bool is_far(const struct pages *p, int32_t id) {
+    return id >= p->n_pages;
+}
+
 static void unused_remove(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
+    struct list *l = is_far(p, id) ? &p->far : &p->unused;
     if (page->newer == PAGES_NONE)
-        p->newest = page->older;
+        l->newest = page->older;
     else
         p->pages[page->newer].older = page->older;
     if (page->older == PAGES_NONE)
-        p->oldest = page->newer;
+        l->oldest = page->newer;
     else
         p->pages[page->older].newer = page->newer;
 }
 
 static void unused_add(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
+    struct list *l = is_far(p, id) ? &p->far : &p->unused;
     page->newer = PAGES_NONE;
-    page->older = p->newest;
-    if (p->newest == PAGES_NONE)
-        p->oldest = id;
+    page->older = l->newest;
+    if (l->newest == PAGES_NONE)
+        l->oldest = id;
     else
-        p->pages[p->newest].newer = id;
-    p->newest = id;
+        p->pages[l->newest].newer = id;
+    l->newest = id;
 }
 
-static void unlink_page(struct pages *p, int32_t *link, int32_t id, bool begin) {
+static int32_t *begin_link(struct pages *p, int32_t id) {
+    int32_t *link = begin_of(p, p->pages[id].parent, p->pages[id].tokens[0]);
     while (*link != id)
-        link = begin ? &p->pages[*link].begin_next : &p->pages[*link].bucket_next;
-    *link = begin ? p->pages[id].begin_next : p->pages[id].bucket_next;
+        link = &p->pages[*link].begin_next;
+    return link;
+}
+
+static int32_t *bucket_link(struct pages *p, int32_t id) {
+    int32_t *link = bucket_of(p, p->pages[id].hash);
+    while (*link != id)
+        link = &p->pages[*link].bucket_next;
+    return link;
 }
 
 static void forget(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
-    unlink_page(p, begin_of(p, page->parent, page->tokens[0]), id, true);
+    *begin_link(p, id) = page->begin_next;
     if (page->serial != 0) {
-        unlink_page(p, bucket_of(p, page->hash), id, false);
+        *bucket_link(p, id) = page->bucket_next;
         p->gone[page->chain & (p->n_gone - 1)] = page->chain;
     }
     page->serial = 0;
     page->n_tokens = 0;
 }
 
-int32_t pages_take(struct pages *p) {
-    int32_t id;
-    if (p->n_free > 0) {
-        id = p->free[--p->n_free];
-    } else if (p->oldest != PAGES_NONE) {
-        id = p->oldest;
-        unused_remove(p, id);
+/* All that `from` stands for is at `to` from now on. */
+static void relocate(struct pages *p, int32_t to, int32_t from) {
+    struct page *page = &p->pages[from];
+    *begin_link(p, from) = to;
+    if (page->serial != 0)
+        *bucket_link(p, from) = to;
+    p->pages[to] = *page;
+    page->serial = 0;
+    page->n_tokens = 0;
+}
+
+/* Empties an unused page, which is in no list: its content goes elsewhere where there is a place. */
+static void empty(struct pages *p, int32_t id) {
+    if (p->far_free.n == 0 && p->far.oldest != PAGES_NONE) {
+        int32_t oldest = p->far.oldest;
+        unused_remove(p, oldest);
+        forget(p, oldest);
+        p->far_free.ids[p->far_free.n++] = oldest;
+    }
+    if (p->far_free.n == 0 || p->move(p->move_arg, p->far_free.ids[p->far_free.n - 1], id) < 0) {
         forget(p, id);
+        return;
+    }
+    int32_t to = p->far_free.ids[--p->far_free.n];
+    relocate(p, to, id);
+    unused_add(p, to);
+}
+
+bool pages_available(const struct pages *p) {
+    return p->free.n > 0 || p->unused.oldest != PAGES_NONE;
+}
+
+int32_t pages_take(struct pages *p) {
+    int32_t id = PAGES_NONE;
+    if (p->free.n > 0) {
+        id = p->free.ids[--p->free.n];
+    } else if (p->unused.oldest != PAGES_NONE) {
+        id = p->unused.oldest;
+        unused_remove(p, id);
+        empty(p, id);
     } else {
         return PAGES_NONE;
     }
     p->pages[id].uses = 1;
+    p->pages[id].shared = 0;
     p->n_used++;
+    return id;
+}
+
+/* A page that is elsewhere, back, with one use; or PAGES_NONE. */
+static int32_t bring(struct pages *p, int32_t far) {
+    unused_remove(p, far); /* so that it does not give way to what gives way for it */
+    int32_t id = pages_take(p);
+    if (id == PAGES_NONE) {
+        unused_add(p, far);
+        return PAGES_NONE;
+    }
+    if (p->move(p->move_arg, id, far) < 0) {
+        forget(p, far);
+        pages_drop(p, id);
+        id = PAGES_NONE;
+    } else {
+        relocate(p, id, far);
+        p->pages[id].uses = 1;
+        p->pages[id].stamp = ++p->last_stamp;
+    }
+    p->far_free.ids[p->far_free.n++] = far;
     return id;
 }
 
 void pages_drop(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
     assert(page->uses > 0);
+    page->stamp = ++p->last_stamp;
     if (--page->uses > 0)
         return;
     p->n_used--;
     if (page->n_tokens > 0)
         unused_add(p, id);
     else
-        p->free[p->n_free++] = id;
+        p->free.ids[p->free.n++] = id;
 }
 
+/* ---- finding ---- */
+
 void pages_use(struct pages *p, int32_t id) {
+    p->pages[id].stamp = ++p->last_stamp;
     if (p->pages[id].uses++ == 0) {
         unused_remove(p, id);
         p->n_used++;
@@ -190,12 +290,17 @@ static int32_t find(struct pages *p, uint64_t hash, uint64_t parent, const int32
     return id;
 }
 
-int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens) {
-    uint64_t serial = serial_of(p, parent);
-    int32_t id = find(p, hash_of(serial, tokens, KERNELS_PAGE_TOKENS), serial, tokens);
+static int32_t use_or_bring(struct pages *p, int32_t id) {
+    if (id != PAGES_NONE && is_far(p, id))
+        return bring(p, id);
     if (id != PAGES_NONE)
         pages_use(p, id);
     return id;
+}
+
+int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens) {
+    uint64_t serial = serial_of(p, parent);
+    return use_or_bring(p, find(p, hash_of(serial, tokens, KERNELS_PAGE_TOKENS), serial, tokens));
 }
 
 /* Without a use. */
@@ -220,10 +325,17 @@ int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, 
     *matched = 0;
     if (n <= 0)
         return PAGES_NONE;
-    int32_t id = find_part(p, serial_of(p, parent), tokens, n, matched);
-    if (id != PAGES_NONE)
-        pages_use(p, id);
+    int32_t id = use_or_bring(p, find_part(p, serial_of(p, parent), tokens, n, matched));
+    *matched = id != PAGES_NONE ? *matched : 0;
     return id;
+}
+
+bool pages_claim(struct pages *p, int32_t id, int n) {
+    const struct page *page = &p->pages[id];
+    if (page->uses != 1 || page->n_tokens == 0 || page->n_tokens > n || page->serial != 0)
+        return false;
+    forget(p, id);
+    return true;
 }
 
 /* What a published page has of its tokens, and its place among those that begin alike. */
@@ -240,8 +352,16 @@ static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t
 int32_t pages_publish(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens) {
     uint64_t serial = serial_of(p, parent), hash = hash_of(serial, tokens, KERNELS_PAGE_TOKENS);
     int32_t same = find(p, hash, serial, tokens);
+    if (same != PAGES_NONE && is_far(p, same)) { /* it is back, then, and pages behind it find it */
+        unused_remove(p, same);
+        relocate(p, id, same);
+        p->pages[id].uses = 1;
+        p->far_free.ids[p->far_free.n++] = same;
+        return id;
+    }
     if (same != PAGES_NONE) {
         pages_use(p, same);
+        pages_share(p, same, KERNELS_PAGE_TOKENS);
         pages_drop(p, id);
         return same;
     }
@@ -263,6 +383,107 @@ void pages_leave(struct pages *p, int32_t id, int32_t parent, const int32_t *tok
     if (matched < n)
         describe(p, id, serial_of(p, parent), tokens, n);
     pages_drop(p, id);
+}
+
+/* ---- what is shared ---- */
+
+void pages_share(struct pages *p, int32_t page, int n) {
+    if (n > p->pages[page].shared)
+        p->pages[page].shared = n;
+}
+
+struct numbered {
+    uint64_t number; /* stamp or serial */
+    int32_t page;
+};
+
+struct listing {
+    const struct pages *p;
+    struct pages_kept *list;
+    int n, most;
+    int *index;               /* of each page in the list; -1: not in it */
+    struct numbered *serials; /* of all full pages, ascending */
+    int n_serials;
+};
+
+static int compare_numbers(const void *a, const void *b) {
+    const struct numbered *x = a, *y = b;
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* The page before this one, which has one; PAGES_NONE: it is not there any more, or elsewhere. */
+static int32_t page_before(const struct listing *l, int32_t id) {
+    struct numbered wanted = {.number = l->p->pages[id].parent};
+    const struct numbered *found =
+        bsearch(&wanted, l->serials, (size_t)l->n_serials, sizeof wanted, compare_numbers);
+    return found != NULL ? found->page : PAGES_NONE;
+}
+
+/* Whether all pages before this one are there; *n: those that are not listed yet, itself included. */
+static bool is_whole(const struct listing *l, int32_t id, int *n) {
+    for (*n = 0; l->index[id] < 0; (*n)++) {
+        const struct page *page = &l->p->pages[id];
+        if (page->parent == 0) {
+            (*n)++;
+            return true;
+        }
+        id = page_before(l, id);
+        if (id == PAGES_NONE)
+            return false;
+    }
+    return true;
+}
+
+/* Lists the n pages that end with this one, in their order. */
+static void add_chain(struct listing *l, int32_t id, int n, int n_tokens) {
+    int at = l->n + n - 1;
+    l->n += n;
+    for (; n > 0; n--, at--) {
+        const struct page *page = &l->p->pages[id];
+        int32_t before_id = page->parent == 0 ? PAGES_NONE : page_before(l, id);
+        int before = before_id == PAGES_NONE ? -1 : n > 1 ? at - 1 : l->index[before_id];
+        l->list[at] = (struct pages_kept){id, before, n_tokens, page->tokens};
+        l->index[id] = at;
+        if (before >= 0)
+            l->list[before].n_tokens = KERNELS_PAGE_TOKENS;
+        n_tokens = KERNELS_PAGE_TOKENS;
+        id = before_id;
+    }
+}
+
+int pages_shared(const struct pages *p, struct pages_kept *list, int most) {
+    size_t total = (size_t)p->n_pages;
+    struct listing l = {.p = p, .list = list, .most = most};
+    struct numbered *stamps = calloc(total, sizeof *stamps);
+    int n_stamps = 0, n = 0;
+    l.index = calloc(total, sizeof *l.index);
+    l.serials = calloc(total, sizeof *l.serials);
+    bool enough = stamps != NULL && l.index != NULL && l.serials != NULL;
+    for (int32_t i = 0; enough && i < p->n_pages; i++) {
+        const struct page *page = &p->pages[i];
+        l.index[i] = -1;
+        if (page->serial != 0)
+            l.serials[l.n_serials++] = (struct numbered){page->serial, i};
+        if (page->n_tokens > 0 && page->shared > 0)
+            stamps[n_stamps++] = (struct numbered){page->stamp, i};
+    }
+    if (enough) {
+        qsort(l.serials, (size_t)l.n_serials, sizeof *l.serials, compare_numbers);
+        qsort(stamps, (size_t)n_stamps, sizeof *stamps, compare_numbers);
+    }
+    for (int i = n_stamps - 1; i >= 0; i--) {
+        const struct page *page = &p->pages[stamps[i].page];
+        if (is_whole(&l, stamps[i].page, &n) && n > 0 && l.n + n <= most)
+            add_chain(&l, stamps[i].page, n, page->shared < page->n_tokens ? page->shared : page->n_tokens);
+    }
+    free(stamps);
+    free(l.index);
+    free(l.serials);
+    return enough ? l.n : -ENOMEM;
+}
+
+int pages_far(const struct pages *p) {
+    return p->n_far - p->far_free.n;
 }
 
 int pages_in_use(const struct pages *p) {

@@ -7,6 +7,9 @@
  * is needed, longest unused first. So does the last page of a session that is over, as far as it is filled:
  * others copy what they have in common with it.
  *
+ * With a place for them elsewhere (host memory, where pages are a GPU's), pages that give way go there,
+ * longest unused first, and are brought back when they are found again.
+ *
  * Of published pages that gave way a hash of all tokens up to their end is kept for a while, so that it can
  * be counted how often they would have been needed again. */
 #ifndef ENGINE_PAGES_H
@@ -22,12 +25,19 @@
 
 struct pages;
 
-/* n_pages page numbers 0 … n_pages-1, all free. NULL when memory is out. */
-struct pages *pages_create(int n_pages);
+/* Copies a page's content: numbers from n_pages on are places elsewhere. 0, or a negative errno: it is lost.
+ */
+typedef int pages_move(void *arg, int32_t to, int32_t from);
+
+/* n_pages page numbers 0 … n_pages-1, all free, and n_far places elsewhere, which no caller sees the numbers
+ * of but `move`. NULL when memory is out. */
+struct pages *pages_create(int n_pages, int n_far, pages_move *move, void *move_arg);
 void pages_destroy(struct pages *p);
 
 /* A page for one user, content undefined; PAGES_NONE when all are in use. Low numbers first. */
 int32_t pages_take(struct pages *p);
+/* Whether pages_take() would give one. A page that is elsewhere is found only where it would. */
+bool pages_available(const struct pages *p);
 /* One more use of a page that is in use or published. */
 void pages_use(struct pages *p, int32_t page);
 /* Gives one use back. */
@@ -41,12 +51,28 @@ int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens);
 /* The page after `parent` that begins with the most of these n tokens, with one more use, and how many in
  * *matched (at least one); or PAGES_NONE. Its content may be copied, not shared. */
 int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, int n, int *matched);
+/* Makes a page that was left, that the caller alone uses and that has at most n tokens, the caller's own
+ * again, which nobody finds. False when it is none of that. */
+bool pages_claim(struct pages *p, int32_t page, int n);
 /* Publishes `page` (in use by the caller alone, computed whole). When an equal one exists already, the
  * caller's use moves to that one and `page` is dropped. Returns the page that the caller uses from now on. */
 int32_t pages_publish(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens);
 /* Gives back `page` (in use by the caller alone, its first n positions computed, n < 64) and lets
  * pages_find_part() find it. */
 void pages_leave(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens, int n);
+
+/* Another user took over the first n tokens of the page: they are no single session's. */
+void pages_share(struct pages *p, int32_t page, int n);
+/* A page of which the first n_tokens are shared, and the page before it. */
+struct pages_kept {
+    int32_t page;
+    int parent; /* index in the list; -1: none */
+    int n_tokens;
+    const int32_t *tokens; /* the page's */
+};
+/* The shared pages that are not elsewhere, with those before them, at most `most`, those used last first, but
+ * each behind the one before it. Returns how many, or -ENOMEM. */
+HX_MUST_CHECK int pages_shared(const struct pages *p, struct pages_kept *list, int most);
 
 /* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
 uint64_t pages_chain(const struct pages *p, int32_t page);
@@ -55,7 +81,8 @@ uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens);
 /* Whether a published page of that chain gave way, as far as it is remembered. */
 bool pages_gave_way(const struct pages *p, uint64_t chain);
 
-/* Pages in use, and all. */
+/* Pages in use, and all; those that are elsewhere. */
+int pages_far(const struct pages *p);
 int pages_in_use(const struct pages *p);
 int pages_total(const struct pages *p);
 

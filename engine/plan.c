@@ -66,17 +66,18 @@ static bool has_sessions(const struct local_engine *e, int64_t client) {
 
 /* The client's account; there are at most as many with sessions as there can be sessions. */
 static struct local_client *client_of(struct local_engine *e, int64_t id) {
-    struct local_client *unused = NULL;
-    for (int i = 0; i < e->n_clients; i++) {
-        if (e->clients[i].id == id)
-            return &e->clients[i];
-        if (unused == NULL && !has_sessions(e, e->clients[i].id))
-            unused = &e->clients[i];
-    }
+    struct local_client *c = e->clients, *end = c + e->n_clients;
+    while (c < end && c->id != id)
+        c++;
+    if (c < end)
+        return c;
     if (e->n_clients < e->max_sessions)
-        unused = &e->clients[e->n_clients++];
-    *unused = (struct local_client){.id = id};
-    return unused;
+        e->n_clients++;
+    else
+        for (c = e->clients; has_sessions(e, c->id) && c + 1 < end; c++) {
+        }
+    *c = (struct local_client){.id = id};
+    return c;
 }
 
 /* Where the client stands: start-time fair queueing. Who had nothing to prefill for a while has not saved

@@ -44,6 +44,7 @@ struct scripted_engine {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* on the monotonic clock */
     bool stop;
+    uint64_t n_computed; /* here: that were appended or generated */
     struct scripted_session *sessions;
     _Atomic int callers; /* that want the lock: the thread steps aside for them between two rounds */
 };
@@ -90,7 +91,7 @@ static void fail(struct scripted_engine *e, struct scripted_session *s, const ch
 }
 
 /* Puts a chunk on the timeline. */
-static int keep_token(struct scripted_session *s, const char *bytes, size_t n) {
+static int keep_token(struct scripted_engine *e, struct scripted_session *s, const char *bytes, size_t n) {
     int rc = buf_append(&s->text, bytes, n);
     if (rc < 0)
         return rc;
@@ -100,6 +101,7 @@ static int keep_token(struct scripted_session *s, const char *bytes, size_t n) {
     s->held[s->n_held++] = id;
     s->n_new++;
     s->n_tokens++;
+    e->n_computed++;
     return 0;
 }
 
@@ -142,7 +144,7 @@ static void emit(struct scripted_engine *e, struct scripted_session *s) {
         return;
     }
     size_t n = left < (size_t)e->script->chunk ? left : (size_t)e->script->chunk;
-    if (keep_token(s, s->turn + s->at, n) < 0 || send_text(e, s, s->turn + s->at, n) < 0) {
+    if (keep_token(e, s, s->turn + s->at, n) < 0 || send_text(e, s, s->turn + s->at, n) < 0) {
         fail(e, s, "The scripted engine is out of memory.");
         return;
     }
@@ -300,6 +302,7 @@ static int append_locked(struct scripted_engine *e, struct scripted_session *s,
     }
     s->n_generations += replayed;
     s->n_tokens += added;
+    e->n_computed += (uint64_t)added;
     return added;
 }
 
@@ -373,6 +376,14 @@ static void session_cancel(struct engine_session *base) {
     pthread_mutex_unlock(&e->lock);
 }
 
+static uint64_t computed_tokens(const struct engine *base) {
+    struct scripted_engine *e = (struct scripted_engine *)(uintptr_t)base;
+    lock_for_caller(e);
+    uint64_t n = e->n_computed;
+    pthread_mutex_unlock(&e->lock);
+    return n;
+}
+
 static int count_tokens(const struct engine *base, const char *text, size_t len) {
     (void)text;
     return tokens_of_bytes((const struct scripted_engine *)(const void *)base, len);
@@ -421,6 +432,7 @@ static const struct engine_kind scripted_kind = {
     .session_destroy = session_destroy,
     .session_generate = session_generate,
     .session_cancel = session_cancel,
+    .computed_tokens = computed_tokens,
     .count_tokens = count_tokens,
 };
 

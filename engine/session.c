@@ -120,7 +120,6 @@ static int append_locked(struct local_engine *e, struct local_session *s, const 
         s->n_known = s->n_tokens;
         s->known_why = ENGINE_MISS_RESTART;
     }
-    s->rests = false;
     pthread_cond_signal(&e->changed);
     return (int)added;
 }
@@ -197,7 +196,7 @@ static int generate_locked(struct local_engine *e, struct local_session *s, stru
     int64_t want = (int64_t)s->n_tokens + g->max_tokens;
     if (reserve_tokens(s, want < e->max_context ? (int)want : e->max_context) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for %d tokens.", g->max_tokens);
-    g->computed_tokens = s->gen.computed_tokens;
+    g->computed_tokens = g->ahead_tokens = s->gen.computed_tokens;
     g->first = g->sure = g->piece = g->sent = s->n_tokens;
     g->running = true;
     g->asked_ns = clock_mono_ns();
@@ -240,6 +239,14 @@ static void session_cancel(struct engine_session *base) {
     pthread_mutex_unlock(&e->lock);
 }
 
+static uint64_t computed_tokens(const struct engine *base) {
+    struct local_engine *e = (struct local_engine *)(uintptr_t)base;
+    pthread_mutex_lock(&e->lock);
+    uint64_t n = e->n_computed;
+    pthread_mutex_unlock(&e->lock);
+    return n;
+}
+
 static int count_tokens(const struct engine *base, const char *text, size_t len) {
     const struct local_engine *e = (const struct local_engine *)(const void *)base;
     if (e->model->tokenizer == NULL)
@@ -261,14 +268,21 @@ static void info(const struct engine *base, struct engine_info *out) {
                                 .max_context = e->max_context,
                                 .n_vocab = e->model->n_vocab,
                                 .kv = e->kv,
-                                .kv_bytes_per_token = e->kv_bytes_per_token};
+                                .kv_bytes_per_token = e->kv_bytes_per_token,
+                                .kept_tokens = e->kept_tokens,
+                                .kept_ignored = e->kept_ignored[0] != '\0' ? e->kept_ignored : NULL};
 }
 
 static void engine_close_local(struct engine *base) {
     local_close((struct local_engine *)(void *)base);
 }
 
+static int keep_prefixes(struct engine *base, char *err, size_t errlen) {
+    return local_keep_prefixes((struct local_engine *)(void *)base, err, errlen);
+}
+
 const struct engine_kind local_kind = {
+    .keep_prefixes = keep_prefixes,
     .close = engine_close_local,
     .info = info,
     .session_create = session_create,
@@ -279,5 +293,6 @@ const struct engine_kind local_kind = {
     .session_destroy = session_destroy,
     .session_generate = session_generate,
     .session_cancel = session_cancel,
+    .computed_tokens = computed_tokens,
     .count_tokens = count_tokens,
 };

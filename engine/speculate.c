@@ -4,7 +4,7 @@
 #define FORGET       0.9f  /* of luck, with each try */
 #define FORGET_SLOW  0.98f /* with each that was left out */
 #define PRIOR_WEIGHT 2.0f  /* tokens that the first assumption counts as */
-#define MARGIN       1.05  /* what it must promise to gain */
+#define MARGIN       1.1   /* what it must promise to gain */
 
 static double mean(double old, double now) {
     return old > 0 ? OLD * old + (1 - OLD) * now : now;

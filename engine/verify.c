@@ -93,6 +93,7 @@ static void settle(struct local_engine *e, struct local_session *s, int right) {
         s->n_rows = right;
         hold_count(s);
         s->n_rows = n_rows;
+        e->n_computed += (uint64_t)right;
         s->n_computed += right;
         hold_publish(e, s);
     }

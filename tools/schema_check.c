@@ -80,10 +80,11 @@ static int spend(struct checker *c, uint64_t steps) {
 /* ---- any type ---- */
 
 static int check_choices(struct checker *c, const struct schema_node *s, const struct value *value) {
-    int rc = spend(c, s->n_choices);
-    for (size_t i = 0; i < s->n_choices && rc == 0; i++)
-        if (value_equal(s->choices[i], value))
-            return 0;
+    size_t looks = 0;
+    bool found = value_is_among(s->sorted_choices, s->n_choices, value, &looks);
+    int rc = spend(c, looks);
+    if (rc == 0 && found)
+        return 0;
     if (rc != 0 || c->quiet > 0)
         return rc ? rc : -EINVAL;
     return schema_say_choices(s, place(c), c->err, c->errlen);
@@ -292,10 +293,7 @@ static bool discriminates(const struct schema_node *form, const struct value *va
         const struct schema_node *s = form->properties[i].schema;
         const struct value *member =
             s != NULL && s->has_choices ? value_get(value, form->properties[i].name) : NULL;
-        bool allowed = member == NULL;
-        for (size_t k = 0; s != NULL && k < s->n_choices && !allowed; k++)
-            allowed = value_equal(s->choices[k], member);
-        if (!allowed)
+        if (member != NULL && !value_is_among(s->sorted_choices, s->n_choices, member, NULL))
             return false;
     }
     return true;

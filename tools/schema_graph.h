@@ -83,6 +83,7 @@ struct schema_node {
     /* enum and const, as one list of which the value must equal one (both given: what is in both). */
     bool has_choices; /* false: no condition; true with none: nothing passes */
     const struct value *const *choices;
+    const struct value *const *sorted_choices; /* for value_is_among() */
     size_t n_choices;
 
     /* numbers; the tighter of minimum and exclusiveMinimum where both are given */

@@ -42,18 +42,18 @@ static int build_type(struct build *b, const struct value *member) {
 static int keep_choices(struct build *b, const struct value *first, size_t count) {
     struct schema_node *node = b->node;
     const struct value **kept = build_keep(b, (count + 1) * sizeof(struct value *));
+    const struct value **sorted = build_keep(b, (count + 1) * sizeof(struct value *));
     size_t n = 0;
-    if (kept == NULL)
+    if (kept == NULL || sorted == NULL)
         return build_no_memory(b);
-    for (const struct value *one = first; n < count && one != NULL; one = one->next) {
-        bool allowed = !node->has_choices;
-        for (size_t i = 0; i < node->n_choices && !allowed; i++)
-            allowed = value_equal(node->choices[i], one);
-        if (allowed)
+    for (const struct value *one = first; n < count && one != NULL; one = one->next)
+        if (!node->has_choices || value_is_among(node->sorted_choices, node->n_choices, one, NULL))
             kept[n++] = one;
-    }
+    memcpy(sorted, kept, n * sizeof(struct value *));
+    value_sort(sorted, n);
     node->has_choices = true;
     node->choices = kept;
+    node->sorted_choices = sorted;
     node->n_choices = n;
     return 0;
 }

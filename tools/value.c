@@ -344,6 +344,28 @@ static int by_hash(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+void value_sort(const struct value **values, size_t n) {
+    if (n > 1)
+        qsort(values, n, sizeof *values, by_hash);
+}
+
+bool value_is_among(const struct value *const *sorted, size_t n, const struct value *value, size_t *looks) {
+    size_t low = 0, high = n, compared = 0;
+    bool found = false;
+    for (; low < high; compared++) {
+        size_t middle = low + (high - low) / 2;
+        if (sorted[middle]->hash < value->hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < n && sorted[low]->hash == value->hash && !found; low++, compared++)
+        found = value_equal(sorted[low], value);
+    if (looks != NULL)
+        *looks += compared;
+    return found;
+}
+
 /* Both lists are sorted by hash. */
 static int find_equal(const struct value *const *a, size_t n, const struct value *const *b, size_t m,
                       size_t *looks) {
@@ -370,8 +392,8 @@ int value_any_equal(const struct value *const *a, size_t n, const struct value *
         memcpy(sorted, a, n * sizeof(struct value *));
     if (m > 0)
         memcpy(sorted + n, b, m * sizeof(struct value *));
-    qsort(sorted, n, sizeof(struct value *), by_hash);
-    qsort(sorted + n, m, sizeof(struct value *), by_hash);
+    value_sort(sorted, n);
+    value_sort(sorted + n, m);
     int rc = find_equal(sorted, n, sorted + n, m, &spent);
     free(sorted);
     if (looks != NULL)

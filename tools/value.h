@@ -54,6 +54,11 @@ size_t value_count(const struct value_document *document);
 const struct value *value_get(const struct value *object, const char *name);
 /* JSON Schema's equality: 1 equals 1.0, objects without order, strings by code points. */
 bool value_equal(const struct value *a, const struct value *b);
+/* Puts the values in the order in which value_is_among() looks for one. */
+void value_sort(const struct value **values, size_t n);
+/* Whether the value equals one of n sorted ones. *looks, if not NULL, grows by those that were compared:
+ * where hashes do not collide at most one, beside the logarithm of n. */
+bool value_is_among(const struct value *const *sorted, size_t n, const struct value *value, size_t *looks);
 /* Whether one of the first n values equals one of the m others: 1, 0, -ENOMEM. *looks, if not NULL, grows by
  * the pairs that were compared: where hashes do not collide it stays below n + m. */
 HX_MUST_CHECK int value_any_equal(const struct value *const *a, size_t n, const struct value *const *b,

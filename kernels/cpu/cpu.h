@@ -16,7 +16,7 @@ HX_MUST_CHECK int cpu_reference_open(const struct kernels_config *config, struct
 HX_MUST_CHECK int cpu_open(const struct kernels_config *config, struct kernels_device **out, char *err,
                            size_t errlen);
 
-/* As cpu_open() with a given instruction set ("portable", "avx2", "avx512vnni"; NULL: the best). -ENOTSUP
+/* As cpu_open() with a given instruction set ("portable", "avx2", "avx512"; NULL: the best). -ENOTSUP
  * when this CPU lacks it. For tests and benchmarks. */
 HX_MUST_CHECK int cpu_open_isa(const struct kernels_config *config, const char *isa,
                                struct kernels_device **out, char *err, size_t errlen);

@@ -495,6 +495,7 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
                        "Not enough memory for the buffers of the CPU device (%d pages of %zu bytes).",
                        config->n_pages, kernels_page_bytes(&config->model, config->kv_type));
     }
+    cpu_populate_weights(&d->config.model);
     *out = &d->base;
     return 0;
 }

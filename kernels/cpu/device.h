@@ -54,8 +54,8 @@ struct products {
     size_t input_stride;
     int n_cols;
     int k;
-    int rows_per_chunk;
-    int first_chunk[CPU_MAX_PRODUCTS + 1];
+    int rows_per_unit, n_large; /* set by cpu_run_products() */
+    int first_unit[CPU_MAX_PRODUCTS + 1];
     /* After the rows of a chunk: add them to x (residual), or silu(out[0]) * out[1]. */
     float *residual;
     bool gated;
@@ -67,5 +67,8 @@ void cpu_run_job(struct cpu_device *d, void (*fn)(void *arg, int chunk, int thre
 /* Fills out[i] (n_cols x out_stride[i]) for all matrices; rounds the inputs to 8 bits first where a matrix
  * wants it. */
 void cpu_run_products(struct products *p);
+
+/* Maps the pages of all weights that every step reads; where they lie in a file, reads it. */
+void cpu_populate_weights(const struct kernels_model *m);
 
 #endif

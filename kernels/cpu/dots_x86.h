@@ -1,6 +1,5 @@
-/* Products for x86 CPUs with AVX2, FMA and F16C. Included once per instruction set by ops_avx2.c and
- * ops_avx512vnni.c, which define DOTS_TARGET, dots_bytes() and dots_bytes_from(); everything is inlined
- * there.
+/* Products for x86 CPUs with AVX2, FMA and F16C. Included by ops_avx2.c, which defines DOTS_TARGET,
+ * dots_bytes() and dots_bytes_from(); everything is inlined there.
  *
  * A tile is R stored rows times C inputs; each of its R * C sums has one accumulator of eight lanes that runs
  * over k in ascending order, so a sum is the same in every tile shape. */

@@ -26,6 +26,9 @@ struct cpu_ops {
     const char *name;
     cpu_product_fn product;    /* all types; inputs in F32 */
     cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
+    /* The two are called with about so many bytes of inputs at a time, which then stay in a cache while
+     * stored rows stream past; 0: with all of them, the products cut them up themselves. */
+    size_t inputs_bytes;
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
     void (*quantise)(void *out, const float *x, int n);
@@ -51,7 +54,7 @@ struct cpu_ops {
 extern const struct cpu_ops cpu_ops_portable;
 #if defined(__x86_64__)
 extern const struct cpu_ops cpu_ops_avx2;
-extern const struct cpu_ops cpu_ops_avx512vnni;
+extern const struct cpu_ops cpu_ops_avx512;
 #endif
 
 /* The best table this CPU can run, or the one called `name`; NULL when there is none. [any-thread] */

@@ -157,8 +157,9 @@ static bool supported(const struct cpu_ops *ops) {
         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     if (ops == &cpu_ops_avx2)
         return avx2;
-    if (ops == &cpu_ops_avx512vnni)
-        return avx2 && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    if (ops == &cpu_ops_avx512)
+        return avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 #endif
     return ops == &cpu_ops_portable;
 }
@@ -166,7 +167,7 @@ static bool supported(const struct cpu_ops *ops) {
 const struct cpu_ops *cpu_ops_find(const char *name) {
     static const struct cpu_ops *const best_first[] = {
 #if defined(__x86_64__)
-        &cpu_ops_avx512vnni,
+        &cpu_ops_avx512,
         &cpu_ops_avx2,
 #endif
         &cpu_ops_portable,

@@ -3,8 +3,6 @@
 #include "kernels/cpu/device.h"
 #include "kernels/dtype.h"
 
-/* Inputs of one block of columns should stay in the second-level cache while stored rows stream past. */
-#define COLUMN_BLOCK_BYTES (192 * 1024)
 /* Multiply-adds below which a job stays on the calling thread: some 80 µs. Handing over costs a wake-up and,
  * on a busy machine, waiting for a helper that has just lost its CPU, which eats up what shorter jobs would
  * save. */
@@ -31,7 +29,7 @@ static void product_rows(const struct products *p, int which, int first, int n_r
     const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
     size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
     cpu_product_fn product = rounded ? d->ops->product_q8 : d->ops->product;
-    int block = (int)(COLUMN_BLOCK_BYTES / stride) / 12 * 12;
+    int block = d->ops->inputs_bytes == 0 ? p->n_cols : (int)(d->ops->inputs_bytes / stride) / 12 * 12;
     block = block < 12 ? 12 : block;
     for (int c = 0; c < p->n_cols; c += block) {
         int n = p->n_cols - c < block ? p->n_cols - c : block;
@@ -45,15 +43,8 @@ static void product_rows(const struct products *p, int which, int first, int n_r
     }
 }
 
-static void product_chunk(void *arg, int chunk, int thread) {
-    (void)thread;
-    const struct products *p = arg;
-    int which = 0;
-    while (chunk >= p->first_chunk[which + 1])
-        which++;
-    int first = (chunk - p->first_chunk[which]) * p->rows_per_chunk;
-    int rows = (int)p->w[which]->rows - first;
-    rows = rows < p->rows_per_chunk ? rows : p->rows_per_chunk;
+/* Rows of one matrix, then what follows from them. */
+static void finished_rows(const struct products *p, int which, int first, int rows) {
     product_rows(p, which, first, rows);
     if (p->gated) {
         product_rows(p, 1, first, rows);
@@ -65,6 +56,29 @@ static void product_chunk(void *arg, int chunk, int thread) {
         for (int c = 0; c < p->n_cols; c++)
             p->d->ops->add(p->residual + (size_t)c * p->out_stride[0] + first,
                            p->out[0] + (size_t)c * p->out_stride[0] + first, rows);
+}
+
+/* A chunk is some units of rows, which may belong to several matrices. Three quarters of the work are large
+ * chunks, because the start of each waits for memory; the rest are small ones, so that all threads end at
+ * about the same time, also when one of them was descheduled. */
+#define UNITS_PER_LARGE 4
+
+static void product_chunk(void *arg, int chunk, int thread) {
+    (void)thread;
+    const struct products *p = arg;
+    bool large = chunk < p->n_large;
+    int unit = large ? chunk * UNITS_PER_LARGE : p->n_large * (UNITS_PER_LARGE - 1) + chunk;
+    int last = unit + (large ? UNITS_PER_LARGE : 1);
+    for (int which = 0; which < CPU_MAX_PRODUCTS && unit < last; which++) {
+        if (unit >= p->first_unit[which + 1])
+            continue;
+        int end = last < p->first_unit[which + 1] ? last : p->first_unit[which + 1];
+        int first = (unit - p->first_unit[which]) * p->rows_per_unit;
+        int rows = (int)p->w[which]->rows - first;
+        int wanted = (end - unit) * p->rows_per_unit;
+        finished_rows(p, which, first, rows < wanted ? rows : wanted);
+        unit = end;
+    }
 }
 
 struct rounding {
@@ -96,13 +110,15 @@ void cpu_run_products(struct products *p) {
         struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k};
         cpu_run_job(d, round_chunk, &r, (p->n_cols + 7) / 8, (int64_t)p->n_cols * p->k * 2);
     }
-    /* About eight chunks per thread, so that a thread that was descheduled is made up for; never below 16
-     * rows. */
-    int64_t rows = total / (pool_n_threads(d->pool) * 8);
-    p->rows_per_chunk = (int)(rows < 16 ? 16 : (rows + 3) / 4 * 4);
-    p->first_chunk[0] = 0;
-    for (int i = 0; i < n; i++)
-        p->first_chunk[i + 1] =
-            p->first_chunk[i] + (int)((p->w[i]->rows + p->rows_per_chunk - 1) / p->rows_per_chunk);
-    cpu_run_job(d, product_chunk, p, p->first_chunk[n], total * (p->gated ? 2 : 1) * p->k * p->n_cols);
+    /* About sixteen units per thread, of whole panels of 16 rows. */
+    int64_t rows = total / (pool_n_threads(d->pool) * 16);
+    p->rows_per_unit = (int)(rows < 16 ? 16 : (rows + 15) / 16 * 16);
+    p->first_unit[0] = 0;
+    for (int i = 0; i < CPU_MAX_PRODUCTS; i++)
+        p->first_unit[i + 1] =
+            p->first_unit[i] + (i < n ? (int)((p->w[i]->rows + p->rows_per_unit - 1) / p->rows_per_unit) : 0);
+    int units = p->first_unit[CPU_MAX_PRODUCTS];
+    p->n_large = units * 3 / 4 / UNITS_PER_LARGE;
+    cpu_run_job(d, product_chunk, p, units - p->n_large * (UNITS_PER_LARGE - 1),
+                total * (p->gated ? 2 : 1) * p->k * p->n_cols);
 }

@@ -20,6 +20,12 @@ static int clamp(float x, int low, int high) {
     return x <= (float)low ? low : x >= (float)high ? high : (int)lrintf(x);
 }
 
+/* Cut to a whole number from low to high. The inverse of a scale below all normal numbers may be infinite:
+ * then no number is there that could matter. */
+static int whole(float x, int low, int high) {
+    return !(x > (float)low) ? low : x >= (float)high ? high : (int)x;
+}
+
 /* ---- blocks of 32: ggml's reference rounding ---- */
 
 static void encode_q8_0(const float *x, uint8_t *out) {
@@ -29,14 +35,13 @@ static void encode_q8_0(const float *x, uint8_t *out) {
     float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
     put_half(out, d);
     for (int i = 0; i < 32; i++)
-        out[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
+        out[2 + i] = (uint8_t)(int8_t)whole(roundf(x[i] * inverse), -127, 127);
 }
 
 /* x * inverse + half, rounded once, and cut to a whole number: as the reference does where it is compiled
  * with fused multiply-adds. */
 static int cut(float x, float inverse, double half, int most) {
-    int q = (int)(float)((double)x * (double)inverse + half);
-    return q < 0 ? 0 : q > most ? most : q;
+    return whole((float)((double)x * (double)inverse + half), 0, most);
 }
 
 /* Nibbles, and the fifth bits where there are some. */
@@ -78,8 +83,7 @@ static void encode_range(const float *x, int bits, uint8_t *out) {
     put_half(out + 2, low);
     for (int i = 0; i < 32; i++) {
         float product = (x[i] - low) * inverse;
-        int q = (int)(product + 0.5f);
-        put_small(nibbles, fifths, i, q > most ? most : q);
+        put_small(nibbles, fifths, i, whole(product + 0.5f, 0, most));
     }
 }
 

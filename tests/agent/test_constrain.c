@@ -303,6 +303,22 @@ static void test_spelling(void **state) {
     schema_destroy(s);
 }
 
+/* Of a list of tens of thousands each value passes, and only those; of two lists what is in both. */
+static void test_long_lists(void **state) {
+    (void)state;
+    struct buf text;
+    buf_init(&text, 1u << 19);
+    assert_int_equal(buf_puts(&text, "{\"allOf\": [{\"enum\": [-1"), 0);
+    for (int i = 0; i < 18000; i++)
+        assert_int_equal(buf_printf(&text, ",%d", i), 0);
+    assert_int_equal(buf_puts(&text, "]}, {\"enum\": [-2"), 0);
+    for (int i = 9000; i < 27000; i++)
+        assert_int_equal(buf_printf(&text, ",%d", i), 0);
+    assert_int_equal(buf_puts(&text, "]}]}"), 0);
+    expect(text.data, true, LIST("9000", "17999", "12345"), LIST("8999", "18000", "-1", "-2", "123456"));
+    buf_finish(&text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounds),
@@ -314,6 +330,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_not_exact),
         cmocka_unit_test(test_turn),
         cmocka_unit_test(test_spelling),
+        cmocka_unit_test(test_long_lists),
     };
     return cmocka_run_group_tests_name("constrain", tests, NULL, NULL);
 }

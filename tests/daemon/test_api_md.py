@@ -57,7 +57,7 @@ class ApiMd(unittest.TestCase):
         written = set()
         for line in re.findall(r"^\| (`.*?) \|", table, re.M):
             written |= set(re.findall(r"`([a-z_]+)`", line))
-        read = set(re.findall(r'(?:member\([^,]+, |read_(?:limit|int|float|bool)\(r->json, |GetObjectItemCaseSensitive\([^,]+, )"([a-z_]+)"', CODE["daemon/job_request.c"]))
+        read = set(re.findall(r'(?:member\([^,]+, |read_(?:limit|int|float|bool|bool_or_true)\(r->json, |GetObjectItemCaseSensitive\([^,]+, )"([a-z_]+)"', CODE["daemon/job_request.c"]))
         read |= set(re.findall(r'member\(rawjson_of\([^)]*\), "([a-z_]+)"', CODE["daemon/job_format.c"]))
         inner = {"role", "content", "id", "text"} | {"poller", "read_only"}  # of messages and documents; of a tool in the journal
         self.assertEqual(read - written - inner, set(), "not in api.md")

@@ -247,7 +247,7 @@ class Words(Case):
     def test_usage(self):
         for words, text in ((["frob"], "There is no command 'frob'"), (["jobs", "--frob"], "There is no option --frob"),
                             (["jobs", "x"], "usage: hermesctl jobs"), (["show"], "usage: hermesctl show ID"),
-                            (["run", "x", "--seed"], "wants a value"), (["run", "x", "--seed", "-1"], "--seed wants a whole number"),
+                            (["run", "x", "--seed"], "wants a value"), (["run", "x", "--seed", "-1"], "--seed wants a whole number"), (["run", "x", "--priority", "11"], "--priority wants a whole number from -10 to 10"),
                             (["run", "x", "--temperature", "3"], "--temperature wants"), (["run", "x", "--timeout", "5x"], "--timeout wants"),
                             (["jobs", "--seed", "1"], "hermesctl jobs does not take --seed"), (["jobs", "--color", "x"], "--color wants"),
                             (["run", "-t", "a", "--no-tools", "x"], "contradict"), (["help", "frob"], "no help on 'frob'")):

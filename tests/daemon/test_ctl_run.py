@@ -32,10 +32,10 @@ class Run(Case):
     def test_options_become_members(self):
         self.serve(lambda request: story())
         self.check(self.ctl("run", "-t", "a,b", "x", "--tool=c_*", "--system", "Be brief.", "-m", "tiny", "--max-turns", "3",
-                            "--temperature", "0.5", "--seed", "7", "--idempotency-key", "k"), 0)
+                            "--temperature", "0.5", "--seed", "7", "--priority", "-3", "--idempotency-key", "k"), 0)
         request = self.peer.requests[0]
         self.assertEqual(request["json"], {"input": "x", "system": "Be brief.", "model": "tiny", "tools": ["a", "b", "c_*"],
-                                           "max_turns": 3, "temperature": 0.5, "seed": 7})
+                                           "max_turns": 3, "temperature": 0.5, "priority": -3, "seed": 7})
         self.assertEqual(request["headers"]["idempotency-key"], "k")
         self.check(self.ctl("run", "--no-tools", "--", "-x"), 0)
         self.assertEqual(self.peer.requests[1]["json"], {"input": "-x", "tools": []})

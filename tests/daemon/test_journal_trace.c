@@ -45,6 +45,9 @@ static void finish_turn(struct journal_batch *b, int number) {
                                 .output_tokens = 4,
                                 .cached_tokens = 60,
                                 .forced_tokens = 3,
+                                .drafted_tokens = 8,
+                                .accepted_tokens = 5,
+                                .ahead_tokens = 40,
                                 .prefix_miss_tokens = 9,
                                 .prefix_misses_json = "{\"evicted\":9}",
                                 .queue_ms = 1,
@@ -154,6 +157,9 @@ static int check_job(void *arg, const struct journal_result *r) {
     assert_true(t->input_tokens == 100 && t->output_tokens == 4 && t->cached_tokens == 60 &&
                 t->forced_tokens == 3 && t->prefix_miss_tokens == 9);
     assert_string_equal(t->prefix_misses_json, "{\"evicted\":9}");
+    assert_true(t->drafted_tokens == 8 && t->accepted_tokens == 5 && t->ahead_tokens == 40);
+    assert_true(r->turns[1].drafted_tokens == -1 && r->turns[1].accepted_tokens == -1 &&
+                r->turns[1].ahead_tokens == -1);
     assert_int_equal(r->turns[1].forced_tokens, -1); /* it did not end */
     assert_int_equal(r->turns[1].prefix_miss_tokens, -1);
     assert_true(t->queue_ms == 1 && t->prompt_ms == 20 && t->first_token_ms == 25 && t->decode_ms == 30);

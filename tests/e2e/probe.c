@@ -57,6 +57,23 @@ static int nap(void *state, hermes_call *call, hermes_str args_json) {
     return hermes_reply(host, call, "{\"slept\": true}");
 }
 
+/* Returns when the file is there, which the test makes when it has seen what it wants to see. */
+static int await(void *state, hermes_call *call, hermes_str args_json) {
+    struct probe *p = state;
+    char name[100], path[700];
+    if (hermes_arg_string(args_json, "file", name, sizeof name) == NULL) {
+        return hermes_refuse(p->host, call, HERMES_E_ARGS, "file must be a name");
+    }
+    snprintf(path, sizeof path, "%s/%s", p->workspace, name);
+    struct pollfd cancelled = {.fd = p->host->cancel_fd(call), .events = POLLIN};
+    while (access(path, F_OK) != 0) {
+        if (poll(&cancelled, 1, 2) > 0) {
+            return HERMES_E_CANCELLED;
+        }
+    }
+    return hermes_reply(p->host, call, "{\"there\": true}");
+}
+
 static int count_slowly(void *state, hermes_call *call, hermes_str args_json) {
     struct probe *p = state;
     int64_t ms = 0;
@@ -128,6 +145,16 @@ static const hermes_tool tool_count_slowly = {
         HERMES_SCHEMA({"type" : "object", "properties" : {"ms" : {"type" : "integer"}}, "required" : ["ms"]}),
     .invoke = count_slowly,
 };
+static const hermes_tool tool_await = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY | HERMES_T_FS_READ,
+    .name = "await",
+    .description = "Wait for a file.",
+    .args_schema = HERMES_SCHEMA(
+        {"type" : "object", "properties" : {"file" : {"type" : "string"}}, "required" : ["file"]}),
+    .max_concurrency = 4,
+    .invoke = await,
+};
 static const hermes_tool tool_nap = {
     .size = HERMES_TOOL_SIZE,
     .flags = HERMES_T_READ_ONLY,
@@ -196,7 +223,7 @@ static const hermes_tool tool_pick = {
 
 static const hermes_tool *const tools[] = {
     &tool_count,    &tool_count_again, &tool_count_slowly, &tool_nap,  &tool_crash, &tool_long_text,
-    &tool_passages, &tool_is_done,     &tool_look_up,      &tool_pick, NULL};
+    &tool_passages, &tool_is_done,     &tool_look_up,      &tool_pick, &tool_await, NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

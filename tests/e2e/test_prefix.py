@@ -75,6 +75,45 @@ class Prefix(unittest.TestCase):
         self.assertEqual(again, sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
         self.assertIn(f'hermesd_prefix_miss_tokens_total{{reason="evicted"}} {again}\n', self.room.metrics())
 
+    def start_again(self):
+        self.assertEqual(self.room.stop(), 0, self.room.read_log())
+        self.room.start(*self.flags, plugins=(harness.PLUGINS,))
+
+    def first_turn(self, text):
+        job = self.api.run(text, wait=60, **{**ENDLESS, "max_turns": 1})
+        return usages(self.api, job["id"])[0]
+
+    def test_a_restart_keeps_what_jobs_have_in_common(self):
+        kept = os.path.join(self.room.state, "prefixes.kv")
+        self.first_turn("The first question")
+        self.start_again()
+        self.assertFalse(os.path.exists(kept))  # it is one job's alone
+        self.first_turn("The first question")
+        common = self.first_turn("Another one")["cached_tokens"]
+        self.assertGreater(common, 500)
+        for _ in range(2):  # what nobody used is kept, too
+            self.start_again()
+            self.assertIn("beginnings of prompts are there from before", self.room.read_log())
+        self.assertEqual(os.stat(kept).st_mode & 0o7777, 0o600)
+        usage = self.first_turn("Who else?")
+        self.assertEqual((usage["cached_tokens"], usage["prefix_miss_tokens"]), (common, 0))
+        self.assertEqual(self.room.stop(), 0)
+        with open(kept, "r+b") as file:
+            file.seek(-1000, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 4]))
+        self.room.start(*self.flags, plugins=(harness.PLUGINS,))
+        self.assertIn("prefixes.kv' is ignored: it was altered", self.room.read_log())
+        self.assertEqual(self.first_turn("Who else?")["cached_tokens"], 0)
+        self.assertEqual(self.room.stop(), 0)
+        os.unlink(kept)
+        self.room.start(*self.flags, "--prefix-cache", "0", plugins=(harness.PLUGINS,))
+        self.first_turn("The first question")
+        self.first_turn("Another one")
+        self.start_again()
+        self.assertFalse(os.path.exists(kept))
+
     def test_a_second_job_prefills_its_own_words(self):
         first = self.api.run("The first question", wait=60, **{**ENDLESS, "max_turns": 1})
         second = self.api.run("Another one", wait=60, **{**ENDLESS, "max_turns": 2})

@@ -208,6 +208,55 @@ static void test_model_refuses(void **state) {
     assert_string_equal(out, "");
 }
 
+static void test_quantize(void **state) {
+    (void)state;
+    char made[256], err[300];
+    cJSON *o = NULL;
+    fixture_path(made, "cli-made.gguf");
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, "Q8_0", "--dry-run", NULL), 0);
+    assert_non_null(strstr(out, "\"blk.1.ffn_down.weight\" F16 -> F16, 8 x 12"));
+    assert_non_null(strstr(out, "would be "));
+    assert_int_equal(access(made, F_OK), -1);
+    assert_int_equal(call(cli_model, "", "model", "quantize", "--json", model, made, "bf16", NULL), 0);
+    char *last = strstr(out, "{\"file\"");
+    assert_non_null(last);
+    assert_int_equal(json_parse(last, strlen(last), &json_limits_default, &o, err, sizeof err), 0);
+    assert_int_equal(cJSON_GetObjectItem(o, "tensors")->valueint, 21);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "written")));
+    cJSON_Delete(o);
+    char *end = strchr(out, '\n');
+    *end = '\0';
+    assert_int_equal(json_parse(out, strlen(out), &json_limits_default, &o, err, sizeof err), 0);
+    assert_string_equal(json_get_string(o, "tensor"), "token_embd.weight");
+    assert_string_equal(json_get_string(o, "to"), "BF16");
+    assert_true(cJSON_GetObjectItem(o, "rms")->valuedouble > 0);
+    assert_true(cJSON_GetObjectItem(o, "rms_error")->valuedouble >= 0);
+    cJSON_Delete(o);
+    assert_int_equal(call(cli_model, "", "model", "inspect", made, NULL), 0);
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, "BF16", NULL), 1);
+    assert_non_null(strstr(complaint, "is there already"));
+    assert_string_equal(out, "");
+    assert_int_equal(unlink(made), 0);
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, "Q8_0", "more", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, "Q8_0", "-t", "x", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, made, "Q9", NULL), 1);
+    assert_non_null(strstr(complaint, "'Q9' is none of the types"));
+    assert_int_equal(call(cli_model, "", "model", "quantize", model, "/nonexistent/x", "F16", NULL), 1);
+    assert_non_null(strstr(complaint, "'/nonexistent/x' cannot be written"));
+}
+
+static void test_verify(void **state) {
+    (void)state;
+    assert_int_equal(call(cli_model, "", "model", "verify", model, NULL), 0);
+    assert_non_null(strstr(out, ": good, 0 problems, 3 warnings\n"));
+    assert_int_equal(call(cli_model, "", "model", "verify", "--json", "/nonexistent.gguf", NULL), 1);
+    assert_non_null(strstr(out, "\"ok\": false"));
+    assert_string_equal(complaint, "");
+    assert_int_equal(call(cli_model, "", "model", "verify", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "verify", model, model, NULL), 2);
+}
+
 static int setup(void **state) {
     (void)state;
     struct fixture f;
@@ -232,6 +281,8 @@ int main(void) {
         cmocka_unit_test(test_inspect_without_a_tokenizer),
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_model_refuses),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_verify),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -219,6 +220,52 @@ static void test_full_pool_gives_way(void **state) {
     harness_finish(&h);
 }
 
+static int computed_of(struct harness *h, const struct engine_session *s) {
+    struct local_engine *e = (struct local_engine *)(void *)h->engine;
+    pthread_mutex_lock(&e->lock);
+    int n = ((const struct local_session *)(const void *)s)->n_computed;
+    pthread_mutex_unlock(&e->lock);
+    return n;
+}
+
+static void wait_computed(struct harness *h, const struct engine_session *s, int n) {
+    for (int i = 0; computed_of(h, s) < n; i++) {
+        assert_true(i < 100000);
+        (void)usleep(1000);
+    }
+}
+
+/* A session whose pages were taken while it waits is not computed again before it is to go on: a result that
+ * comes while another call of it still runs would take the pages of others, which would take them back. */
+static void test_taken_pages_wait_for_a_generation(void **state) {
+    (void)state;
+    struct expected x;
+    struct harness h;
+    int32_t other[300];
+    x.n_prompt = 310;
+    prompt(x.prompt, 310, 0, 1);
+    prompt(other, 300, 0, 2);
+    run_alone(&x, NULL, 20);
+    start_with(&h, forward_page_bytes(&weights.model, DTYPE_F16) * (CONTEXT / 64), 0, 1);
+    struct engine_session *a = harness_session(&h), *b = harness_session(&h), *c = harness_session(&h);
+    harness_append_tokens(a, x.prompt, 300);
+    wait_computed(&h, a, 299);
+    harness_append_tokens(b, other, 300);
+    wait_computed(&h, b, 299);
+    assert_int_equal(computed_of(&h, a), 0);
+    harness_append_tokens(a, x.prompt + 300, 10);
+    harness_append_tokens(c, other, 20);
+    harness_generate(&h, c, NULL, 30);
+    assert_true(harness_wait(&h, c)->done);
+    assert_int_equal(computed_of(&h, a), 0);
+    assert_int_equal(computed_of(&h, b), 299);
+    harness_generate(&h, a, NULL, 20);
+    struct outcome *o = harness_wait(&h, a);
+    assert_int_equal(o->n_tokens, 20);
+    assert_memory_equal(o->tokens, x.tokens, sizeof(int32_t) * 20);
+    harness_finish(&h);
+}
+
 static void test_pool_limits_the_context(void **state) {
     (void)state;
     struct harness h;
@@ -407,6 +454,7 @@ int main(void) {
         cmocka_unit_test(test_whole_pages_still_give_logits),
         cmocka_unit_test(test_turns_continue_the_timeline),
         cmocka_unit_test(test_full_pool_gives_way),
+        cmocka_unit_test(test_taken_pages_wait_for_a_generation),
         cmocka_unit_test(test_pool_limits_the_context),
         cmocka_unit_test(test_cancel_ends_at_the_next_step),
         cmocka_unit_test(test_stop_token_is_not_kept),

@@ -375,6 +375,21 @@ static void test_many_states(void **state) {
     grammar_matcher_finish(&fast);
 }
 
+/* More ways from one place than are followed: refused, with a list that has grown until then. */
+static void test_too_many_ways(void **state) {
+    (void)state;
+    enum { WAYS = 24000 };
+    static uint32_t ways[WAYS];
+    struct grammar_builder *b = grammar_builder_create();
+    for (uint32_t i = 0; i < WAYS; i++) {
+        char number[16];
+        (void)snprintf(number, sizeof number, "%u", i);
+        ways[i] = text(b, number);
+    }
+    refuse(b, grammar_choice(b, ways, WAYS), -E2BIG,
+           "The beginning of the grammar has too many ways to go, or no memory.");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words),           cmocka_unit_test(test_repeat),
@@ -384,6 +399,7 @@ int main(void) {
         cmocka_unit_test(test_dispatch),        cmocka_unit_test(test_distance),
         cmocka_unit_test(test_forced),          cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_dead_branches),   cmocka_unit_test(test_many_states),
+        cmocka_unit_test(test_too_many_ways),
     };
     return cmocka_run_group_tests_name("grammar", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "engine/model.h"
 #include "tests/engine/fixture.h"
 #include "tests/engine/llama3.h"
+#include "tests/engine/random_grammar.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -261,131 +262,6 @@ static void test_same_address(void **state) {
 
 /* ---- random grammars ---- */
 
-static uint64_t random_state;
-
-static uint32_t below(uint32_t n) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32) % n;
-}
-
-/* The rest of a name that is not `word`, with its quote: any characters are the beginning of one. */
-static uint32_t other_than(struct grammar_builder *b, const char *word) {
-    static const struct grammar_range beyond = {0x80, 0x10FFFF};
-    unsigned char next = *word == '\0' ? 'x' : (unsigned char)*word; /* behind the whole word all goes on */
-    uint32_t any[] = {grammar_string(b, 0, GRAMMAR_FOREVER), grammar_literal(b, "\"", 1)};
-    uint32_t rest = grammar_sequence(b, any, 2), codes[7];
-    for (size_t i = 0; i < 7; i++)
-        codes[i] = grammar_literal(b, &"bfnrt\"\\"[i], 1);
-    uint32_t escaped[] = {grammar_literal(b, "\\", 1), grammar_choice(b, codes, 7), rest};
-    uint32_t ranges[] = {grammar_byte(b, ' ', '!'), grammar_byte(b, '#', '['), grammar_byte(b, ']', 0x7F),
-                         grammar_chars(b, &beyond, 1)};
-    if (*word != '\0') {
-        ranges[1] = grammar_byte(b, '#', (unsigned char)(next - 1));
-        ranges[2] = grammar_byte(b, (unsigned char)(next + 1), 0x7F);
-        uint32_t more[] = {ranges[2], grammar_byte(b, ']', 0x60), grammar_byte(b, '#', '[')};
-        ranges[1] = grammar_choice(b, &more[1], 2);
-        if (next > 'a') {
-            uint32_t lower[] = {ranges[1], grammar_byte(b, 'a', (unsigned char)(next - 1))};
-            ranges[1] = grammar_choice(b, lower, 2);
-        }
-    }
-    uint32_t plain[] = {grammar_choice(b, ranges, 4), rest};
-    uint32_t ways[4] = {grammar_sequence(b, plain, 2), grammar_sequence(b, escaped, 3)};
-    size_t n = 2;
-    if (*word != '\0') {
-        uint32_t along[] = {grammar_literal(b, word, 1), other_than(b, word + 1)};
-        ways[n++] = grammar_literal(b, "\"", 1);
-        ways[n++] = grammar_sequence(b, along, 2);
-    }
-    return grammar_open(b, grammar_choice(b, ways, n));
-}
-
-/* Characters of a pattern, again and again: some of all kinds, whole kinds or parts of them, beyond ASCII or
- * not, counted or not. */
-static uint32_t random_pattern(struct grammar_builder *b) {
-    static const struct grammar_range sets[][5] = {
-        {{'a', 'z'}},
-        {{'a', 'z'}, {'A', 'Z'}, {'0', '9'}, {'_', '_'}, {'-', '-'}},
-        {{'A', 'Z'}, {'.', '9'}},
-        {{'0', '9'}, {'a', 'f'}},
-        {{' ', '!'}, {'#', '['}, {']', '~'}},
-        {{' ', '!'}, {'#', '['}, {']', 0x7F}, {0x80, 0x10FFFF}},
-        {{'!', '!'}, {'#', '['}, {']', '~'}, {0x80, 0x10FFFF}},
-        {{'a', 'y'}, {' ', '/'}, {0x80, 0xFF}},
-        {{' ', ' '}, {'a', 'z'}, {'=', '='}, {0x3042, 0x9FFF}},
-    };
-    static const uint32_t most[] = {1,
-                                    2,
-                                    3,
-                                    5,
-                                    15,
-                                    16,
-                                    17,
-                                    18,
-                                    30,
-                                    62,
-                                    63,
-                                    64,
-                                    70,
-                                    300,
-                                    GRAMMAR_FOREVER,
-                                    GRAMMAR_FOREVER,
-                                    GRAMMAR_FOREVER};
-    const struct grammar_range *set = sets[below(sizeof sets / sizeof *sets)];
-    size_t n = 0;
-    while (n < 5 && set[n].last != 0)
-        n++;
-    uint32_t max = most[below(sizeof most / sizeof *most)], min = below(4);
-    return grammar_repeat(b, grammar_chars(b, set, n), min < max ? min : max, max);
-}
-
-static uint32_t random_expression(struct grammar_builder *b, int depth) {
-    static const char *const texts[] = {"\"", "the ", "a", "\": ", ", \"", "{\"name\": \"", "\\n", "<", "\n"};
-    static const uint32_t most[] = {1, 5, 12, 20, 28, 40, 64, 90, 300, GRAMMAR_FOREVER};
-    uint32_t items[4], n = 2 + below(3), min;
-    switch (below(depth > 0 ? 12 : 8)) {
-    case 0:
-    case 1:
-        n = below(sizeof texts / sizeof *texts);
-        return grammar_literal(b, texts[n], strlen(texts[n]));
-    case 2:
-        return below(2) == 0 ? grammar_byte(b, 'a', (unsigned char)('b' + below(24)))
-                             : grammar_byte(b, '0', '9');
-    case 3:
-        return grammar_string(b, below(5), most[below(sizeof most / sizeof *most)]);
-    case 4:
-        return other_than(b, below(2) == 0 ? "the" : "name");
-    case 5:
-        return below(2) == 0 ? grammar_text_until(b, "<tool_call>") : grammar_tag(b, "</tool_call>");
-    case 6:
-        items[0] = random_pattern(b);
-        items[1] = grammar_literal(b, below(2) == 0 ? "\"" : "-", 1);
-        return grammar_sequence(b, items, 2);
-    case 7:
-        items[0] = grammar_literal(b, "\"", 1);
-        items[1] = grammar_string(b, below(3), most[below(sizeof most / sizeof *most)]);
-        items[2] = items[0];
-        return grammar_sequence(b, items, 3);
-    case 8:
-    case 9:
-        for (uint32_t i = 0; i < n; i++)
-            items[i] = random_expression(b, depth - 1);
-        return grammar_sequence(b, items, n);
-    case 10:
-        for (uint32_t i = 0; i < n; i++)
-            items[i] = random_expression(b, depth - 1);
-        return grammar_choice(b, items, n);
-    default:
-        items[0] = grammar_byte(b, 'a', 'z');
-        items[1] = random_expression(b, depth - 1);
-        min = below(3);
-        return grammar_repeat(b, grammar_sequence(b, items, 2), min,
-                              below(2) == 0 ? GRAMMAR_FOREVER : min + below(9));
-    }
-}
-
 /* The mask against trying tokens: every `step`th from a random one on. A mask that was cut may lack some; and
  * in such a grammar a token may be too much work when the others tried have driven out the states of the
  * mask. */
@@ -394,7 +270,7 @@ static void compare_some(struct grammar_matcher *m, const struct grammar_vocab *
     size_t cut = m->grammar->n_cut;
     assert_int_equal(grammar_matcher_mask(m, v, GRAMMAR_FOREVER, mask), 0);
     cut = m->grammar->n_cut - cut;
-    for (int32_t id = (int32_t)below((uint32_t)step); id < v->n_tokens; id += step) {
+    for (int32_t id = (int32_t)random_below((uint32_t)step); id < v->n_tokens; id += step) {
         struct grammar_matcher clone;
         assert_int_equal(grammar_matcher_clone(&clone, m), 0);
         int rc = grammar_matcher_token(&clone, v, id);
@@ -409,7 +285,7 @@ static void compare_some(struct grammar_matcher *m, const struct grammar_vocab *
 
 /* A random token of the mask. */
 static int32_t any_of(const uint32_t *mask, const struct grammar_vocab *v) {
-    uint32_t from = below((uint32_t)v->n_tokens);
+    uint32_t from = random_below((uint32_t)v->n_tokens);
     for (uint32_t i = 0; i < (uint32_t)v->n_tokens; i++) {
         uint32_t id = (from + i) % (uint32_t)v->n_tokens;
         if ((mask[id / 32] >> id % 32 & 1) != 0)
@@ -425,11 +301,11 @@ static void compare_random(const struct grammar_vocab *v, int grammars, int32_t 
     int compiled = 0, masks = 0, cut = 0;
     assert_non_null(mask);
     for (int i = 0; i < grammars; i++) {
-        random_state = 0x9E3779B97F4A7C15u * (uint64_t)(i + 1);
+        random_begin((uint64_t)(i + 1));
         struct grammar_builder *b = grammar_builder_create();
         struct grammar *g = NULL;
         struct grammar_matcher m;
-        int rc = grammar_compile(b, random_expression(b, 4), 8, &g, NULL, 0);
+        int rc = grammar_compile(b, random_grammar(b, 4), 8, &g, NULL, 0);
         grammar_builder_destroy(b);
         if (rc < 0)
             continue;
@@ -497,7 +373,7 @@ static void test_ceiling(void **state) {
         uint32_t within = i < 10 ? GRAMMAR_FOREVER : grammar_matcher_distance(&m) + 1;
         assert_int_equal(grammar_matcher_mask(&m, large_vocab, within, mask), 0);
         assert_in_range(g->automaton.work, 0, GRAMMAR_WORK_MAX + 2 * one_step);
-        for (int32_t id = 0; id < large_vocab->n_tokens; id += 1 + (int32_t)below(200)) {
+        for (int32_t id = 0; id < large_vocab->n_tokens; id += 1 + (int32_t)random_below(200)) {
             struct grammar_matcher clone;
             if ((mask[id / 32] >> id % 32 & 1) == 0)
                 continue;

@@ -236,6 +236,38 @@ static void test_cancel_within_one_step(void **state) {
     }
 }
 
+/* More clients in the course of time than there can be sessions at once. */
+static void test_clients_come_and_go(void **state) {
+    (void)state;
+    struct harness h;
+    char err[300] = "";
+    int32_t ids[40] = {1, 2, 3};
+    harness_init(&h);
+    struct engine_config config = {
+        .max_context = CONTEXT, .max_sessions = 2, .n_threads = 1, .wake = harness_wake, .wake_arg = &h};
+    if (local_open_model(&config, &weights.model, false, &h.engine, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    for (int i = 0; i < 12; i++) {
+        struct engine_session *s[2];
+        for (int k = 0; k < 2; k++) {
+            s[k] = harness_session(&h);
+            engine_session_about(s[k], &(struct engine_about){.client = i * 2 + k});
+            ids[0] = i * 2 + k;
+            harness_append_tokens(s[k], ids, 40);
+            harness_generate(&h, s[k], NULL, 2);
+        }
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(harness_wait(&h, s[k])->n_tokens, 2);
+            harness_destroy(&h, s[k]);
+        }
+    }
+    struct local_engine *e = (struct local_engine *)(void *)h.engine;
+    pthread_mutex_lock(&e->lock);
+    assert_int_equal(e->n_clients, 2);
+    pthread_mutex_unlock(&e->lock);
+    harness_finish(&h);
+}
+
 static int setup(void **state) {
     (void)state;
     random_engine_init(&weights, &shape, CONTEXT);
@@ -250,11 +282,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_long_prompts_delay_nobody),
-        cmocka_unit_test(test_clients_get_equal_shares),
-        cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_who_came_first_goes_on_first),
-        cmocka_unit_test(test_cancel_within_one_step),
+        cmocka_unit_test(test_long_prompts_delay_nobody),    cmocka_unit_test(test_clients_get_equal_shares),
+        cmocka_unit_test(test_clients_come_and_go),          cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_who_came_first_goes_on_first), cmocka_unit_test(test_cancel_within_one_step),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

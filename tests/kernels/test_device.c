@@ -17,7 +17,7 @@
 #define N_PAGES     12
 #define STRIDE      5
 
-static const char *const isas[] = {"portable", "avx2", "avx512vnni"};
+static const char *const isas[] = {"portable", "avx2", "avx512"};
 
 static struct kernels_config config_of(const struct kernels_model *m, enum dtype kv, bool exact,
                                        int threads) {

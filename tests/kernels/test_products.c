@@ -17,7 +17,7 @@
 #define MAX_COLS 9
 #define MAX_K    1024
 
-static const char *const isas[] = {"portable", "avx2", "avx512vnni"};
+static const char *const isas[] = {"portable", "avx2", "avx512"};
 
 static uint64_t noise = 7;
 
@@ -187,47 +187,92 @@ static void test_rounding_is_the_same_everywhere(void **state) {
     with_arena(same_rounding);
 }
 
-/* The tile a row falls into changes nothing, and neither does the way integers are added. */
-static void same_bits(const struct arena *a) {
-    const struct cpu_ops *avx2 = cpu_ops_find("avx2"), *vnni = cpu_ops_find("avx512vnni");
-    if (avx2 == NULL) {
-        print_message("skipped: this CPU has no AVX2\n");
-        return;
+/* Sizes that reach every tile: panels of 16 and 32 rows and of 256 and 512 elements with their rests, 1 to 17
+ * inputs and more. */
+#define COMPANY_ROWS 49
+#define COMPANY_COLS 23
+
+static void product_of(const struct cpu_ops *ops, enum dtype type, bool rounded, const uint8_t *w, int rows,
+                       const uint8_t *x, size_t stride, int cols, int k, float *out) {
+    (rounded ? ops->product_q8 : ops->product)(type, w, rows, x, stride, cols, k, out, COMPANY_ROWS);
+}
+
+/* Whatever stands beside a row or an input changes nothing: all together against each alone, and against
+ * parts of every size. */
+static void check_company(const struct cpu_ops *ops, enum dtype type, bool rounded, int k) {
+    size_t stride = rounded ? CPU_Q8_ROW_BYTES(k) : ((size_t)k * 4 + 63) / 64 * 64;
+    size_t row_bytes = convert_row_bytes(type, k);
+    uint8_t *w = malloc(COMPANY_ROWS * row_bytes + 1),
+            *x = aligned_alloc(64, (COMPANY_COLS * stride + 63) / 64 * 64);
+    static float all[COMPANY_COLS * COMPANY_ROWS], some[COMPANY_COLS * COMPANY_ROWS];
+    float *in = malloc((size_t)k * 4);
+    assert_true(w != NULL && x != NULL && in != NULL);
+    for (int r = 0; r < COMPANY_ROWS; r++)
+        fill(type, w + 1 + (size_t)r * row_bytes, k);
+    for (int c = 0; c < COMPANY_COLS; c++) {
+        for (int i = 0; i < k; i++)
+            in[i] = random_float(&noise);
+        if (rounded)
+            ops->quantise(x + (size_t)c * stride, in, k);
+        else
+            memcpy(x + (size_t)c * stride, in, (size_t)k * 4);
     }
-    for (int t = 0; t < DTYPE_COUNT; t++) {
-        enum dtype type = (enum dtype)t;
-        float one[MAX_ROWS * MAX_COLS], all[MAX_ROWS * MAX_COLS];
-        bool rounded = dtype_info(type)->block_elements > 1;
-        size_t stride = rounded ? CPU_Q8_ROW_BYTES(512) : MAX_K * sizeof(float);
-        const uint8_t *x = rounded ? a->rounded : (const uint8_t *)(const void *)a->x;
-        for (int r = 0; r < 7; r++)
-            fill(type, a->w + (size_t)r * convert_row_bytes(type, 512), 512);
-        for (int c = 0; c < 7; c++)
-            avx2->quantise(a->rounded + (size_t)c * CPU_Q8_ROW_BYTES(512), a->x + c * MAX_K, 512);
-        (rounded ? avx2->product_q8 : avx2->product)(type, a->w, 7, x, stride, 7, 512, all, 7);
-        for (int r = 0; r < 7; r++)
-            for (int c = 0; c < 7; c++)
-                (rounded ? avx2->product_q8
-                         : avx2->product)(type, a->w + (size_t)r * convert_row_bytes(type, 512), 1,
-                                          x + (size_t)c * stride, stride, 1, 512, one + c * 7 + r, 1);
-        assert_memory_equal(one, all, 49 * sizeof(float));
-        if (vnni == NULL)
+    product_of(ops, type, rounded, w + 1, COMPANY_ROWS, x, stride, COMPANY_COLS, k, all);
+    for (int rows = 1; rows <= COMPANY_ROWS; rows += rows < 18 ? 1 : 15)
+        for (int cols = 1; cols <= COMPANY_COLS; cols += cols < 9 ? 1 : 7) {
+            int r = (int)(bits() % (unsigned)(COMPANY_ROWS - rows + 1));
+            int c = (int)(bits() % (unsigned)(COMPANY_COLS - cols + 1));
+            memset(some, 0xFF, sizeof some);
+            product_of(ops, type, rounded, w + 1 + (size_t)r * row_bytes, rows, x + (size_t)c * stride,
+                       stride, cols, k, some);
+            for (int i = 0; i < cols; i++)
+                if (memcmp(some + i * COMPANY_ROWS, all + (c + i) * COMPANY_ROWS + r, (size_t)rows * 4) != 0)
+                    fail_msg("%s, %s%s of %d: input %d differs among %d rows from %d on and %d inputs from "
+                             "%d on",
+                             ops->name, dtype_info(type)->name, rounded ? " rounded" : "", k, c + i, rows, r,
+                             cols, c);
+        }
+    free(in);
+    free(x);
+    free(w);
+}
+
+static void test_company_changes_no_bit(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
-        (rounded ? vnni->product_q8 : vnni->product)(type, a->w, 7, x, stride, 7, 512, one, 7);
-        assert_memory_equal(one, all, 49 * sizeof(float));
+        }
+        for (int t = 0; t < DTYPE_COUNT; t++) {
+            enum dtype type = (enum dtype)t;
+            int block = dtype_info(type)->block_elements;
+            const int sizes[] = {block == 1 ? 37 : block, block == 1 ? 600 : 1024 / block * block + block};
+            for (size_t s = 0; s < 2; s++) {
+                check_company(ops, type, false, sizes[s]);
+                if (block > 1)
+                    check_company(ops, type, true, sizes[s]);
+            }
+        }
     }
 }
 
-static void test_tiles_give_the_same_bits(void **state) {
+/* Rows longer than what is taken of one at a time. */
+static void test_long_rows(void **state) {
     (void)state;
-    with_arena(same_bits);
+    const struct cpu_ops *ops = cpu_ops_find(NULL);
+    check_company(ops, DTYPE_F16, false, 4096 + 24);
+    check_company(ops, DTYPE_Q8_0, true, 4096 + 96);
+    check_company(ops, DTYPE_Q4_K, true, 4096 + 256);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_rounding_is_the_same_everywhere),
-        cmocka_unit_test(test_tiles_give_the_same_bits),
+        cmocka_unit_test(test_company_changes_no_bit),
+        cmocka_unit_test(test_long_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

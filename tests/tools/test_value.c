@@ -146,6 +146,34 @@ static void test_any_equal_is_linear(void **state) {
     value_destroy(d[1]);
 }
 
+/* Each of thousands is found in as many looks as halving takes. */
+static void test_among(void **state) {
+    enum { N = 4000 };
+    static const struct value *sorted[N];
+    struct buf text;
+    (void)state;
+    buf_init(&text, 1u << 20);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(buf_printf(&text, "%s%d", i > 0 ? "," : "[", 2 * i), 0);
+    assert_int_equal(buf_putc(&text, ']'), 0);
+    struct value_document *d = parsed(text.data), *other = parsed("[1, 7999, \"2\", null, 2.0]");
+    const struct value *few[5];
+    assert_int_equal(items_of(d, sorted), N);
+    assert_int_equal(items_of(other, few), 5);
+    value_sort(sorted, N);
+    for (const struct value *one = value_root(d)->child; one != NULL; one = one->next) {
+        size_t looks = 0;
+        assert_true(value_is_among(sorted, N, one, &looks));
+        assert_in_range(looks, 1, 20);
+    }
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(value_is_among(sorted, N, few[i], NULL), i == 4);
+    assert_false(value_is_among(sorted, 0, few[4], NULL));
+    value_destroy(d);
+    value_destroy(other);
+    buf_finish(&text);
+}
+
 /* Many members, in an order that sorting has to change, are all found. */
 static void test_many_members(void **state) {
     struct buf text;
@@ -202,10 +230,10 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reading),      cmocka_unit_test(test_equality),
-        cmocka_unit_test(test_any_equal),    cmocka_unit_test(test_any_equal_is_linear),
-        cmocka_unit_test(test_many_members), cmocka_unit_test(test_printing),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_reading),   cmocka_unit_test(test_equality),
+        cmocka_unit_test(test_any_equal), cmocka_unit_test(test_any_equal_is_linear),
+        cmocka_unit_test(test_among),     cmocka_unit_test(test_many_members),
+        cmocka_unit_test(test_printing),  cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

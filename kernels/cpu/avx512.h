@@ -1,0 +1,33 @@
+/* The AVX-512 products, and what their files share. Private to kernels/cpu/; included by files compiled for
+ * x86-64 only. */
+#ifndef KERNELS_CPU_AVX512_H
+#define KERNELS_CPU_AVX512_H
+
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/ops.h"
+
+#include <immintrin.h>
+
+#define AVX512_TARGET                                                                                        \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-"       \
+                          "width=512")))
+#define AVX512_INLINE static inline __attribute__((always_inline)) AVX512_TARGET
+
+/* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. */
+#define AVX512_UNROLL _Pragma("GCC unroll 16")
+
+/* Inputs in F32, all types: avx512_floats.c. */
+void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                    int k, float *out, size_t out_stride);
+/* Inputs as CPU_Q8_ROW, quantised types: avx512_bytes.c. */
+void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
+                       int k, float *out, size_t out_stride);
+
+/* Asks for the lines of `bytes` bytes, which are stored rows of the near future: into the second-level cache,
+ * because the first has no room for them. Addresses past the end of the weights do no harm. */
+AVX512_INLINE void avx512_prefetch(const uint8_t *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)at + i, _MM_HINT_T1);
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* AVX-512 with VNNI: its own products; the rest is that of the AVX2 table. */
+#if defined(__x86_64__)
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/ops_avx2.h"
+
+const struct cpu_ops cpu_ops_avx512 = {
+    .name = "avx512",
+    .product = avx512_product,
+    .product_q8 = avx512_product_q8,
+    .quantise = ops_avx2_quantise,
+    .rms_norm = ops_avx2_rms_norm,
+    .silu_mul = ops_avx2_silu_mul,
+    .add = ops_avx2_add,
+    .scores = ops_avx2_scores,
+    .softmax = ops_avx2_softmax,
+    .mix = ops_avx2_mix,
+};
+#else
+typedef int ops_avx512_is_for_x86;
+#endif
