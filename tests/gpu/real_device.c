@@ -33,3 +33,11 @@ void emu_set_memory(size_t bytes) {
 void emu_set_failure(const char *what) {
     (void)what;
 }
+
+void emu_set_blas(bool installed) {
+    (void)installed;
+}
+
+uint64_t emu_blas_products(void) {
+    return 0;
+}
