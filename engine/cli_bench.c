@@ -17,8 +17,8 @@
 #define MAX_TESTS        256
 #define MAX_TOKENS       131072
 #define MAX_BATCH        256
-#define REPETITIONS      5 /* as llama-bench */
-#define READ_BYTES       ((size_t)512 << 20)
+#define REPETITIONS      5                     /* as llama-bench */
+#define READ_BYTES       ((uint64_t)256 << 20) /* or eight times the last cache, if that is more */
 #define READ_ROUNDS      5
 #define MAX_OUTPUT_BYTES ((size_t)1 << 20)
 
@@ -226,13 +226,20 @@ static int print(struct buf *out) {
     return rc;
 }
 
+/* What reading is measured over: no cache may help, and the memory must be there. */
+static size_t read_bytes(void) {
+    uint64_t quarter = fit_memory_bytes() / 4, wanted = READ_BYTES;
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (cache > 0 && (uint64_t)cache * 8 > wanted)
+        wanted = (uint64_t)cache * 8;
+    return (size_t)(wanted < quarter ? wanted : quarter);
+}
+
 static int measure(const struct options *o, bool read, bool peak, struct bench_limits *l, char *err,
                    size_t errlen) {
     int rc = 0;
-    uint64_t quarter = fit_memory_bytes() / 4;
     if (read)
-        rc = limits_read(o->n_threads, quarter < READ_BYTES ? (size_t)quarter : READ_BYTES, READ_ROUNDS,
-                         &l->read, err, errlen);
+        rc = limits_read(o->n_threads, read_bytes(), READ_ROUNDS, &l->read, err, errlen);
     if (peak && rc == 0) {
         rc = limits_f32(o->n_threads, &l->f32, err, errlen);
         int integers = rc == 0 ? limits_int8(o->n_threads, &l->int8, err, errlen) : 0;

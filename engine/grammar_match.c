@@ -168,10 +168,12 @@ int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab 
         return rc;
     if (vocab->kinds[token] == GRAMMAR_TOKEN_BYTES) {
         bool inside = grammar_names_is_inside(&m->names);
-        if (g->names && (!inside || !grammar_names_is_plain(text, len)))
+        if (g->names && !(inside && grammar_names_is_new(&m->names, text, len)))
             return take_named(m, text, len, GRAMMAR_WORK_TOKEN);
         rc = go_to(m, over_token(g, m->state, vocab->fingerprint, token, text, len));
-        return rc == 1 && inside ? grammar_names_plain(&m->names, text, len) : rc;
+        for (size_t i = 0; inside && rc == 1 && i < len; i++)
+            rc = grammar_names_byte(&m->names, (unsigned char)text[i]);
+        return rc;
     }
     return go_to(m, grammar_automaton_next(g, m->state, g->n_classes + grammar_symbol_of(g, text, len)));
 }

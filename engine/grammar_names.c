@@ -289,15 +289,27 @@ bool grammar_names_is_plain(const char *bytes, size_t len) {
     return true;
 }
 
-int grammar_names_plain(struct grammar_names *n, const char *bytes, size_t len) {
-    if (n->mode == NAME)
-        return append(n, bytes, len);
+bool grammar_names_is_new(const struct grammar_names *n, const char *bytes, size_t len) {
+    size_t quotes = 0, end = len, other;
+    bool escapes = false, opens = false, closes = false;
+    const char *rest;
     for (size_t i = 0; i < len; i++) {
-        int rc = grammar_names_byte(n, (unsigned char)bytes[i]);
-        if (rc < 0)
-            return rc;
+        end = bytes[i] == '"' && quotes == 0 ? i : end;
+        quotes += bytes[i] == '"';
+        escapes = escapes || bytes[i] == '\\';
+        opens = opens || bytes[i] == '{' || bytes[i] == '[';
+        closes = closes || bytes[i] == '}' || bytes[i] == ']';
     }
-    return 1;
+    if (quotes > 1 || (opens && closes))
+        return false;
+    if (n->mode < NAME || quotes == 0)
+        return true;
+    if (n->mode > NAME || escapes)
+        return false;
+    for (uint32_t at = 0; (rest = grammar_names_rest(n, &at, &other)) != NULL;)
+        if (other == end && memcmp(rest, bytes, end) == 0)
+            return false;
+    return true;
 }
 
 bool grammar_names_in_name(const struct grammar_names *n, bool escape) {

@@ -47,7 +47,7 @@ AVX512_INLINE void panel_quarter(enum dtype type, const uint8_t *const rows[16],
 AVX512_INLINE void panel_make(enum dtype type, const uint8_t *const rows[16], int n, struct panel *p,
                               const uint8_t *ahead) {
     avx512_factors_of(type, rows, n, &p->f);
-    if (n == PANEL) {
+    if (n == PANEL || !avx512_is_small(type)) { /* the others come by 256 only */
         panel_quarter(type, rows, 0, false, p, ahead);
         panel_quarter(type, rows, 1, false, p, ahead);
         panel_quarter(type, rows, 2, false, p, ahead);
@@ -184,7 +184,8 @@ struct job {
 
 /* All inputs with `rows` stored rows, which P panels hold; `ahead` are the rows wanted next. */
 AVX512_INLINE void strip(enum dtype type, int P, const struct job *job, int row, int rows,
-                         const uint8_t *ahead) {
+                         const uint8_t *ahead,
+                         void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     struct panel panels[2];
     const uint8_t *at[32];
     __mmask16 mask = (__mmask16)(0xFFFF >> (P * 16 - rows));
@@ -195,7 +196,7 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct job *job, int row,
         size_t bytes = avx512_super_bytes(type) * (size_t)n / PANEL;
         AVX512_UNROLL
         for (int p = 0; p < P; p++, ahead += bytes * 16)
-            panel_make(type, at + p * 16, n, &panels[p], ahead);
+            make(at + p * 16, n, &panels[p], ahead);
         for (int r = 0; r < P * 16; r++)
             at[r] += bytes;
         float *out = job->out + row;
@@ -266,7 +267,7 @@ AVX512_INLINE void run_sums(enum dtype type, const uint8_t *row, const uint8_t *
     size_t bytes = avx512_super_bytes(type);
     for (int i = 0; i * 256 < run; i++) {
         avx512_prefetch(ahead + (size_t)i * bytes, bytes);
-        __m512i v = run - i * 256 >= 256
+        __m512i v = run - i * 256 >= 256 || !avx512_is_small(type)
                         ? row_sums(type, row + (size_t)i * bytes, x + i * 256, 256)
                         : row_sums(type, row + (size_t)i * bytes, x + i * 256, run - i * 256);
         _mm512_store_si512(sums[i][r], v);
@@ -297,8 +298,8 @@ AVX512_INLINE void strip_one(enum dtype type, const struct job *job, int row, in
             avx512_factors_of(type, at, n, &f);
             for (int r = 0; r < 16; r++)
                 at[r] += avx512_super_bytes(type) * (size_t)n / 256;
-            acc = n == 256 ? row_groups(type, &f, sums[i], in, 256, acc)
-                           : row_groups(type, &f, sums[i], in, n, acc);
+            acc = n == 256 || !avx512_is_small(type) ? row_groups(type, &f, sums[i], in, 256, acc)
+                                                     : row_groups(type, &f, sums[i], in, n, acc);
         }
     }
     _mm512_mask_storeu_ps(job->out + row, (__mmask16)(0xFFFF >> (16 - rows)), acc);
@@ -310,7 +311,8 @@ AVX512_INLINE const uint8_t *row_at(const struct job *job, int r) {
     return job->w + (size_t)r * job->row_bytes;
 }
 
-AVX512_INLINE void product(enum dtype type, const struct job *job, int n_rows) {
+AVX512_INLINE void product(enum dtype type, const struct job *job, int n_rows,
+                           void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     int r = 0;
     if (job->n_cols == 1) {
         for (; r < n_rows; r += 16)
@@ -319,16 +321,20 @@ AVX512_INLINE void product(enum dtype type, const struct job *job, int n_rows) {
     }
     if (job->n_cols > MANY)
         for (; r + 16 < n_rows; r += 32)
-            strip(type, 2, job, r, n_rows - r < 32 ? n_rows - r : 32, row_at(job, r + 32));
+            strip(type, 2, job, r, n_rows - r < 32 ? n_rows - r : 32, row_at(job, r + 32), make);
     else
         avx512_prefetch(job->w, 16 * job->row_bytes);
     for (; r < n_rows; r += 16)
-        strip(type, 1, job, r, n_rows - r < 16 ? n_rows - r : 16, row_at(job, r + 16));
+        strip(type, 1, job, r, n_rows - r < 16 ? n_rows - r : 16, row_at(job, r + 16), make);
 }
 
 #define PRODUCT(NAME, TYPE)                                                                                  \
+    AVX512_TARGET static __attribute__((noinline)) void NAME##_panel(                                        \
+        const uint8_t *const *rows, int n, struct panel *p, const uint8_t *ahead) {                          \
+        panel_make(TYPE, rows, n, p, ahead);                                                                 \
+    }                                                                                                        \
     AVX512_TARGET static void NAME(const struct job *job, int n_rows) {                                      \
-        product(TYPE, job, n_rows);                                                                          \
+        product(TYPE, job, n_rows, NAME##_panel);                                                            \
     }
 
 PRODUCT(product_q8_0, DTYPE_Q8_0)

@@ -148,7 +148,7 @@ STREAMED(streamed_f8, DTYPE_F8_E4M3)
 
 AVX512_TARGET static void decode_floats(enum dtype type, const uint8_t *row, int n, float *out) {
     for (int i = 0; i < n; i += 16) {
-        __mmask16 mask = n - i < 16 ? (__mmask16)((1 << (n - i)) - 1) : 0xFFFF;
+        __mmask16 mask = (__mmask16)(n - i < 16 ? (1 << (n - i)) - 1 : 0xFFFF);
         __m512 v = type == DTYPE_F16    ? load(DTYPE_F16, row, i, mask)
                    : type == DTYPE_BF16 ? load(DTYPE_BF16, row, i, mask)
                                         : load(DTYPE_F8_E4M3, row, i, mask);
@@ -190,11 +190,21 @@ AVX512_TARGET static void panels(enum dtype type, const struct job *job, const u
                 else
                     convert_row(type, at, n, panel[r]);
             }
+            /* While the panel meets the inputs, the elements of the next one are asked for. */
+            bool last = first + PIECE >= job->k;
+            const uint8_t *next = w + (size_t)(row + (last ? rows : 0)) * row_bytes +
+                                  (last ? 0 : convert_row_bytes(type, first + PIECE));
+            int asked = 0, share = (rows * 6 + job->n_cols - 1) / job->n_cols;
             int c = 0;
-            for (; c + 6 <= job->n_cols; c += 6)
+            for (; c + 6 <= job->n_cols; c += 6) {
+                for (int r = 0; r < share && asked < rows; r++, asked++)
+                    avx512_prefetch(next + (size_t)asked * row_bytes, convert_row_bytes(type, n));
                 panel_inputs(6, job, panel, rows, row, first, n, c);
-            for (; c + 3 <= job->n_cols; c += 3)
-                panel_inputs(3, job, panel, rows, row, first, n, c);
+            }
+            for (; c + 4 <= job->n_cols; c += 4)
+                panel_inputs(4, job, panel, rows, row, first, n, c);
+            for (; c + 2 <= job->n_cols; c += 2)
+                panel_inputs(2, job, panel, rows, row, first, n, c);
             for (; c < job->n_cols; c++)
                 panel_inputs(1, job, panel, rows, row, first, n, c);
         }

@@ -1,6 +1,7 @@
 /* What grammars cost, with the 128,256 tokens of Llama 3 and 1,509 schemas of real projects: each valid
  * instance is walked token by token; every mask and every accepted token is timed, in time of this thread
- * less what reading the clock takes. Then the same of a grammar made to be slow.
+ * less what reading the clock takes. Masks are computed in a second copy of the grammar, too: "better of two"
+ * leaves out what interrupted only one of them. Then the same of a grammar made to be slow.
  *
  *   bench_grammar [-n SCHEMAS] [-s FIRST] [-j]   (all, from line 1)
  *
@@ -80,7 +81,9 @@ struct bench {
     uint32_t *mask;
     double clock_us;
     bool json;
-    struct times compile, mask_first, mask_all, mask_again, accept, program_kb, states_kb, whole_kb;
+    struct grammar *copy; /* of the present schema, for a second first time */
+    struct times compile, mask_first, mask_all, mask_copy, mask_again, accept, program_kb, states_kb,
+        whole_kb;
     size_t schemas, instances, tokens, not_walked, cut;
     struct times masks; /* of the present schema, for -j */
 };
@@ -159,6 +162,7 @@ static bool judge(struct bench *b, const struct schema *schema, struct grammar *
     if (valid) {
         taken = walk(b, g, &ids, &b->mask_all, true);
         (void)walk(b, g, &ids, &b->mask_again, false);
+        (void)walk(b, b->copy, &ids, &b->mask_copy, false);
         b->instances++;
         b->not_walked += !taken;
     } else {
@@ -198,6 +202,8 @@ static void play(struct bench *b, struct rawjson line, size_t number) {
     if (rc == 0) {
         rc = constrain_value(schema, true, &g, &report, err, sizeof err);
         compile_us = passed(b, before, now_us());
+        if (rc == 0 && constrain_value(schema, true, &b->copy, &report, err, sizeof err) != 0)
+            abort();
         add(&b->compile, compile_us);
         b->schemas++;
     }
@@ -225,6 +231,8 @@ static void play(struct bench *b, struct rawjson line, size_t number) {
     if (rc == 0)
         count_bytes(b, g, number);
     grammar_unref(g);
+    grammar_unref(b->copy);
+    b->copy = NULL;
     schema_destroy(schema);
 }
 
@@ -234,7 +242,12 @@ static void print_all(struct bench *b) {
            b->schemas, b->instances, b->tokens, b->not_walked, b->cut);
     print("compile", &b->compile, "us");
     print("first mask of a schema", &b->mask_first, "us");
+    /* What interrupts one of the two hardly interrupts the other. */
+    for (size_t i = 0; i < b->mask_all.n && i < b->mask_copy.n; i++)
+        if (b->mask_all.us[i] < b->mask_copy.us[i])
+            b->mask_copy.us[i] = b->mask_all.us[i];
     print("mask, first time", &b->mask_all, "us");
+    print("mask, better of two", &b->mask_copy, "us");
     print("mask, again", &b->mask_again, "us");
     print("accept a token", &b->accept, "us");
     print("program", &b->program_kb, "kB");

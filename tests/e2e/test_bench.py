@@ -9,6 +9,7 @@ import unittest
 SOURCE = os.environ.get("HERMESD_SOURCE_DIR", ".")
 BINARY = os.path.join(os.environ.get("HERMESD_BINARY_DIR", "build/dev"), "bin", "hermesd")
 MODEL = os.path.join(SOURCE, "models", "hermes-tiny.gguf")
+SHORT = os.path.join(SOURCE, "tests", "data", "rope-model", "rope-model.gguf")  # a context of 256
 LIMITS = ("read_gb_per_s", "f32_gflop_per_s", "int8_gop_per_s")
 
 
@@ -57,11 +58,17 @@ class Bench(unittest.TestCase):
             self.assertAlmostEqual(o["gflop_per_s"] * 1e9 / times, 2 * (300 * layers + head) + 4 * 6 * 256 * 300 * 301 / 2, delta=1)
             self.assertAlmostEqual(o["gb_per_s"] * 1e9 / times, (2 * layers + head) * 34 / 32 + 3072 * (256 + 300), delta=1)
 
-    def test_usual_tests_and_the_default_model(self):
+    def test_usual_tests_as_far_as_the_context_goes(self):
+        code, out, err = bench("-m", SHORT, "-r", "1", "-t", "1", "--device", "cpu", "--json")
+        self.assertEqual(code, 0, err)
+        self.assertEqual([(o["test"], o["batch"]) for o in map(json.loads, out.splitlines())], [("tg128", 1), ("tg128", 4), ("tg128", 16), ("tg128 @ d128", 1)])
+        for n in (512, 2048):
+            self.assertIn(f"pp{n} is left out: the model's context is 256 tokens.", err)
+
+    def test_the_settings_of_the_daemon(self):
         with tempfile.TemporaryDirectory() as folder:
-            got = lines("-r", "1", "-p", "16", "-n", "2", HERMESD_THREADS="1", HOME=folder, XDG_CONFIG_HOME=folder)
-        self.assertEqual([(o["test"], o["batch"]) for o in got], [("pp16", 1), ("tg2", 1), ("tg2", 4), ("tg2", 16), ("tg2 @ d4096", 1)])
-        self.assertEqual({o["model"] for o in got}, {"hermes-tiny"})
+            got = lines("-r", "1", "-p", "16", "-n", "0", HERMESD_THREADS="1", HERMESD_KV="q8", HOME=folder, XDG_CONFIG_HOME=folder)
+        self.assertEqual([(o["test"], o["model"], o["kv_type"]) for o in got], [("pp16", "hermes-tiny", "Q8")])
         self.assertIn("1 thread)", got[0]["device"])
 
     def test_keys_and_values_in_other_types(self):

@@ -35,6 +35,9 @@ class Prefix(unittest.TestCase):
         log = self.room.read_log()
         self.assertEqual(self.room.close(), 0, log)
 
+    def ended(self, text, **members):
+        return self.api.wait(self.api.submit(text, **members)["id"], 120)
+
     def check_turns(self, usage):
         """Each turn after the first computes the tokens between it and the one before, and no other."""
         for before, after in zip(usage, usage[1:]):
@@ -44,7 +47,7 @@ class Prefix(unittest.TestCase):
             self.assertGreater(after["input_tokens"], after["cached_tokens"])
 
     def test_a_loop_of_twenty_turns(self):
-        job = self.api.run("Go on for ever.", wait=60, **ENDLESS)
+        job = self.ended("Go on for ever.", **ENDLESS)
         self.assertEqual((job["status"], job["error"]["code"]), ("failed", "max_turns"), job)
         usage = usages(self.api, job["id"])
         self.assertEqual(len(usage), TURNS)
@@ -64,7 +67,7 @@ class Prefix(unittest.TestCase):
         self.assertEqual(self.room.stop(), 0)
         self.room.start(*self.flags, "--context", "4096", "--kv-bytes", "1M", "--max-jobs", "4", plugins=(harness.PLUGINS,))
         ids = [self.api.submit(f"Go on, {n}.", **{**ENDLESS, "seed": n})["id"] for n in range(4)]
-        jobs = [self.api.wait(id, 60) for id in ids]
+        jobs = [self.api.wait(id, 120) for id in ids]
         self.assertEqual([job["error"]["code"] for job in jobs], ["max_turns"] * 4)
         self.assertEqual([job["turns"] for job in jobs], [TURNS] * 4)
         turns = [usage for id in ids for usage in usages(self.api, id)]
@@ -80,7 +83,7 @@ class Prefix(unittest.TestCase):
         self.room.start(*self.flags, plugins=(harness.PLUGINS,))
 
     def first_turn(self, text):
-        job = self.api.run(text, wait=60, **{**ENDLESS, "max_turns": 1})
+        job = self.ended(text, **{**ENDLESS, "max_turns": 1})
         return usages(self.api, job["id"])[0]
 
     def test_a_restart_keeps_what_jobs_have_in_common(self):
@@ -115,8 +118,8 @@ class Prefix(unittest.TestCase):
         self.assertFalse(os.path.exists(kept))
 
     def test_a_second_job_prefills_its_own_words(self):
-        first = self.api.run("The first question", wait=60, **{**ENDLESS, "max_turns": 1})
-        second = self.api.run("Another one", wait=60, **{**ENDLESS, "max_turns": 2})
+        first = self.ended("The first question", **{**ENDLESS, "max_turns": 1})
+        second = self.ended("Another one", **{**ENDLESS, "max_turns": 2})
         one, two = usages(self.api, first["id"])[0], usages(self.api, second["id"])
         one_ids, two_ids = self.prompt_ids(first), self.prompt_ids(second)
         begin = one["input_tokens"] - len(one_ids)

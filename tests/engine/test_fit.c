@@ -248,6 +248,9 @@ static void test_what_is_left_for_keys_and_values(void **state) {
     assert_int_equal(f.kv_bytes_per_token, 2 * 2 * 2 * 64 * 2);
     assert_int_equal(f.kv_limit_bytes, 1000 << 20);
     assert_int_equal(f.tokens_that_fit, (1000 << 20) / 1024);
+    fit_of(&m, DTYPE_Q8_0, (uint64_t)4000 << 20, &f); /* 8 bits and a factor per vector */
+    assert_int_equal(f.kv_bytes_per_token, 2 * 2 * 2 * (64 + 4));
+    assert_int_equal(f.tokens_that_fit, (1000 << 20) / 544);
     fit_of(&m, DTYPE_F16, (uint64_t)1100 << 20, &f); /* a quarter would be more than what is left */
     assert_int_equal(f.kv_limit_bytes, 100 << 20);
     assert_true(f.fits);

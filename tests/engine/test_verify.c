@@ -35,7 +35,16 @@ static void start(struct harness *h, int model, size_t kv_bytes, int guesses) {
         .max_context = CONTEXT, .kv_bytes = kv_bytes, .n_threads = 1, .wake = harness_wake, .wake_arg = h};
     if (local_open_model(&config, &models[model].model, false, &h->engine, err, sizeof err) != 0)
         fail_msg("%s", err);
+    pthread_mutex_lock(&local(h)->lock);
     local(h)->always_guess = guesses;
+    pthread_mutex_unlock(&local(h)->lock);
+}
+
+static uint64_t steps_of(struct harness *h) {
+    pthread_mutex_lock(&local(h)->lock);
+    uint64_t n = local(h)->n_steps;
+    pthread_mutex_unlock(&local(h)->lock);
+    return n;
 }
 
 /* What one generation left behind. */
@@ -82,10 +91,10 @@ static void generate(struct harness *h, int seed, const struct engine_generate *
     int32_t ids[CONTEXT];
     struct engine_session *s = harness_session(h);
     harness_append_tokens(s, ids, (size_t)prompt(ids, seed));
-    uint64_t before = local(h)->n_steps;
+    uint64_t before = steps_of(h);
     ask(h, s, how);
     wait_for(h, s, &r[0]);
-    r[0].steps = local(h)->n_steps - before;
+    r[0].steps = steps_of(h) - before;
     struct engine_generate more = {.max_tokens = 12, .no_speculation = true};
     if (engine_session_length(s) + 20 < CONTEXT) {
         harness_append_tokens(s, ids, 5);
@@ -393,7 +402,10 @@ static void test_by_itself(void **state) {
             struct engine_generate how = {.max_tokens = 200};
             compare(&h, seed, how, r);
         }
-        assert_true(local(&h)->cost.one_ns > 0);
+        pthread_mutex_lock(&local(&h)->lock); /* the engine's thread has measured and waits */
+        double one_ns = local(&h)->cost.one_ns;
+        pthread_mutex_unlock(&local(&h)->lock);
+        assert_true(one_ns > 0);
         harness_finish(&h);
     }
 }

@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -192,6 +194,22 @@ static void test_rounding_is_the_same_everywhere(void **state) {
 #define COMPANY_ROWS 49
 #define COMPANY_COLS 23
 
+/* Memory that ends where a page begins that nobody may touch. */
+struct fenced {
+    uint8_t *map, *at;
+    size_t bytes;
+};
+
+static struct fenced fenced(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;
+    struct fenced f = {.bytes = whole + page};
+    f.map = mmap(NULL, f.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(f.map != MAP_FAILED);
+    assert_int_equal(mprotect(f.map + whole, page, PROT_NONE), 0);
+    f.at = f.map + whole - bytes;
+    return f;
+}
+
 static void product_of(const struct cpu_ops *ops, enum dtype type, bool rounded, const uint8_t *w, int rows,
                        const uint8_t *x, size_t stride, int cols, int k, float *out) {
     (rounded ? ops->product_q8 : ops->product)(type, w, rows, x, stride, cols, k, out, COMPANY_ROWS);
@@ -202,13 +220,13 @@ static void product_of(const struct cpu_ops *ops, enum dtype type, bool rounded,
 static void check_company(const struct cpu_ops *ops, enum dtype type, bool rounded, int k) {
     size_t stride = rounded ? CPU_Q8_ROW_BYTES(k) : ((size_t)k * 4 + 63) / 64 * 64;
     size_t row_bytes = convert_row_bytes(type, k);
-    uint8_t *w = malloc(COMPANY_ROWS * row_bytes + 1),
-            *x = aligned_alloc(64, (COMPANY_COLS * stride + 63) / 64 * 64);
+    struct fenced weights = fenced(COMPANY_ROWS * row_bytes), inputs = fenced(COMPANY_COLS * stride);
+    uint8_t *w = weights.at, *x = inputs.at;
     static float all[COMPANY_COLS * COMPANY_ROWS], some[COMPANY_COLS * COMPANY_ROWS];
     float *in = malloc((size_t)k * 4);
-    assert_true(w != NULL && x != NULL && in != NULL);
+    assert_true(in != NULL);
     for (int r = 0; r < COMPANY_ROWS; r++)
-        fill(type, w + 1 + (size_t)r * row_bytes, k);
+        fill(type, w + (size_t)r * row_bytes, k);
     for (int c = 0; c < COMPANY_COLS; c++) {
         for (int i = 0; i < k; i++)
             in[i] = random_float(&noise);
@@ -217,14 +235,14 @@ static void check_company(const struct cpu_ops *ops, enum dtype type, bool round
         else
             memcpy(x + (size_t)c * stride, in, (size_t)k * 4);
     }
-    product_of(ops, type, rounded, w + 1, COMPANY_ROWS, x, stride, COMPANY_COLS, k, all);
+    product_of(ops, type, rounded, w, COMPANY_ROWS, x, stride, COMPANY_COLS, k, all);
     for (int rows = 1; rows <= COMPANY_ROWS; rows += rows < 18 ? 1 : 15)
         for (int cols = 1; cols <= COMPANY_COLS; cols += cols < 9 ? 1 : 7) {
             int r = (int)(bits() % (unsigned)(COMPANY_ROWS - rows + 1));
             int c = (int)(bits() % (unsigned)(COMPANY_COLS - cols + 1));
             memset(some, 0xFF, sizeof some);
-            product_of(ops, type, rounded, w + 1 + (size_t)r * row_bytes, rows, x + (size_t)c * stride,
-                       stride, cols, k, some);
+            product_of(ops, type, rounded, w + (size_t)r * row_bytes, rows, x + (size_t)c * stride, stride,
+                       cols, k, some);
             for (int i = 0; i < cols; i++)
                 if (memcmp(some + i * COMPANY_ROWS, all + (c + i) * COMPANY_ROWS + r, (size_t)rows * 4) != 0)
                     fail_msg("%s, %s%s of %d: input %d differs among %d rows from %d on and %d inputs from "
@@ -233,8 +251,8 @@ static void check_company(const struct cpu_ops *ops, enum dtype type, bool round
                              cols, c);
         }
     free(in);
-    free(x);
-    free(w);
+    munmap(weights.map, weights.bytes);
+    munmap(inputs.map, inputs.bytes);
 }
 
 static void test_company_changes_no_bit(void **state) {
