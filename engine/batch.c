@@ -17,9 +17,12 @@ int batch_init(struct local_engine *e) {
     step->owners = calloc(sessions, sizeof(struct local_session *));
     e->clients = calloc(sessions, sizeof *e->clients);
     step->sampled = calloc(sessions, sizeof *step->sampled);
+    step->how = calloc(sessions + SPECULATE_ROWS, sizeof *step->how);
+    step->recent = calloc(SPECULATE_ROWS, sizeof *step->recent);
     step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
     if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
-        step->tables == NULL || step->owners == NULL || e->clients == NULL)
+        step->how == NULL || step->recent == NULL || step->tables == NULL || step->owners == NULL ||
+        e->clients == NULL)
         return -ENOMEM;
     return 0;
 }
@@ -32,6 +35,8 @@ void batch_finish(struct local_engine *e) {
     free(step->owners);
     free(e->clients);
     free(step->sampled);
+    free(step->how);
+    free(step->recent);
     free(step->tables);
 }
 
@@ -94,23 +99,8 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         finish_generation(e, s, ENGINE_FINISH_LENGTH);
 }
 
-/* A token of each session that has logits for its next. */
-static void sample_all(struct local_engine *e) {
-    struct step *step = &e->step;
-    for (int i = 0; i < step->n_samples; i++) {
-        struct local_session *s = step->samples[i];
-        if (s->output < 0)
-            continue;
-        float *logits = forward_logits(e->forward, s->output);
-        if (s->gen.grammar != NULL)
-            step->sampled[i] = constrained_next(e, s, logits);
-        else
-            step->sampled[i] =
-                sampler_next(&s->gen.sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
-    }
-}
-
-/* Keeps them. True when guesses came true and there are logits for more. [lock held] */
+/* Keeps the tokens that were chosen. True when guesses came true and there are logits for more. [lock held]
+ */
 static bool keep_all(struct local_engine *e) {
     struct step *step = &e->step;
     bool more = false;
@@ -150,14 +140,15 @@ void batch_run(struct local_engine *e) {
                                   .pages = step->tables,
                                   .pages_stride = step->tables_stride,
                                   .outputs = step->outputs,
-                                  .n_outputs = step->n_outputs};
+                                  .n_outputs = step->n_outputs,
+                                  .samples = choose_prepare(e)};
     char sentence[256];
     if (e->observe != NULL)
         e->observe(e->observe_arg, e);
     uint64_t from = clock_mono_ns();
     int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
     if (rc == 0)
-        sample_all(e);
+        choose_all(e);
     uint64_t now = clock_mono_ns();
     if (rc == 0 && step->n_rows == step->n_outputs) {
         speculate_measure(&e->cost, step->n_rows, (double)(now - from), e->row_ns);
@@ -189,7 +180,7 @@ void batch_run(struct local_engine *e) {
     }
     while (keep_all(e)) {
         pthread_mutex_unlock(&e->lock);
-        sample_all(e);
+        choose_all(e);
         pthread_mutex_lock(&e->lock);
     }
     pthread_mutex_unlock(&e->lock);

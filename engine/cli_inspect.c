@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "engine/fit.h"
 #include "engine/model.h"
+#include "engine/split.h"
 #include "engine/tokenizer.h"
 #include "kernels/dtype.h"
 
@@ -286,6 +287,24 @@ int engine_cli_inspect(const char *path, bool json, struct buf *out, char *err, 
     rc = json ? write_json(&f, out) : write_text(&f, out);
     if (rc < 0)
         err_set(err, errlen, rc, "The facts of '%s' do not fit into the output: %s.", path, strerror(-rc));
+    model_close(f.m);
+    return rc;
+}
+
+int engine_cli_plan(const char *path, int n_devices, uint64_t device_bytes, struct buf *out, char *err,
+                    size_t errlen) {
+    struct facts f = {0};
+    struct split split;
+    int rc = open_facts(&f, path, err, errlen);
+    if (rc < 0)
+        return rc;
+    rc = split_of(f.m, n_devices, device_bytes, &split, err, errlen);
+    if (rc == 0) {
+        rc = split_text(f.m, &split, out);
+        if (rc < 0)
+            err_set(err, errlen, rc, "The plan for '%s' does not fit into the output: %s.", path,
+                    strerror(-rc));
+    }
     model_close(f.m);
     return rc;
 }

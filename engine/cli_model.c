@@ -20,16 +20,19 @@ struct options {
     const char *ids;
     int top;
     bool json;
+    int plan_devices, plan_gb; /* 0: no plan */
 };
 
 static int usage(void) {
     (void)fprintf(
         stderr,
-        "usage: hermesd model inspect FILE [--json]\n"
+        "usage: hermesd model inspect FILE [--json | --plan[=NxGB]]\n"
         "       hermesd model logits -m FILE --ids 1,2,3 [--top N]\n"
         "       hermesd model verify FILE [--json]\n"
         "       hermesd model quantize IN OUT TYPE [--dry-run] [--json]\n"
         "  inspect  shapes, element types, memory needed and there, tokenizer and tensors of a model\n"
+        "           --plan: how it would lie on N devices of so many GB each (2x80); the daemon runs a\n"
+        "           model on one device yet\n"
         "  logits   the logits after these tokens as one line of JSON: the N largest (10), or all in\n"
         "           order of id with --top 0; in exact F32, for comparing with other programs\n"
         "  verify   structure, every number, the tokenizer and the tokens that Hermes needs; 1 for a "
@@ -51,12 +54,21 @@ static long number(const char **text, long max) {
     return errno == 0 && n <= max ? n : -1;
 }
 
+/* "2x80": devices and GB of each. */
+static bool parse_plan(const char *text, struct options *o) {
+    text = text != NULL ? text : "2x80";
+    o->plan_devices = (int)number(&text, 1024);
+    if (o->plan_devices < 1 || *text++ != 'x')
+        return false;
+    o->plan_gb = (int)number(&text, 1 << 20);
+    return o->plan_gb > 0 && *text == '\0';
+}
+
 static int parse(int argc, char **argv, struct options *o) {
-    static const struct option known[] = {{"model", required_argument, NULL, 'm'},
-                                          {"ids", required_argument, NULL, 'i'},
-                                          {"top", required_argument, NULL, 't'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"model", required_argument, NULL, 'm'}, {"ids", required_argument, NULL, 'i'},
+        {"top", required_argument, NULL, 't'},   {"json", no_argument, NULL, 'j'},
+        {"plan", optional_argument, NULL, 'p'},  {NULL, 0, NULL, 0}};
     int c;
     optind = 0; /* glibc: begin anew, whoever used getopt before */
     while ((c = getopt_long(argc, argv, "m:", known, NULL)) != -1) {
@@ -67,6 +79,10 @@ static int parse(int argc, char **argv, struct options *o) {
             o->ids = optarg;
         else if (c == 'j')
             o->json = true;
+        else if (c == 'p' && !parse_plan(optarg, o))
+            return -1;
+        else if (c == 'p')
+            continue;
         else if (c != 't' || (o->top = (int)number(&text, 1 << 22)) < 0 || *text != '\0')
             return -1;
     }
@@ -117,7 +133,9 @@ static int inspect(const struct options *o) {
     struct buf out;
     char err[600] = "";
     buf_init(&out, MAX_OUTPUT_BYTES);
-    int rc = engine_cli_inspect(o->model, o->json, &out, err, sizeof err);
+    int rc = o->plan_devices > 0 ? engine_cli_plan(o->model, o->plan_devices,
+                                                   (uint64_t)o->plan_gb * 1000000000, &out, err, sizeof err)
+                                 : engine_cli_inspect(o->model, o->json, &out, err, sizeof err);
     return finish(rc, &out, err);
 }
 
@@ -155,7 +173,7 @@ int cli_model(int argc, char **argv) {
     bool wants_inspect = strcmp(argv[1], "inspect") == 0, wants_logits = strcmp(argv[1], "logits") == 0;
     if (parse(argc - 1, argv + 1, &o) < 0)
         return usage();
-    if (wants_inspect && o.ids == NULL)
+    if (wants_inspect && o.ids == NULL && !(o.json && o.plan_devices > 0))
         return inspect(&o);
     if (strcmp(argv[1], "verify") == 0 && o.ids == NULL)
         return verify(&o);

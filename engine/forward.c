@@ -105,6 +105,14 @@ void forward_copy_page(struct forward *f, int32_t to, int32_t from) {
     f->device->ops->copy_page(f->device, to, from);
 }
 
+bool forward_chooses(const struct forward *f) {
+    return f->device->ops->token != NULL;
+}
+
+int32_t forward_token(const struct forward *f, int o) {
+    return f->device->ops->token(f->device, o);
+}
+
 int forward_read_page(struct forward *f, int32_t page, void *out) {
     return f->device->ops->read_page(f->device, page, out);
 }

@@ -29,6 +29,11 @@ HX_MUST_CHECK int forward_run(struct forward *f, const struct kernels_batch *bat
 /* Logits of output `o` of the last batch, n_vocab floats, writable, valid until the next batch. */
 float *forward_logits(struct forward *f, int o);
 
+/* True where the device can choose tokens (kernels_batch.samples); the one it chose for output `o` of the
+ * last batch, -1 where it did not. */
+bool forward_chooses(const struct forward *f);
+int32_t forward_token(const struct forward *f, int o);
+
 /* The device's pages, as kernels_ops says; between batches. */
 void forward_copy_page(struct forward *f, int32_t to, int32_t from);
 HX_MUST_CHECK int forward_read_page(struct forward *f, int32_t page, void *out);

@@ -91,11 +91,13 @@ struct local_session {
 
 /* Rows of the running step; sized once. [engine] */
 struct step {
-    struct kernels_row *rows;       /* max_rows */
-    int32_t *outputs;               /* max_sessions + SPECULATE_ROWS */
-    struct local_session **samples; /* max_sessions: those that get a token */
-    int32_t *sampled;               /* max_sessions: the token of each */
-    int32_t *tables;                /* max_sessions x tables_stride */
+    struct kernels_row *rows;          /* max_rows */
+    int32_t *outputs;                  /* max_sessions + SPECULATE_ROWS */
+    struct local_session **samples;    /* max_sessions: those that get a token */
+    int32_t *sampled;                  /* max_sessions: the token of each */
+    struct kernels_sample *how;        /* max_sessions + SPECULATE_ROWS: what the device needs to choose */
+    int32_t (*recent)[KERNELS_RECENT]; /* SPECULATE_ROWS: texts with guesses in them, for `how` */
+    int32_t *tables;                   /* max_sessions x tables_stride */
     int tables_stride;
     struct local_session **owners; /* max_sessions: session of each table */
     int n_rows, n_outputs, n_samples, n_tables;
@@ -206,6 +208,13 @@ void hold_roll_back(struct local_engine *e, struct local_session *s, int n, bool
 /* Gives back all pages of a session; its timeline is computed again when needed, unless it can be taken over
  * from what is left of them. */
 void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why);
+
+/* engine/choose.c: the tokens of a step's outputs. [engine-thread] */
+/* What the device may choose, guessed rows too; NULL: nothing. Borrowed until the step has run. */
+const struct kernels_sample *choose_prepare(struct local_engine *e);
+/* After the step: a token of each session that has logits for its next in step.sampled, the device's where it
+ * chose. Again once these were kept and logits of guessed rows have their turn. */
+void choose_all(struct local_engine *e);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

@@ -255,3 +255,26 @@ int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_
     }
     return scratch[first].id;
 }
+
+/* ---- by a device ---- */
+
+void sampler_describe(const struct sampler *s, const int32_t *recent, int n_recent, const uint32_t *mask,
+                      struct kernels_sample *out) {
+    struct sampler ahead = *s;
+    int n = n_recent < SAMPLER_PENALTY_TOKENS ? n_recent : SAMPLER_PENALTY_TOKENS;
+    *out = (struct kernels_sample){.wanted = true,
+                                   .temperature = s->how.temperature,
+                                   .top_p = s->how.top_p,
+                                   .min_p = s->how.min_p,
+                                   .repeat_penalty = s->how.repeat_penalty,
+                                   .top_k = s->how.top_k,
+                                   .draw = draw(&ahead),
+                                   .mask = mask,
+                                   .recent = n > 0 ? recent + (n_recent - n) : NULL,
+                                   .n_recent = n};
+}
+
+void sampler_chosen(struct sampler *s) {
+    if (s->how.temperature > 0 && s->how.top_k != 1)
+        (void)draw(s);
+}

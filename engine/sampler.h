@@ -8,11 +8,12 @@
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "kernels/kernels.h"
 
 #include <stdint.h>
 
 /* Tokens that the repeat penalty looks back at. */
-#define SAMPLER_PENALTY_TOKENS 64
+#define SAMPLER_PENALTY_TOKENS KERNELS_RECENT
 
 struct sampler {
     struct engine_sampling how;
@@ -38,5 +39,12 @@ void sampler_mask(float *logits, int n_vocab, const uint32_t *mask);
  * first; `scratch` has n_vocab elements. */
 int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_t *recent, int n_recent,
                      struct sampler_candidate *scratch);
+
+/* What a device needs to choose the token that sampler_next() would choose from the same logits after
+ * sampler_mask(); `mask` may be NULL; `recent` is borrowed. Once it has chosen, sampler_chosen() moves the
+ * random numbers on; where it could not, sampler_next() chooses with the same one. */
+void sampler_describe(const struct sampler *s, const int32_t *recent, int n_recent, const uint32_t *mask,
+                      struct kernels_sample *out);
+void sampler_chosen(struct sampler *s);
 
 #endif

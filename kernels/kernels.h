@@ -18,10 +18,11 @@
  *
  * A row and its company. On the CPU, and on a GPU with `exact`, the products of a row have the same bits
  * whatever other rows are in the batch: each is one sum in one fixed order. Otherwise a GPU uses other
- * kernels for one row, for 2 to 64 rows and for more. Within the first two kinds of batch the same holds;
- * between kinds, sums run in other orders and inputs are rounded otherwise (see kernels/cuda/products.cu), so
- * that one product differs by what rounding makes: at most 1e-2 of its norm. There a session may generate
- * another token in company than alone, where two tokens are as good as equally likely. */
+ * kernels for one row, for 2 to 64 rows and for more (of the logits, outputs count, and more than 64 are as
+ * 64). Within the first two kinds of batch the same holds; between kinds, sums run in other orders and inputs
+ * are rounded otherwise (see kernels/cuda/products.cu), so that one product differs by what rounding makes:
+ * at most 1e-2 of its norm. There a session may generate another token in company than alone, where two
+ * tokens are as good as equally likely. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
@@ -81,6 +82,19 @@ struct kernels_row {
     int32_t table;    /* which page table of the batch */
 };
 
+/* How a device may choose the token of an output: engine/sampler.h says what the settings mean, which are
+ * within their ranges. */
+#define KERNELS_RECENT 64
+struct kernels_sample {
+    bool wanted; /* false: the logits are asked for */
+    float temperature, top_p, min_p, repeat_penalty;
+    int32_t top_k;
+    double draw;           /* uniform, 0 <= draw < 1 */
+    const uint32_t *mask;  /* bit id % 32 of mask[id / 32] is set for tokens that may come; NULL: all may */
+    const int32_t *recent; /* what the penalty looks back at */
+    int32_t n_recent;      /* 0 … KERNELS_RECENT */
+};
+
 /* Borrowed from begin() to sync(). */
 struct kernels_batch {
     const struct kernels_row *rows;
@@ -90,6 +104,9 @@ struct kernels_batch {
     int pages_stride;
     const int32_t *outputs; /* indices of the rows whose logits are wanted, ascending */
     int n_outputs;
+    /* One for each output, where the device has token(): it chooses, and logits stay with it until output()
+     * asks for them. NULL: nothing is chosen. */
+    const struct kernels_sample *samples;
 };
 
 /* What peek() can copy out: for tests and parity checks between devices. */
@@ -124,6 +141,9 @@ struct kernels_ops {
     /* Logits of output o of the batch that was synced last: V floats, writable, the device's until the next
      * begin(). */
     float *(*output)(struct kernels_device *d, int o);
+    /* The token chosen for output o of the batch that was synced last; -1 where none was: take output(). NULL
+     * where the device cannot choose. */
+    int32_t (*token)(const struct kernels_device *d, int o);
     /* Copies a state of one row of the running batch to `out` (width as above). -EINVAL for a row out of
      * range. */
     int (*peek)(struct kernels_device *d, enum kernels_state what, int row, float *out);

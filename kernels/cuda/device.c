@@ -30,12 +30,39 @@ static int find_table(int32_t *ids, int *n, int32_t table) {
     return (*n)++;
 }
 
+/* The rows from `i` on that one tile of attention can take. */
+static int tile_length(const struct cuda_device *d, const struct kernels_batch *b, int i) {
+    int tile = steps_tile_rows(d->shape.n_heads / d->shape.n_kv_heads), n = 1;
+    const struct kernels_row *first = &b->rows[i];
+    while (i + n < b->n_rows && first[n].table == first->table &&
+           first[n].position / tile == first->position / tile)
+        n++;
+    return n;
+}
+
+/* Which rows attention takes together: those that fill more than one product of tensor cores, which has the
+ * places of one row and all heads of its group. */
+static void write_tiles(struct cuda_device *d, const struct kernels_batch *b, int32_t *singles,
+                        int32_t *tiles) {
+    int slots = steps_tile_slots(d->shape.n_heads / d->shape.n_kv_heads);
+    d->n_singles = d->n_tiles = 0;
+    for (int i = 0, n; d->tensor && i < b->n_rows; i += n) {
+        n = tile_length(d, b, i);
+        if (n * slots > CUDA_TENSOR_GROUP || d->n_singles + n > d->max_singles) {
+            tiles[2 * d->n_tiles] = i;
+            tiles[2 * d->n_tiles++ + 1] = n;
+        } else {
+            for (int k = 0; k < n; k++)
+                singles[d->n_singles++] = i + k;
+        }
+    }
+}
+
 /* Writes the batch as the GPU wants it: tables in order of appearance, as long as the longest row needs.
  * Returns the number of ints. */
 static size_t write_batch(struct cuda_device *d, const struct kernels_batch *b) {
-    size_t rows_at = 4, outputs_at = rows_at + (size_t)d->config.max_rows * 3;
-    size_t pages_at = outputs_at + (size_t)d->config.max_outputs;
-    int32_t *to = d->host_batch, *rows = to + rows_at, *pages = to + pages_at;
+    const struct cuda_places at = cuda_batch_places(&d->config);
+    int32_t *to = d->host_batch, *rows = to + at.rows, *pages = to + at.pages;
     int n_tables = 0, longest = 0;
     for (int i = 0; i < b->n_rows; i++)
         longest = b->rows[i].position > longest ? b->rows[i].position : longest;
@@ -51,13 +78,15 @@ static size_t write_batch(struct cuda_device *d, const struct kernels_batch *b) 
                    (size_t)(r->position / KERNELS_PAGE_TOKENS + 1) * sizeof *pages);
     }
     if (b->n_outputs > 0)
-        memcpy(to + outputs_at, b->outputs, (size_t)b->n_outputs * sizeof *to);
-    to[0] = b->n_rows;
-    to[1] = b->n_outputs;
-    to[2] = stride;
-    int part = steps_split_tokens(longest + 1);
-    d->splits = (longest + part) / part;
-    return pages_at + (size_t)n_tables * (size_t)stride;
+        memcpy(to + at.outputs, b->outputs, (size_t)b->n_outputs * sizeof *to);
+    write_tiles(d, b, to + at.singles, to + at.tiles);
+    to[CUDA_AT_ROWS] = b->n_rows;
+    to[CUDA_AT_OUTPUTS] = b->n_outputs;
+    to[CUDA_AT_STRIDE] = stride;
+    to[CUDA_AT_SINGLES] = d->n_singles;
+    to[CUDA_AT_TILES] = d->n_tiles;
+    d->splits = longest / steps_split_tokens(longest + 1) + 1;
+    return at.pages + (size_t)n_tables * (size_t)stride;
 }
 
 static void step_begin(struct kernels_device *base, const struct kernels_batch *batch) {
@@ -76,6 +105,7 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
         return;
     size_t n = write_batch(d, batch);
     keep(d, gpu_upload(d->stream, d->device_batch, d->host_batch, n * sizeof *d->host_batch));
+    keep(d, choose_begin(d, batch));
     keep(d, record_begin(d, batch->n_rows, batch->n_outputs));
 }
 
@@ -125,9 +155,21 @@ static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
     return rc < 0 ? err_set(err, errlen, rc, "%s", d->sentence) : 0;
 }
 
+/* Logits that the GPU chose from are still there. */
 static float *device_output(struct kernels_device *base, int o) {
     struct cuda_device *d = cuda_of(base);
-    return d->host_logits + (size_t)o * (size_t)d->config.model.n_vocab;
+    size_t vocab = (size_t)d->config.model.n_vocab;
+    float *here = d->host_logits + (size_t)o * vocab;
+    if (!d->logits_here[o]) {
+        keep(d, gpu_download(d->stream, here, d->logits + (size_t)o * vocab, vocab * sizeof *here));
+        keep(d, gpu_sync(d->stream));
+        d->logits_here[o] = true;
+    }
+    return here;
+}
+
+static int32_t device_token(const struct kernels_device *base, int o) {
+    return choose_token((const struct cuda_device *)(const void *)base, o);
 }
 
 static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
@@ -212,6 +254,7 @@ static const struct kernels_ops device_ops = {
     .logits = step_logits,
     .sync = device_sync,
     .output = device_output,
+    .token = device_token,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
     .page_layout = device_page_layout,
@@ -222,14 +265,17 @@ static const struct kernels_ops device_ops = {
     .close = device_close,
 };
 
-static int check_shape(const struct kernels_model *m, char *err, size_t errlen) {
+static int check_shape(const struct kernels_config *config, char *err, size_t errlen) {
+    const struct kernels_model *m = &config->model;
+    bool half = config->kv_type == DTYPE_F16;
     int64_t widest = (int64_t)m->n_heads * m->head_dim;
     widest = widest > m->ffn_dim ? widest : m->ffn_dim;
     widest = widest > m->dim ? widest : m->dim;
-    if (m->head_dim > CUDA_MAX_HEAD_DIM)
+    if (m->head_dim > CUDA_MAX_HEAD_DIM && !steps_attention_tensor_can(half, m->head_dim))
         return err_set(err, errlen, -ENOTSUP,
-                       "The model's heads have %d elements; the GPU's kernels have at most %d.", m->head_dim,
-                       CUDA_MAX_HEAD_DIM);
+                       "The model's heads have %d elements; the GPU's kernels have at most %d, or a multiple "
+                       "of 8 up to %d with keys and values in F16.",
+                       m->head_dim, CUDA_MAX_HEAD_DIM, CUDA_TENSOR_HEAD_DIM);
     if (steps_product_shared((int32_t)widest) > CUDA_MAX_SHARED)
         return err_set(err, errlen, -ENOTSUP,
                        "The model is %lld wide, which does not fit a GPU block's memory of %zu KiB.",
@@ -261,7 +307,7 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
                                char *err, size_t errlen) {
     int rc = check_version(version, err, errlen);
     rc = rc ? rc : kernels_check_config(config, err, errlen);
-    rc = rc ? rc : check_shape(&config->model, err, errlen);
+    rc = rc ? rc : check_shape(config, err, errlen);
     if (rc == 0 && config->kv_type == DTYPE_Q8_0)
         rc = err_set(
             err, errlen, -ENOTSUP,

@@ -2,6 +2,7 @@
 #ifndef KERNELS_CUDA_DEVICE_H
 #define KERNELS_CUDA_DEVICE_H
 
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/steps.h"
 #include "kernels/kernels.h"
 
@@ -16,10 +17,24 @@ struct cuda_layer {
 /* The steps of a batch as the GPU gets them: one by one, or as a graph that was recorded once and runs again.
  * What a graph depends on besides device memory: the sizes of its grids. */
 struct cuda_graph {
-    int rows, outputs, splits; /* rounded up to powers of two */
+    int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
+    bool chooses;                              /* tokens, in place of giving logits */
     struct gpu_graph *graph;
 };
 #define CUDA_GRAPHS 32
+
+/* Choosing tokens (choose.c). Host memory for the copies, device memory as struct cuda_sample has it. */
+struct cuda_choice {
+    bool can;    /* the vocabulary is not too large */
+    bool wanted; /* by the running batch */
+    struct cuda_sample_how *host_how, *how;
+    uint32_t *host_masks, *masks;
+    float *work, *best, *sums;
+    int32_t *best_id;
+    uint32_t *counts;
+    uint64_t *weights;
+    int32_t *host_tokens, *tokens;
+};
 
 enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
 
@@ -42,21 +57,31 @@ struct cuda_device {
     int32_t *host_batch, *device_batch;
     size_t batch_ints;
     struct cuda_batch batch;
-    int max_stride;     /* entries of a page table at most */
-    int splits;         /* of the running batch's longest row */
+    int max_stride;  /* entries of a page table at most */
+    int splits;      /* of the running batch's longest row */
+    bool tensor;     /* attention by tensor cores: rows come as singles and tiles */
+    int max_singles; /* rows that attention has parts for */
+    int n_singles, n_tiles;
     int32_t *table_ids; /* max_rows: the batch's page tables in order of appearance */
 
     /* states, in floats from one row to the next */
     struct cuda_shape shape;
     float *x, *q, *attn, *h, *logits;
     struct cuda_prepared prepared;
+    struct gpu_blas *blas; /* NULL: there is no library, or no batch is large enough */
+    float *large;          /* max_rows x large_stride: see struct cuda_product */
+    int32_t large_stride;
+    uint16_t *panel;
+    size_t panel_bytes;
     float *part_out, *part_stats;
     uint32_t *tickets;
     int max_splits;
     float *host_logits, *host_row;
+    bool *logits_here; /* max_outputs: host_logits has those of the output */
     size_t host_row_floats;
 
     struct cuda_cache cache;
+    struct cuda_choice choice;
 
     struct cuda_graph graphs[CUDA_GRAPHS]; /* used ones first */
     int n_graphs, oldest_graph;
@@ -68,9 +93,34 @@ struct cuda_device {
     char sentence[200];
 };
 
+/* Where the parts of the batch lie, in ints: a header, rows, outputs, rows by themselves and in tiles, page
+ * tables. */
+enum cuda_header {
+    CUDA_AT_ROWS,
+    CUDA_AT_OUTPUTS,
+    CUDA_AT_STRIDE,
+    CUDA_AT_SINGLES,
+    CUDA_AT_TILES,
+    CUDA_HEADER = 8
+};
+struct cuda_places {
+    size_t rows, outputs, singles, tiles, pages;
+};
+
 /* memory.c */
+struct cuda_places cuda_batch_places(const struct kernels_config *c);
 /* Allocates everything and copies the weights; on failure cuda_memory_finish() frees what there is. */
 HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen);
 void cuda_memory_finish(struct cuda_device *d);
+/* -ENOMEM with the sentence: what for, and how much is left. */
+int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
+
+/* choose.c */
+HX_MUST_CHECK int choose_init(struct cuda_device *d, char *err, size_t errlen);
+void choose_finish(struct cuda_device *d);
+/* What the batch wants goes up; 0 or -EIO, as of all that queue. */
+int choose_begin(struct cuda_device *d, const struct kernels_batch *b);
+int choose_queue(struct cuda_device *d, int n_outputs);
+int32_t choose_token(const struct cuda_device *d, int o);
 
 #endif

@@ -224,6 +224,11 @@ GPU_INLINE uint16_t gpu_float_to_bf16(float f) {
 GPU_INLINE uint16_t gpu_float_to_f16(float f) {
     return __half_as_ushort(__float2half_rn(f));
 }
+GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
+    const __half2 h = __floats2half2_rn(a, b);
+    return static_cast<uint32_t>(__half_as_ushort(__low2half(h))) |
+           static_cast<uint32_t>(__half_as_ushort(__high2half(h))) << 16;
+}
 /* Without the instruction (before sm_89): a number's bits as those of an F16, which is 2^-8 of it. */
 GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
 #if __CUDA_ARCH__ >= 890
@@ -248,6 +253,18 @@ GPU_INLINE float gpu_rsqrt(float x) {
 }
 GPU_INLINE float gpu_fma(float a, float b, float c) {
     return fmaf(a, b, c);
+}
+GPU_INLINE float gpu_mul(float a, float b) {
+    return __fmul_rn(a, b);
+}
+GPU_INLINE float gpu_add(float a, float b) {
+    return __fadd_rn(a, b);
+}
+GPU_INLINE float gpu_divide_exact(float a, float b) {
+    return __fdiv_rn(a, b);
+}
+GPU_INLINE double gpu_exp_double(double x) {
+    return exp(x);
 }
 /* The exact division is a function call, which spills registers. */
 GPU_INLINE float gpu_divide(float a, float b) {

@@ -23,6 +23,12 @@ extern "C" int gpu_keep_failure(int cuda_error, const char *what) {
     return failure[0] != '\0' ? -EIO : 0;
 }
 
+extern "C" int gpu_fail(const char *what, int code) {
+    if (failure[0] == '\0')
+        (void)snprintf(failure, sizeof failure, "%s: error %d", what, code);
+    return -EIO;
+}
+
 static int keep(cudaError_t rc, const char *what) {
     return gpu_keep_failure(static_cast<int>(rc), what);
 }

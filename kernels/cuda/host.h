@@ -71,6 +71,8 @@ int gpu_graph_end(struct gpu_stream *s, struct gpu_graph **out);
 int gpu_graph_launch(struct gpu_graph *g, struct gpu_stream *s);
 void gpu_graph_destroy(struct gpu_graph *g);
 
+/* It has failed: keeps "<what>: error <code>" as the failure where there is none yet. -EIO. */
+int gpu_fail(const char *what, int code);
 /* What the GPU failed with, for people; "" while it has not failed. Valid until the process ends. */
 const char *gpu_failure(void);
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int no_memory(size_t bytes, const char *what, char *err, size_t errlen) {
+int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen) {
     size_t left = 0, total = 0;
     (void)gpu_memory_left(&left, &total);
     return err_set(err, errlen, -ENOMEM,
@@ -25,7 +25,7 @@ static void *need(size_t n, size_t element, enum gpu_memory kind, const char *wh
         return NULL;
     void *p = n > SIZE_MAX / 2 / element ? NULL : gpu_alloc(n * element, kind);
     if (p == NULL)
-        *rc = no_memory(n > SIZE_MAX / 2 / element ? SIZE_MAX : n * element, what, err, errlen);
+        *rc = cuda_no_memory(n > SIZE_MAX / 2 / element ? SIZE_MAX : n * element, what, err, errlen);
     return p;
 }
 
@@ -73,6 +73,11 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     return rc;
 }
 
+static void describe_more(struct cuda_device *d, const char *what) {
+    size_t n = strlen(d->describe);
+    (void)snprintf(d->describe + n, sizeof d->describe - n, ", %s", what);
+}
+
 /* Says so where weights take more memory than in the file. */
 static void note_widened(struct cuda_device *d) {
     bool any = false;
@@ -83,8 +88,7 @@ static void note_widened(struct cuda_device *d) {
             any = any || all[k]->type == DTYPE_Q2_K || all[k]->type == DTYPE_Q3_K;
     }
     if (any)
-        (void)snprintf(d->describe + strlen(d->describe), sizeof d->describe - strlen(d->describe),
-                       ", Q2_K and Q3_K in four bits");
+        describe_more(d, "Q2_K and Q3_K in four bits");
 }
 
 /* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
@@ -109,15 +113,24 @@ static int upload_rope(struct cuda_device *d, char *err, size_t errlen) {
 
 /* ---- the batch, states and pages ---- */
 
-/* Header, rows, outputs, page tables of the batch, one after the other; the tables last, because only the
- * used part is copied. */
+/* The page tables last, because only the used part is copied. */
+struct cuda_places cuda_batch_places(const struct kernels_config *c) {
+    size_t rows = (size_t)c->max_rows;
+    struct cuda_places at = {.rows = CUDA_HEADER};
+    at.outputs = at.rows + rows * 3;
+    at.tiles = at.outputs + (size_t)c->max_outputs;
+    at.tiles += at.tiles % 2; /* pairs of ints */
+    at.singles = at.tiles + rows * 2;
+    at.pages = at.singles + rows;
+    return at;
+}
+
 static int allocate_batch(struct cuda_device *d, char *err, size_t errlen) {
     const struct kernels_config *c = &d->config;
     int rc = 0;
     d->max_stride = (c->max_context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
-    size_t rows = (size_t)c->max_rows, rows_at = 4, outputs_at = rows_at + rows * 3;
-    size_t pages_at = outputs_at + (size_t)c->max_outputs;
-    d->batch_ints = pages_at + rows * (size_t)d->max_stride;
+    const struct cuda_places place = cuda_batch_places(c);
+    d->batch_ints = place.pages + (size_t)c->max_rows * (size_t)d->max_stride;
     d->device_batch = need(d->batch_ints, sizeof(int32_t), GPU_KEPT, "the batch", &rc, err, errlen);
     d->host_batch = gpu_alloc_host(d->batch_ints * sizeof(int32_t));
     if (rc == 0 && d->host_batch == NULL)
@@ -125,12 +138,16 @@ static int allocate_batch(struct cuda_device *d, char *err, size_t errlen) {
     if (rc < 0)
         return rc;
     const int32_t *at = d->device_batch;
-    d->batch = (struct cuda_batch){.n_rows = at,
-                                   .n_outputs = at + 1,
-                                   .stride = at + 2,
-                                   .rows = (const struct cuda_row *)(const void *)(at + rows_at),
-                                   .outputs = at + outputs_at,
-                                   .pages = at + pages_at};
+    d->batch = (struct cuda_batch){.n_rows = at + CUDA_AT_ROWS,
+                                   .n_outputs = at + CUDA_AT_OUTPUTS,
+                                   .stride = at + CUDA_AT_STRIDE,
+                                   .n_singles = at + CUDA_AT_SINGLES,
+                                   .n_tiles = at + CUDA_AT_TILES,
+                                   .rows = (const struct cuda_row *)(const void *)(at + place.rows),
+                                   .outputs = at + place.outputs,
+                                   .singles = at + place.singles,
+                                   .tiles = (const struct cuda_tile *)(const void *)(at + place.tiles),
+                                   .pages = at + place.pages};
     return 0;
 }
 
@@ -140,10 +157,14 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
     size_t outputs = (size_t)d->config.max_outputs;
     int splits = (d->config.max_context + CUDA_SPLIT_TOKENS - 1) / CUDA_SPLIT_TOKENS, rc = 0;
     d->max_splits = splits < CUDA_SPLITS ? splits : CUDA_SPLITS;
-    size_t parts = rows * heads * (size_t)d->max_splits, dim = (size_t)d->shape.x_stride;
+    d->tensor = steps_attention_tensor_can(d->config.kv_type == DTYPE_F16, m->head_dim);
+    d->max_singles =
+        d->config.max_rows < CUDA_MAX_SINGLES || !d->tensor ? d->config.max_rows : CUDA_MAX_SINGLES;
+    size_t singles = (size_t)d->max_singles;
+    size_t parts = singles * heads * (size_t)d->max_splits, dim = (size_t)d->shape.x_stride;
     size_t q = (size_t)d->shape.q_stride, ffn = (size_t)d->shape.h_stride;
     size_t groups = (heads / (size_t)m->n_kv_heads + CUDA_GROUP - 1) / CUDA_GROUP;
-    size_t n_tickets = rows * (size_t)m->n_kv_heads * groups;
+    size_t n_tickets = singles * (size_t)m->n_kv_heads * groups;
     d->x = need(rows * dim, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
     d->q = need(rows * q, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
     d->attn = need(rows * q, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
@@ -156,7 +177,8 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
     d->host_row_floats = d->host_row_floats > ffn ? d->host_row_floats : ffn;
     d->host_logits = gpu_alloc_host(outputs * vocab * sizeof(float));
     d->host_row = gpu_alloc_host(d->host_row_floats * sizeof(float));
-    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL))
+    d->logits_here = calloc(outputs, sizeof *d->logits_here);
+    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL || d->logits_here == NULL))
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the logits of %zu rows.", outputs);
     if (rc == 0 && gpu_fill(d->stream, d->tickets, 0, n_tickets * 4) < 0)
         rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
@@ -166,11 +188,13 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
 /* Bits of the forms of inputs that the weights want. */
 static int wanted_forms(const struct cuda_device *d) {
     int forms = steps_form(steps_family(d->output.type));
+    bool large = d->blas != NULL;
     for (int i = 0; i < d->config.model.n_layers; i++) {
         const struct cuda_layer *l = &d->layers[i];
         const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
-            forms |= steps_form(steps_family(all[k]->type));
+            forms |= steps_form(steps_family(all[k]->type)) |
+                     (large ? steps_large_form(steps_family(all[k]->type)) : 0);
     }
     return d->config.exact ? 0 : forms;
 }
@@ -195,6 +219,44 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
         d->prepared.records =
             need(rows * cols / 32, sizeof(struct cuda_rounded), GPU_TRANSIENT, "the batch", &rc, err, errlen);
     }
+    return rc;
+}
+
+/* The library, where batches are large enough for it, and its memory: results of the widest step, and the
+ * largest matrix as BF16 or as much of it as PANEL_BYTES hold. */
+#define PANEL_BYTES ((size_t)64 << 20)
+
+static void add_panel(const struct cuda_matrix *w, size_t *bytes) {
+    size_t row = (size_t)steps_prepared_cols(w->cols) * 2, all = row * (size_t)w->rows;
+    if (w->type != CUDA_F8 && !steps_quantised(w->type))
+        return;
+    all = all < PANEL_BYTES ? all : PANEL_BYTES > row ? PANEL_BYTES : row;
+    *bytes = *bytes > all ? *bytes : all;
+}
+
+static int allocate_large(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t widest = (size_t)m->ffn_dim * 2, heads = (size_t)m->n_heads + 2 * (size_t)m->n_kv_heads;
+    char why[64];
+    int rc = 0;
+    if (d->config.exact || d->config.max_rows <= CUDA_LARGE_ROWS)
+        return 0;
+    if (gpu_blas_open(d->stream, &d->blas, why, sizeof why) < 0) {
+        describe_more(d, why);
+        return 0;
+    }
+    widest = widest > heads * (size_t)m->head_dim ? widest : heads * (size_t)m->head_dim;
+    widest = widest > (size_t)m->dim ? widest : (size_t)m->dim;
+    d->large_stride = (int32_t)widest;
+    d->large = need((size_t)d->config.max_rows * widest, 4, GPU_TRANSIENT, "large batches", &rc, err, errlen);
+    for (int i = 0; i < m->n_layers; i++) {
+        const struct cuda_layer *l = &d->layers[i];
+        const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
+            add_panel(all[k], &d->panel_bytes);
+    }
+    if (d->panel_bytes > 0)
+        d->panel = need(d->panel_bytes, 1, GPU_TRANSIENT, "large batches", &rc, err, errlen);
     return rc;
 }
 
@@ -244,11 +306,14 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
     rc = rc ? rc : allocate_states(d, err, errlen);
+    rc = rc ? rc : allocate_large(d, err, errlen);
     rc = rc ? rc : allocate_prepared(d, err, errlen);
+    rc = rc ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
 
 void cuda_memory_finish(struct cuda_device *d) {
+    gpu_blas_close(d->blas);
     gpu_stream_destroy(d->stream);
     for (int i = 0; d->layers != NULL && i < d->config.model.n_layers; i++) {
         struct cuda_layer *l = &d->layers[i];
@@ -262,14 +327,17 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
-    void *prepared[] = {d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded,
-                        d->prepared.records};
+    void *prepared[] = {
+        d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded, d->prepared.records,
+        d->large,         d->panel};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,
                       d->h,           d->logits, d->part_out,     d->part_stats, d->tickets, d->cache.memory};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
         gpu_free(device[i]);
+    choose_finish(d);
+    free(d->logits_here);
     gpu_free_host(d->host_batch);
     gpu_free_host(d->host_logits);
     gpu_free_host(d->host_row);

@@ -296,11 +296,15 @@ extern "C" size_t steps_product_shared(int32_t cols) {
 extern "C" void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
                                   const struct cuda_matrix *second, int32_t pairs) {
     struct cuda_section *s = &p->sections[p->n_sections];
-    *s = {{*first, *second}, 0, pairs};
+    int32_t base = 0;
+    *s = {{*first, *second}, 0, pairs, {0, 0}};
     if (p->n_sections > 0) {
         const struct cuda_section *before = s - 1;
+        base = before->base[1] + before->w[1].rows;
         s->first = (before->first + before->pairs + CUDA_SECTION - 1) / CUDA_SECTION * CUDA_SECTION;
     }
+    s->base[0] = base;
+    s->base[1] = second->values == first->values ? base : base + first->rows;
     p->n_sections++;
 }
 
@@ -326,21 +330,33 @@ static int families_of(const struct cuda_product *p) {
     return families;
 }
 
-extern "C" int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
-    struct cuda_product part = *p;
-    int families = families_of(p), rc = 0;
-    part.families = families;
-    if (p->exact != 0 || n_rows == 1 || families == 1 << CUDA_FAMILY_F32)
-        return steps_product_rows(s, &part, n_rows);
-    for (int f = 0; f < CUDA_FAMILIES; f++)
-        if ((families >> f & 1) != 0)
-            part.forms |= steps_form(f);
-    rc = steps_prepare(s, &part, n_rows);
+/* What several families need: their forms, then one launch each. */
+static int product_by_family(struct gpu_stream *s, struct cuda_product *p, int n_rows) {
+    int families = p->families, rc = steps_prepare(s, p, n_rows);
     for (int f = 0; f < CUDA_FAMILIES && rc == 0; f++) {
-        part.families = families & 1 << f;
-        if (part.families != 0)
-            rc = f == CUDA_FAMILY_F32 ? steps_product_rows(s, &part, n_rows)
-                                      : steps_product_tensor(s, &part, f, n_rows);
+        p->families = families & 1 << f;
+        if (p->families != 0)
+            rc = f == CUDA_FAMILY_F32 ? steps_product_rows(s, p, n_rows)
+                                      : steps_product_tensor(s, p, f, n_rows);
     }
     return rc;
+}
+
+extern "C" int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,
+                             int n_rows) {
+    struct cuda_product part = *p;
+    bool large = blas != NULL && n_rows > CUDA_LARGE_ROWS && p->step != CUDA_LOGITS;
+    part.families = families_of(p);
+    if (p->exact != 0 || n_rows == 1 || part.families == 1 << CUDA_FAMILY_F32)
+        return steps_product_rows(s, &part, n_rows);
+    for (int f = 0; f < CUDA_FAMILIES; f++)
+        if ((part.families >> f & 1) != 0)
+            part.forms |= large ? steps_large_form(f) : steps_form(f);
+    if (!large)
+        return product_by_family(s, &part, n_rows);
+    int rc = steps_prepare(s, &part, n_rows), plain = part.families & 1 << CUDA_FAMILY_F32;
+    part.families -= plain;
+    rc = rc ? rc : steps_product_large(s, blas, &part, n_rows);
+    part.families = plain;
+    return rc || plain == 0 ? rc : steps_product_rows(s, &part, n_rows);
 }

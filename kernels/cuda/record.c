@@ -4,7 +4,7 @@
 #define MAX_ROWS 64
 
 static int rounded(int n) {
-    int power = 1;
+    int power = n > 0 ? 1 : 0;
     while (power < n)
         power *= 2;
     return power;
@@ -21,7 +21,11 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .input = d->x,
                                  .input_stride = d->shape.x_stride,
                                  .exact = d->config.exact ? 1 : 0,
-                                 .prepared = d->prepared};
+                                 .prepared = d->prepared,
+                                 .large = d->large,
+                                 .large_stride = d->large_stride,
+                                 .panel = d->panel,
+                                 .panel_bytes = d->panel_bytes};
 }
 
 static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
@@ -32,7 +36,7 @@ static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, co
     p.out = d->x;
     p.out_stride = d->shape.x_stride;
     steps_add_section(&p, w, w, (w->rows + 1) / 2);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int layer) {
@@ -46,7 +50,7 @@ static int queue_attn_in(struct cuda_device *d, const struct cuda_layer *l, int 
     steps_add_section(&p, &l->wq, &l->wq, l->wq.rows / 2);
     steps_add_section(&p, &l->wk, &l->wk, l->wk.rows / 2);
     steps_add_section(&p, &l->wv, &l->wv, l->wv.rows / 2);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_attention(struct cuda_device *d, int layer) {
@@ -60,7 +64,8 @@ static int queue_attention(struct cuda_device *d, int layer) {
                                      .tickets = d->tickets,
                                      .max_splits = d->max_splits,
                                      .layer = layer};
-    return steps_attention(d->stream, &p, d->now.rows, d->now.splits);
+    return d->tensor ? steps_attention_tensor(d->stream, &p, d->now.singles, d->now.tiles, d->now.splits)
+                     : steps_attention(d->stream, &p, d->now.rows, d->now.splits);
 }
 
 static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
@@ -69,7 +74,7 @@ static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
     p.out = d->h;
     p.out_stride = d->shape.h_stride;
     steps_add_section(&p, &l->gate, &l->up, l->gate.rows);
-    return steps_product(d->stream, &p, d->now.rows);
+    return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
 static int queue_embed(struct cuda_device *d) {
@@ -86,7 +91,9 @@ static int queue_logits(struct cuda_device *d) {
     p.out = d->logits;
     p.out_stride = d->config.model.n_vocab;
     steps_add_section(&p, &d->output, &d->output, (d->output.rows + 1) / 2);
-    int rc = steps_product(d->stream, &p, d->now.outputs);
+    int rc = steps_product(d->stream, d->blas, &p, d->now.outputs);
+    if (d->now.chooses)
+        return rc ? rc : choose_queue(d, d->now.outputs);
     size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;
     return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, n * sizeof(float));
 }
@@ -119,7 +126,8 @@ static int queue_step(struct cuda_device *d, int step) {
 static struct gpu_graph *find_graph(const struct cuda_device *d) {
     for (int i = 0; i < d->n_graphs; i++) {
         const struct cuda_graph *g = &d->graphs[i];
-        if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits)
+        if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits &&
+            g->singles == d->now.singles && g->tiles == d->now.tiles && g->chooses == d->now.chooses)
             return g->graph;
     }
     return NULL;
@@ -139,15 +147,22 @@ static void keep_graph(struct cuda_device *d) {
 }
 
 int record_begin(struct cuda_device *d, int n_rows, int n_outputs) {
-    int most = d->config.max_outputs, outputs = n_outputs > 0 ? rounded(n_outputs) : 0;
+    int most = d->config.max_outputs, outputs = rounded(n_outputs);
     d->n_steps = 0;
     d->mode = CUDA_DIRECT;
-    d->now = (struct cuda_graph){.rows = n_rows, .outputs = n_outputs, .splits = d->splits};
+    d->now = (struct cuda_graph){.rows = n_rows,
+                                 .outputs = n_outputs,
+                                 .splits = d->splits,
+                                 .singles = d->n_singles,
+                                 .tiles = d->n_tiles,
+                                 .chooses = d->choice.wanted};
     if (n_rows > MAX_ROWS)
         return gpu_forget(d->stream);
     d->now.rows = rounded(n_rows) < d->config.max_rows ? rounded(n_rows) : d->config.max_rows;
     d->now.outputs = outputs < most ? outputs : most;
     d->now.splits = rounded(d->splits) < d->max_splits ? rounded(d->splits) : d->max_splits;
+    d->now.singles = rounded(d->n_singles) < d->max_singles ? rounded(d->n_singles) : d->max_singles;
+    d->now.tiles = rounded(d->n_tiles);
     d->now.graph = find_graph(d);
     d->mode = d->now.graph != NULL ? CUDA_REPLAYING : CUDA_RECORDING;
     return d->mode == CUDA_RECORDING ? gpu_graph_begin(d->stream) : 0;

@@ -58,10 +58,13 @@ STEPS_BOTH int steps_quantised(int type) {
  *   F8              the factor, F32
  *   Q8_0 Q4_0 Q5_0  a block's scale, F16
  *   Q4_1 Q5_1       a block's scale and lowest value, F16
- *   Q4_K Q5_K       16 bytes for 256 columns: F16 scales of s and of -z; 8 bytes: six bits of s, low two of
- * z; 8 nibbles: high four of z Q2_K            16 bytes for 256 columns: four bits of s, four of z; behind
- * all: F16 scales of s and of -z Q3_K Q6_K       16 bytes for 256 columns: signed s; behind all: F16 scales
- * of s Q2_K and Q3_K take four bits for a column in place of two and three. */
+ *   Q4_K Q5_K       16 bytes for 256 columns: F16 scales of s and of -z; 8 bytes: six bits of s, the low two
+ *                   of z; 8 nibbles: the high four of z
+ *   Q2_K            16 bytes for 256 columns: four bits of s, four of z; behind all: F16 scales of s and of
+ *                   -z
+ *   Q3_K Q6_K       16 bytes for 256 columns: signed s; behind all: F16 scales of s
+ *
+ * Q2_K and Q3_K take four bits for a column in place of two and three. */
 struct cuda_matrix {
     const uint8_t *values; /* rows x chunks x 16 bytes */
     const uint8_t *high;   /* rows x high_bytes, a multiple of 16; or NULL */
@@ -84,14 +87,24 @@ struct cuda_row {
     int32_t token, position, table;
 };
 
+/* Rows of one session that attention takes together: row, row + 1, … row + n - 1, at positions whose
+ * quotients by steps_tile_rows() are equal. */
+struct cuda_tile {
+    int32_t row, n;
+};
+
 /* The batch in device memory, written by begin(). */
 struct cuda_batch {
     const int32_t *n_rows;    /* 1 */
     const int32_t *n_outputs; /* 1 */
     const int32_t *stride;    /* 1: entries of a page table */
+    const int32_t *n_singles; /* 1 */
+    const int32_t *n_tiles;   /* 1 */
     const struct cuda_row *rows;
     const int32_t *outputs;
-    const int32_t *pages; /* page of positions i*64 … of table t: pages[t * stride + i] */
+    const int32_t *singles;        /* rows that attention takes one by one */
+    const struct cuda_tile *tiles; /* and those that it takes together */
+    const int32_t *pages;          /* page of positions i*64 … of table t: pages[t * stride + i] */
 };
 
 /* Keys and values: page, layer, keys then values, kv head, 64 positions, head_dim rounded up to 8. */
@@ -119,21 +132,44 @@ struct cuda_embed {
 };
 int steps_embed(struct gpu_stream *s, const struct cuda_embed *p, int n_rows);
 
-/* A row's positions are cut into at most CUDA_SPLITS parts of at least CUDA_SPLIT_TOKENS that several blocks
- * work on; the cut depends on the row's position alone. */
+/* A row's positions are cut into at most CUDA_SPLITS parts of CUDA_SPLIT_TOKENS times a power of two, each
+ * worked on by itself and then added up in their order. The cut depends on the row's position alone, and is
+ * the same for all positions of a page. */
 #define CUDA_SPLITS       32
 #define CUDA_SPLIT_TOKENS 256
-#define CUDA_TILE         128 /* positions that a block takes at once; parts are whole tiles */
 
+/* Length of a part of n positions. */
 STEPS_BOTH int steps_split_tokens(int n) {
-    int part = (n + CUDA_SPLITS - 1) / CUDA_SPLITS;
-    part = (part + CUDA_TILE - 1) / CUDA_TILE * CUDA_TILE;
-    return part < CUDA_SPLIT_TOKENS ? CUDA_SPLIT_TOKENS : part;
+    int part = CUDA_SPLIT_TOKENS;
+    while ((n - 1) / part >= CUDA_SPLITS)
+        part *= 2;
+    return part;
 }
 
-/* Largest head_dim, and query heads that one block takes of a kv head's group. */
-#define CUDA_MAX_HEAD_DIM 128
-#define CUDA_GROUP        8
+/* Two kinds of kernels. The plain ones compute in F32, with keys and values in F32 or F16. The others use
+ * tensor cores, with keys and values in F16: queries and softmax weights are rounded to F16, sums are F32. */
+#define CUDA_MAX_HEAD_DIM    128 /* of the plain ones */
+#define CUDA_TENSOR_HEAD_DIM 256 /* of the others; a multiple of 8 */
+#define CUDA_TILE            128 /* plain: positions that a block takes at once */
+#define CUDA_GROUP           8   /* plain: query heads that a block takes of a kv head's group */
+#define CUDA_TENSOR_GROUP    16  /* the others */
+/* Rows that tensor cores take one by one in one batch, at most. */
+#define CUDA_MAX_SINGLES 256
+
+STEPS_BOTH bool steps_attention_tensor_can(bool half, int head_dim) {
+    return half && head_dim % 8 == 0 && head_dim <= CUDA_TENSOR_HEAD_DIM;
+}
+/* Places of a tile that the query heads of one position take: a power of two. */
+STEPS_BOTH int steps_tile_slots(int group) {
+    int slots = 1;
+    while (slots < group && slots < CUDA_TENSOR_GROUP)
+        slots *= 2;
+    return slots;
+}
+/* Positions of a tile, which has 64 places. */
+STEPS_BOTH int steps_tile_rows(int group) {
+    return 64 / steps_tile_slots(group);
+}
 
 struct cuda_attention {
     struct cuda_batch batch;
@@ -141,14 +177,18 @@ struct cuda_attention {
     struct cuda_cache cache;
     const float *q;
     float *attn;
-    float *part_out;   /* rows x heads x max_splits x head_dim */
-    float *part_stats; /* rows x heads x max_splits x 2: largest score, sum */
-    uint32_t *tickets; /* rows x kv heads x groups of CUDA_GROUP heads; 0 between steps */
+    float *part_out;   /* rows (or singles) x heads x max_splits x head_dim */
+    float *part_stats; /* rows (or singles) x heads x max_splits x 2: largest score, sum */
+    uint32_t *tickets; /* rows (or singles) x kv heads x groups of heads; 0 between steps */
     int32_t max_splits;
     int32_t layer;
 };
-/* `splits`: of the longest row. */
+/* By plain kernels. `splits`: of the longest row. */
 int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits);
+/* By tensor cores, where steps_attention_tensor_can(). A row's results are the same bits as a single and in a
+ * tile. */
+int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,
+                           int splits);
 
 /* ---- products ---- */
 
@@ -159,6 +199,7 @@ int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_
 struct cuda_section {
     struct cuda_matrix w[2]; /* of the first and second of a pair; the same one but for gate and up */
     int32_t first, pairs;
+    int32_t base[2]; /* where the rows of w[0] and w[1] begin among those of the step */
 };
 
 /* Which kernel multiplies a type's weights with several rows. */
@@ -230,23 +271,82 @@ struct cuda_product {
     int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
     int32_t forms;    /* bits of enum cuda_form: what it prepares; the same */
     struct cuda_prepared prepared;
+    float *large;         /* of each row of the batch, results of all rows of weights */
+    int32_t large_stride; /* floats of a row */
+    uint16_t *panel;      /* weights on their way to the library */
+    size_t panel_bytes;
     /* attn_in alone */
     struct cuda_cache cache;
     const float *rope; /* per position head_dim/2 pairs of cosine and sine */
     int32_t layer;
 };
 
+struct gpu_blas;
+
 /* Adds the pairs of two matrices (rows w[0] and w[1]) to a step. */
 void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
                        const struct cuda_matrix *second, int32_t pairs);
-/* `n_rows`: rows of the batch; of a step for logits, outputs. */
-int steps_product(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+/* `n_rows`: rows of the batch; of a step for logits, outputs. `blas`: NULL when there is no library. */
+int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p, int n_rows);
 
 /* Its parts. prepare.cu: rows of the batch in p->forms. products.cu: one row at a time, or four in F32.
- * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. */
+ * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. large.cu: more, by the library.
+ */
 int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
+int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,
+                        int n_rows);
+/* Rows of a batch above which the library multiplies. */
+#define CUDA_LARGE_ROWS 64
+/* The form of inputs that the library takes for a family. */
+STEPS_BOTH int steps_large_form(int family) {
+    return family == CUDA_FAMILY_F32 ? 0 : family == CUDA_FAMILY_F16 ? CUDA_FORM_F16 : CUDA_FORM_BF16;
+}
+
+/* tokens[o] = the next token of each output, as engine/sampler.h chooses it; -1 where that is left to the
+ * host: not wanted, or too many tokens are in question to be sorted. */
+enum cuda_sample_mode {
+    CUDA_SAMPLE_NOT,
+    CUDA_SAMPLE_LARGEST,
+    CUDA_SAMPLE_ANY,  /* of all tokens that are not masked */
+    CUDA_SAMPLE_SOME, /* of those that top-k, top-p and min-p leave */
+};
+#define CUDA_SAMPLE_RECENT 64
+#define CUDA_SAMPLE_CHUNK  1024 /* tokens of a block */
+#define CUDA_SAMPLE_BLOCK  64   /* tokens that are summed up together; as in engine/sampler.c */
+#define CUDA_SAMPLE_BINS   256
+#define CUDA_SAMPLE_SORTED 2048                       /* tokens that can be sorted */
+#define CUDA_SAMPLE_VOCAB  (4096 * CUDA_SAMPLE_BLOCK) /* tokens of a vocabulary at most */
+
+struct cuda_sample_how {
+    double draw;   /* 0 <= draw < 1 */
+    float inverse; /* of the temperature */
+    float top_p, min_p, penalty;
+    int32_t mode; /* enum cuda_sample_mode */
+    int32_t top_k;
+    int32_t masked; /* the output's row of masks counts */
+    int32_t n_recent;
+    int32_t recent[CUDA_SAMPLE_RECENT];
+};
+struct cuda_sample {
+    struct cuda_batch batch;
+    const struct cuda_sample_how *how; /* of each output */
+    const uint32_t *masks;             /* outputs x (n_vocab + 31) / 32 */
+    const float *logits;               /* outputs x n_vocab */
+    float *work;                       /* outputs x n_vocab: logits with penalty and mask, then weights */
+    float *best;                       /* outputs x chunks: the largest of each chunk */
+    int32_t *best_id;                  /* and its token, the first of them; n_vocab: none */
+    float *sums;                       /* outputs x blocks of 64 tokens: of the weights */
+    uint32_t *counts;                  /* outputs x bins of an eighth below the largest: tokens, */
+    uint64_t *weights;                 /* and their weights times 2^46 */
+    int32_t *tokens;
+    int32_t n_vocab;
+};
+int steps_sample(struct gpu_stream *s, const struct cuda_sample *p, int n_outputs);
+static inline int steps_sample_chunks(int n_vocab) {
+    return (n_vocab + CUDA_SAMPLE_CHUNK - 1) / CUDA_SAMPLE_CHUNK;
+}
 
 /* Bytes of shared memory that a product over `cols` columns needs for one row; above the GPU's limit the
  * model cannot run. */

@@ -11,6 +11,7 @@
 
 struct block *emu_block;
 struct lane *emu_lane;
+void (*emu_watch)(const void *p, size_t n, bool write);
 
 static const char *state_name(enum lane_state state) {
     static const char *const names[] = {"runs", "waits in its warp", "waits at the barrier",
@@ -172,6 +173,10 @@ void block_start(struct block *b, const struct emu_launch *launch, unsigned x, u
     b->n_done = b->n_waited = 0;
     b->x = x;
     b->y = y;
+    static uint32_t serial;
+    b->serial = ++serial;
+    b->barriers = b->fences = b->atomics = b->fences_at_atomic = 0;
+    memset(b->warp_barriers, 0, sizeof b->warp_barriers);
     b->fixed.at = b->dynamic.at = NULL;
     if (launch->shared > 0)
         (void)arena_take(&b->dynamic, launch->shared);
@@ -221,6 +226,7 @@ static bool open_barrier(struct block *b) {
     for (unsigned i = 0; i < b->n_threads; i++)
         if (!alike(first, &b->lanes[i]))
             emu_die("threads of one block wait at different barriers");
+    b->barriers++;
     for (unsigned i = 0; i < b->n_threads; i++)
         block_wake(&b->lanes[i]);
     return true;
@@ -264,6 +270,10 @@ bool block_run(struct block *b) {
 
 /* ---- from inside a kernel ---- */
 
+static bool inside(const struct arena *a, const void *p, size_t n) {
+    return a->at != NULL && (const char *)p >= a->at && (const char *)p + n <= a->at + a->bytes;
+}
+
 unsigned emu_thread(void) {
     return emu_lane->index;
 }
@@ -288,15 +298,41 @@ unsigned emu_blocks_y(void) {
     return emu_block->launch->grid_y;
 }
 
+void emu_fence(void) {
+    emu_block->fences++;
+}
+
+void emu_atomic(const void *p, bool begins) {
+    emu_lane->atomic = begins;
+    if (begins || inside(&emu_block->fixed, p, 1) || inside(&emu_block->dynamic, p, 1))
+        return;
+    emu_block->atomics++;
+    emu_block->fences_at_atomic = emu_block->fences;
+    if (emu_watch != NULL)
+        emu_watch(p, 0, false);
+}
+
 void emu_barrier(const char *file, int line) {
     emu_lane->at = (struct emu_meeting){.file = file, .line = line};
     block_pause(LANE_BARRIER);
 }
 
+/* Copies under way may have been read before the kernel before wrote. */
+static void take_copies(struct lane *l) {
+    for (int i = 0; i < l->n_copies; i++) {
+        struct copy *c = &l->copies[i];
+        if (c->from != NULL && !c->taken)
+            memcpy(c->bytes, c->from, sizeof c->bytes);
+        c->taken = c->from != NULL;
+    }
+}
+
 void emu_wait_previous(void) {
     emu_lane->waited = true;
-    if (emu_block->early)
-        block_pause(LANE_PREVIOUS);
+    if (!emu_block->early)
+        return;
+    take_copies(emu_lane);
+    block_pause(LANE_PREVIOUS);
 }
 
 /* When it runs does not matter here: the next kernel starts early whether it was let or not. */
@@ -309,10 +345,6 @@ void emu_check_aligned(const void *p, size_t bytes, const char *file, int line) 
 
 /* ---- asynchronous copies ---- */
 
-static bool inside(const struct arena *a, const void *p, size_t n) {
-    return a->at != NULL && (const char *)p >= a->at && (const char *)p + n <= a->at + a->bytes;
-}
-
 void emu_copy_async16(void *shared, const void *device) {
     struct lane *l = emu_lane;
     if ((uintptr_t)shared % 16 != 0 || (uintptr_t)device % 16 != 0)
@@ -323,6 +355,8 @@ void emu_copy_async16(void *shared, const void *device) {
         memory_check_device(device, 16, "an asynchronous copy");
     if (l->n_copies == LANE_MAX_COPIES)
         emu_die("a thread has more than %d asynchronous copies under way", LANE_MAX_COPIES);
+    if (emu_watch != NULL)
+        emu_watch(shared, 16, true);
     /* It may land at any time from now on, so what was there is gone. */
     memset(shared, EMU_SPOILED, 16);
     l->copies[l->n_copies++] = (struct copy){.to = shared, .from = device};
@@ -343,15 +377,19 @@ void emu_copy_commit(void) {
     l->n_groups++;
 }
 
+static void land(const struct copy *c) {
+    if (c->from == NULL)
+        memset(c->to, 0, 16);
+    else
+        memcpy(c->to, c->taken ? c->bytes : c->from, 16);
+}
+
 void emu_copy_wait(int groups_left) {
     struct lane *l = emu_lane;
     while (l->n_groups > groups_left) {
         int n = l->groups[0];
         for (int i = 0; i < n; i++)
-            if (l->copies[i].from != NULL)
-                memcpy(l->copies[i].to, l->copies[i].from, 16);
-            else
-                memset(l->copies[i].to, 0, 16);
+            land(&l->copies[i]);
         l->n_copies -= n;
         memmove(l->copies, l->copies + n, (size_t)l->n_copies * sizeof l->copies[0]);
         l->n_groups--;

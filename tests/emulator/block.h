@@ -22,7 +22,9 @@ enum warp_op { WARP_BARRIER, WARP_SHUFFLE, WARP_BALLOT, WARP_SUM, WARP_MAX, WARP
 
 struct copy {
     void *to;
-    const void *from;
+    const void *from; /* NULL: zeros */
+    bool taken;       /* it was under way while the kernel before had not run: */
+    char bytes[16];   /* what was there then */
 };
 
 #define LANE_MAX_COPIES 256
@@ -47,6 +49,7 @@ struct lane {
     int n_copies;
     int groups[LANE_MAX_GROUPS];
     int n_groups;
+    bool atomic; /* what it reads and writes now is one atomic step */
 };
 
 /* The last place that lanes of a warp came to, and which of them are there; 0: nobody waits. */
@@ -61,6 +64,7 @@ struct arena {
     char *map, *end;
     char *at; /* the object in use; NULL: none */
     size_t bytes;
+    void *seen; /* race.c: who used it */
 };
 
 struct block {
@@ -73,7 +77,19 @@ struct block {
     struct arena fixed, dynamic;
     struct fiber scheduler;
     bool early; /* the kernel before this one has not run yet */
+
+    /* What orders memory, for race.c */
+    uint32_t serial;                       /* of the block, of all that ever ran */
+    uint32_t launch_serial;                /* of its launch */
+    uint32_t barriers;                     /* that it passed */
+    uint32_t warp_barriers[EMU_MAX_WARPS]; /* that each warp passed */
+    uint32_t fences;
+    uint32_t atomics;          /* on device memory */
+    uint32_t fences_at_atomic; /* fences before the last of them */
 };
+
+/* race.c, where it is linked: sees what kernels read and write. NULL: nobody looks. */
+extern void (*emu_watch)(const void *p, size_t n, bool write);
 
 /* The block and thread that run now; NULL outside of kernels. */
 extern struct block *emu_block;
@@ -109,13 +125,21 @@ bool order_draw(unsigned odds, bool otherwise);
 void memory_spoil(void *p, size_t n);
 /* Opens device memory to kernels, or closes it to the host and looks at its guards. */
 void memory_expose(bool open);
-/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; one of the two may be device memory. */
+/* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; both may be device memory. */
 void memory_write(void *to, const void *from, int byte, size_t bytes);
 /* Spoils transient memory. */
 void memory_forget(void);
+/* The device allocation that holds p; false: none does. */
+bool memory_find(const void *p, const char **at, size_t *bytes);
 /* Dies when no allocation holds [p, p + n). */
 void memory_check_device(const void *p, size_t n, const char *what);
 void memory_check_host(const void *p, size_t n, const char *what);
+
+/* queue.c */
+struct gpu_stream;
+/* Queues a call of the host that works on device memory; `bytes` of arg are copied. 0 or -EIO. */
+#define QUEUE_ARGUMENT 128
+int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes);
 
 /* arithmetic of tensor cores, in numbers.c */
 float numbers_bf16(uint16_t h);

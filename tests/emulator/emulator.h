@@ -12,7 +12,11 @@
  *   - an exit with asynchronous copies under way;
  *   - a kernel that may start early and never waits for the one before it.
  *
- * It cannot see missing fences between blocks, bank conflicts, the rounding inside tensor cores, or speed.
+ * Programs built with -fsanitize=thread and linked with race.c in place of that sanitizer's library are also
+ * watched: two threads that use the same memory, one of them writing, with no barrier of the block or the
+ * warp between them, or two blocks with no fence.
+ *
+ * It cannot see bank conflicts, the rounding inside tensor cores, or speed.
  * Blocks run one after the other, so one that waits for another never ends.
  *
  * One thread at a time uses it. x86-64. */
@@ -38,6 +42,9 @@ enum emu_order {
     EMU_BACKWARD, /* descending */
     EMU_RANDOM,   /* drawn from a seed */
 };
+/* False where the same tests run on a real GPU (tests/gpu/real_device.c): the rest of this list does nothing
+ * there. */
+bool emu_present(void);
 /* The order from now on; EMULATOR_ORDER (forward, backward, or a number: the seed) sets the first one. */
 void emu_set_order(enum emu_order order, uint64_t seed);
 /* Kernels launched so far. */
@@ -48,6 +55,9 @@ uint64_t emu_graphs_run(void);
 /* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
 size_t emu_memory_used(void);
 void emu_set_memory(size_t bytes);
+/* Whether the library of kernels/cuda/blas.h is installed (it is at first); products it was asked for. */
+void emu_set_blas(bool installed);
+uint64_t emu_blas_products(void);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */
@@ -87,6 +97,9 @@ void *emu_shared(size_t bytes);
 void *emu_shared_dynamic(void);
 
 void emu_barrier(const char *file, int line);
+void emu_fence(void);
+/* Around the parts of an atomic operation on p. */
+void emu_atomic(const void *p, bool begins);
 
 /* A place where lanes of a warp meet. */
 struct emu_meeting {

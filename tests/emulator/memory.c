@@ -158,6 +158,15 @@ static const struct allocation *find(const void *p) {
     return NULL;
 }
 
+bool memory_find(const void *p, const char **at, size_t *bytes) {
+    const struct allocation *a = find(p);
+    if (a == NULL || a->host || a->freed)
+        return false;
+    *at = a->at;
+    *bytes = a->bytes;
+    return true;
+}
+
 static void check(const void *p, size_t n, bool host, const char *what) {
     const struct allocation *a = find(p);
     const char *at = p;

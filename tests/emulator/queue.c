@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT };
+enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT, WORK_HOST };
 
 /* Blocks of a kernel that start before the kernel before it has run. */
 #define EARLY_BLOCKS 2
@@ -21,10 +21,13 @@ struct work {
     struct block *early[EARLY_BLOCKS]; /* started already; their numbers */
     uint64_t early_index[EARLY_BLOCKS];
     int n_early;
+    uint32_t serial; /* of the launch; 0: none of its blocks has begun */
     void *to;
     const void *from;
     size_t bytes;
     int byte;
+    void (*call)(const void *arg);
+    char arg[QUEUE_ARGUMENT];
     struct gpu_event *event;
     uint64_t ticket; /* of the record that is made, or waited for */
 };
@@ -49,6 +52,10 @@ static char failure[160];
 static uint64_t launches, graphs_recorded, graphs_run;
 static struct block *spare[64]; /* blocks are large: used again */
 static int n_spare;
+
+bool emu_present(void) {
+    return true;
+}
 
 uint64_t emu_launches(void) {
     return launches;
@@ -113,7 +120,11 @@ static uint64_t n_blocks(const struct emu_launch *l) {
     return (uint64_t)l->grid_x * l->grid_y;
 }
 
-static void start(struct block *b, const struct emu_launch *l, uint64_t index) {
+static void start(struct block *b, struct work *w, uint64_t index) {
+    static uint32_t serial;
+    const struct emu_launch *l = &w->launch;
+    w->serial = w->serial != 0 ? w->serial : ++serial;
+    b->launch_serial = w->serial;
     block_start(b, l, (unsigned)(index % l->grid_x), (unsigned)(index / l->grid_x));
 }
 
@@ -127,7 +138,7 @@ static void start_early(struct work *w) {
         uint64_t index = order_turn(&pass, i, (unsigned)n);
         struct block *b = take_block();
         b->early = true;
-        start(b, &w->launch, index);
+        start(b, w, index);
         if (block_run(b)) /* it never waited: finish() has died, unless it was let off */
             emu_die("a block of %s ended before the kernel before it began", w->launch.kernel);
         w->early[w->n_early] = b;
@@ -157,7 +168,7 @@ static void run_launch(struct work *w) {
         if (b == NULL) {
             b = take_block();
             b->early = false;
-            start(b, &w->launch, index);
+            start(b, w, index);
         }
         b->early = false;
         (void)block_run(b);
@@ -190,6 +201,10 @@ static void run(struct work *w) {
     case WORK_FORGET:
         memory_expose(true);
         memory_forget();
+        break;
+    case WORK_HOST:
+        memory_expose(true);
+        w->call(w->arg);
         break;
     case WORK_RECORD:
         w->event->done = w->ticket;
@@ -309,6 +324,14 @@ int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
     memory_check_device(device, bytes, "a fill");
     return add(s, &(struct work){.kind = WORK_FILL, .to = device, .byte = byte, .bytes = bytes});
+}
+
+int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes) {
+    struct work w = {.kind = WORK_HOST, .call = call};
+    if (bytes > sizeof w.arg)
+        emu_die("a call of the host has %zu bytes of arguments", bytes);
+    memcpy(w.arg, arg, bytes);
+    return add(s, &w);
 }
 
 int gpu_forget(struct gpu_stream *s) {

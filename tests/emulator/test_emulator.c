@@ -1,26 +1,14 @@
 /* The emulator catches what it promises to catch: each small program is right as it stands, and with one
  * fault it ends with a sentence or gives a wrong result, in one of the orders at least. */
+#include "tests/emulator/apart.h"
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/suite.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <stddef.h>
 
 #include <cmocka.h>
-
-#define N_ORDERS 5
-
-static void set_order(int i) {
-    emu_set_order(i == 0 ? EMU_FORWARD : i == 1 ? EMU_BACKWARD : EMU_RANDOM, (uint64_t)i);
-}
 
 struct fault {
     const char *name;
@@ -71,41 +59,15 @@ static const struct fault faults[] = {
     FAULT(suite_chain, SUITE_FIRST_BLOCK_REDUCES, NULL),
 };
 
-#define WRONG 9 /* exit code of a child whose result is wrong */
-
-/* Runs one program in a process of its own; its words in `out`. The exit code, or -1 after a signal. */
-static int run_apart(const struct fault *f, enum suite_fault fault, int order, char *out, size_t size) {
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    (void)fflush(stdout);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        (void)dup2(ends[1], STDERR_FILENO);
-        const struct rlimit no_core = {0, 0};
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        (void)signal(SIGSEGV, SIG_DFL);
-        (void)signal(SIGABRT, SIG_DFL);
-        set_order(order);
-        _exit(f->run(fault) == 0 ? 0 : WRONG);
-    }
-    (void)close(ends[1]);
-    size_t len = 0;
-    ssize_t n;
-    while (len + 64 < size && (n = read(ends[0], out + len, size - len - 64)) > 0)
-        len += (size_t)n;
-    (void)close(ends[0]);
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    (void)snprintf(out + len, size - len, WIFSIGNALED(status) ? "\nsignal %d\n" : "\nexit %d\n",
-                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    return WIFSIGNALED(status) ? -1 : WEXITSTATUS(status);
+static int run_fault(void *arg) {
+    const struct fault *f = arg;
+    return f->run(f->fault);
 }
 
 static void test_right_programs_are_right(void **state) {
     (void)state;
-    for (int order = 0; order < N_ORDERS; order++) {
-        set_order(order);
+    for (int order = 0; order < APART_ORDERS; order++) {
+        apart_set_order(order);
         assert_int_equal(suite_collectives(), 0);
         assert_int_equal(suite_reduce(SUITE_RIGHT), 0);
         assert_int_equal(suite_product(SUITE_RIGHT), 0);
@@ -117,22 +79,10 @@ static void test_right_programs_are_right(void **state) {
 
 static void test_faults_are_caught(void **state) {
     (void)state;
-    static char out[65536];
     assert_int_equal(sizeof faults / sizeof faults[0], SUITE_FAULTS - 1);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        const struct fault *f = &faults[i];
-        int caught = 0;
-        for (int order = 0; order < N_ORDERS; order++) {
-            int rc = run_apart(f, f->fault, order, out, sizeof out);
-            if (f->says == NULL ? rc == WRONG : rc != 0 && strstr(out, f->says) != NULL)
-                caught++;
-            else if (rc != 0)
-                fail_msg("%s, order %d: caught otherwise than promised ('%s'): %s", f->name, order,
-                         f->says != NULL ? f->says : "a wrong result", out);
-        }
-        print_message("%-26s caught in %d of %d orders\n", f->name, caught, N_ORDERS);
-        if (caught == 0)
-            fail_msg("%s was never caught", f->name);
+        struct fault f = faults[i];
+        apart_must_be_caught(f.name, run_fault, &f, f.says);
     }
 }
 
@@ -140,9 +90,9 @@ static void test_faults_are_caught(void **state) {
 static void test_a_failure_stays(void **state) {
     (void)state;
     static char out[4096];
-    static const struct fault program = {"", suite_reduce, SUITE_RIGHT, NULL};
+    struct fault program = {"", suite_reduce, SUITE_RIGHT, NULL};
     emu_set_failure("an illegal address");
-    int rc = run_apart(&program, SUITE_RIGHT, 0, out, sizeof out);
+    int rc = apart_run(run_fault, &program, 0, out, sizeof out);
     emu_set_failure(NULL);
     assert_true(rc != 0);
     assert_int_equal(suite_reduce(SUITE_RIGHT), 0);

@@ -131,6 +131,7 @@ static void work(struct lane *me) {
     struct lane *warp = warp_of(me);
     switch (me->op) {
     case WARP_BARRIER:
+        emu_block->warp_barriers[me->index / EMU_WARP]++;
         break;
     case WARP_SHUFFLE:
         shuffle(warp, &me->at);
@@ -244,6 +245,8 @@ void emu_ldmatrix(struct emu_meeting at, int n, bool transposed, uint32_t *out, 
     need_all(&at, "ldmatrix");
     if ((int)(me->index % EMU_WARP) < 8 * n && (!in_shared(row) || (uintptr_t)row % 16 != 0))
         emu_die("%s:%d: ldmatrix needs rows of 16 aligned bytes in shared memory", at.file, at.line);
+    if (emu_watch != NULL && (int)(me->index % EMU_WARP) < 8 * n)
+        emu_watch(row, 16, false);
     me->how = transposed ? 1 : 0;
     me->argument = n;
     me->value = (uint64_t)(uintptr_t)row;

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define CALM 0.01f
+
 void random_engine_init(struct random_engine *r, const struct random_shape *shape, int n_ctx_train) {
     random_model_init(&r->weights, shape);
     const struct kernels_model *w = &r->weights;
@@ -22,6 +24,7 @@ void random_engine_init(struct random_engine *r, const struct random_shape *shap
                               .output_norm = w->output_norm,
                               .output = w->output,
                               .bos_id = -1};
+    r->quiet = NULL;
     r->model.layers = calloc((size_t)w->n_layers, sizeof *r->model.layers);
     if (r->model.layers == NULL)
         abort();
@@ -39,7 +42,25 @@ void random_engine_init(struct random_engine *r, const struct random_shape *shap
     }
 }
 
+void random_engine_calm(struct random_engine *r, const struct random_shape *shape) {
+    uint64_t seed = shape->seed;
+    int64_t attn = (int64_t)shape->n_heads * shape->head_dim;
+    r->quiet = calloc((size_t)shape->n_layers * 2, sizeof *r->quiet);
+    if (r->quiet == NULL)
+        abort();
+    for (int l = 0; l < shape->n_layers; l++) {
+        struct tensor *quiet = &r->quiet[2 * l];
+        quiet[0] = random_tensor(shape->type, shape->dim, shape->ffn_dim, CALM, &seed);
+        quiet[1] = random_tensor(shape->type, shape->dim, attn, CALM, &seed);
+        r->model.layers[l].w_down = quiet[0];
+        r->model.layers[l].wo = quiet[1];
+    }
+}
+
 void random_engine_finish(struct random_engine *r) {
+    for (int i = 0; r->quiet != NULL && i < 2 * r->model.n_layers; i++)
+        free((void *)(uintptr_t)r->quiet[i].data);
+    free(r->quiet);
     free(r->model.layers);
     random_model_finish(&r->weights);
 }

@@ -155,6 +155,10 @@ static void test_inspect_for_people(void **state) {
     assert_non_null(strstr(out, "264 tokens, 4 of them added"));
     assert_non_null(strstr(out, "260 \"<|begin_of_text|>\""));
     assert_non_null(strstr(out, "blk.1.ffn_down.weight"));
+    assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan=2x1", NULL), 0);
+    assert_non_null(strstr(out, "plan        2 devices"));
+    assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan", NULL), 0);
+    assert_non_null(strstr(out, "(80.0 GB)"));
 }
 
 /* Weights without a tokenizer that we know are shown all the same. */
@@ -190,6 +194,8 @@ static void test_model_refuses(void **state) {
     assert_int_equal(call(cli_model, "", "model", "erase", model, NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "inspect", NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "inspect", model, model, NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan=2", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan=2x80", "--json", NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, "--ids", "1", "--top", "-1", NULL),
                      2);

@@ -89,6 +89,41 @@ static void drop_folder(void) {
     assert_int_equal(rmdir(path), 0);
 }
 
+/* The whole plan of `devices` devices of `gb` GB; the sentence where there is none. */
+static void plan(int devices, int gb, char *text, size_t size) {
+    struct buf out;
+    char err[400] = "";
+    buf_init(&out, 1 << 16);
+    int rc = engine_cli_plan(path, devices, (uint64_t)gb * 1000000000, &out, err, sizeof err);
+    (void)snprintf(text, size, "%.*s", rc < 0 ? 400 : (int)out.len, rc < 0 ? err : out.data);
+    buf_finish(&out);
+}
+
+/* 70B in two bytes a number: 137 GB of layers and 2.1 of the head are cut, 2.1 of embeddings are not. */
+static void test_plans(void **state) {
+    (void)state;
+    char text[2000];
+    fixture_path(path, "plan");
+    write_config(&published[1], "");
+    plan(2, 80, text, sizeof text);
+    assert_non_null(strstr(text, "2 devices of 74.5 GiB (80.0 GB)"));
+    assert_non_null(
+        strstr(text, "32 heads and 4 of keys and values each; ffn_gate, ffn_up: 14336 rows; output: 64128"));
+    assert_non_null(strstr(text, "66.7 GiB on each: 64.7 GiB of its own, 2.0 GiB that all have"));
+    assert_non_null(strstr(text, "163840 bytes per token on each"));
+    assert_non_null(strstr(text, "5.0 MiB a token"));
+    /* 80e9 - (69.50e9 + 2.10e9 + 2^31), over 163840 */
+    assert_non_null(strstr(text, "yes, with 38"));
+    plan(1, 80, text, sizeof text);
+    assert_non_null(strstr(text, "fits        no: "));
+    assert_null(strstr(text, "by rows"));
+    plan(3, 80, text, sizeof text);
+    assert_non_null(strstr(text, "8 key and value heads cannot be shared out to 3 devices"));
+    plan(0, 80, text, sizeof text);
+    assert_non_null(strstr(text, "1 to 64 devices"));
+    drop_folder();
+}
+
 static void test_config_alone(void **state) {
     (void)state;
     fixture_path(path, "fit");
@@ -257,6 +292,7 @@ static void test_folders_that_are_neither(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_alone),
+        cmocka_unit_test(test_plans),
         cmocka_unit_test(test_gguf_of_holes),
         cmocka_unit_test(test_a_model_that_does_not_fit),
         cmocka_unit_test(test_what_is_left_for_keys_and_values),

@@ -20,11 +20,9 @@
 #define CONTEXT  384
 #define N_MODELS 3
 #define LAYERS   2
-#define CALM     0.01f
 
 static struct model *fixture; /* its tokenizer */
 static struct random_engine models[N_MODELS];
-static struct tensor quiet[N_MODELS][LAYERS][2];
 
 static struct local_engine *local(struct harness *h) {
     return (struct local_engine *)(void *)h->engine;
@@ -412,19 +410,6 @@ static void test_by_itself(void **state) {
     }
 }
 
-/* Lets the layers add little to the last token, so that the model repeats itself now and then, as real ones
- * do; random ones hardly would. */
-static void calm(int model, const struct random_shape *shape) {
-    uint64_t seed = shape->seed;
-    for (int l = 0; l < LAYERS; l++) {
-        struct model_layer *layer = &models[model].model.layers[l];
-        layer->w_down = quiet[model][l][0] =
-            random_tensor(shape->type, shape->dim, shape->ffn_dim, CALM, &seed);
-        layer->wo = quiet[model][l][1] =
-            random_tensor(shape->type, shape->dim, shape->n_heads * shape->head_dim, CALM, &seed);
-    }
-}
-
 static int set_up(void **state) {
     (void)state;
     char path[256], err[300] = "";
@@ -448,7 +433,7 @@ static int set_up(void **state) {
                                      .type = types[i],
                                      .seed = 5 + (uint64_t)i};
         random_engine_init(&models[i], &shape, CONTEXT);
-        calm(i, &shape);
+        random_engine_calm(&models[i], &shape);
         models[i].model.tokenizer = fixture->tokenizer;
         models[i].model.eog_ids = fixture->eog_ids;
         models[i].model.n_eog_ids = fixture->n_eog_ids;
@@ -459,9 +444,6 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     for (int i = 0; i < N_MODELS; i++) {
-        for (int l = 0; l < LAYERS; l++)
-            for (int k = 0; k < 2; k++)
-                free((void *)(uintptr_t)quiet[i][l][k].data);
         random_engine_finish(&models[i]);
     }
     model_close(fixture);

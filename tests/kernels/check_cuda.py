@@ -17,20 +17,27 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "embed.cu", "prepare.cu", "products.cu", "tensor.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.
 OPCODES = {0x981: "LDG", 0x986: "STG", 0x984: "LDS", 0x388: "STS", 0x988: "STS", 0x983: "LDL", 0x387: "STL", 0x987: "STL",
-           0x23C: "HMMA", 0x237: "IMMA", 0x226: "IDP", 0xFAE: "LDGSTS", 0x83B: "LDSM"}
+           0x23C: "HMMA", 0x237: "IMMA", 0x226: "IDP", 0xFAE: "LDGSTS", 0x83B: "LDSM", 0x82E: "ACQBULK"}
 WIDTHS = {4: "32", 5: "64", 6: "128"}
 # (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows>: 1 BF16, 2 F16, 3 F8,
 # 4 and 5 quantised (enum cuda_family).
 PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100), ("kernel_product<1>", "IDP", 160),
           ("kernel_tensor", "LDGSTS", 4), ("kernel_tensor<1", "HMMA", 4), ("kernel_tensor<2", "HMMA", 4),
           ("kernel_tensor<3", "HMMA", 4), ("kernel_tensor<4", "IMMA", 2), ("kernel_tensor<5", "IMMA", 4),
-          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2),
-          ("kernel_attention", "LDG.128", 1)]
+          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2), ("kernel_panel", "LDG.128", 10),
+          ("kernel_attention", "LDG.128", 1),
+          *((kernel, what, least) for kernel in ("kernel_attention_row", "kernel_attention_tile")
+            for what, least in (("HMMA", 12), ("LDGSTS", 3), ("LDSM", 8)))]
+# The same where a kernel can start early (from sm_90 on): it waits for the kernel before, and weights are on their way by then.
+EARLY = [("kernel_product", "ACQBULK", 1), ("kernel_tensor", "ACQBULK", 1), ("kernel_prepare", "ACQBULK", 1),
+         ("kernel_panel", "ACQBULK", 1), ("kernel_finish", "ACQBULK", 1), ("kernel_attention", "ACQBULK", 1),
+         ("kernel_attention_row", "ACQBULK", 1), ("kernel_attention_tile", "ACQBULK", 1),
+         ("kernel_product", "LDG.128 early", 40), ("kernel_tensor", "LDGSTS early", 1)]
 
 
 def instructions(cubin):
@@ -54,13 +61,15 @@ def instructions(cubin):
                 code += "." + WIDTHS.get(high >> 9 & 7, "small")
             if code:
                 seen[code] += 1
+                if seen["ACQBULK"] == 0:  # the wait for the kernel before
+                    seen[code + " early"] += 1
         found[name[6:]] = seen
     return found
 
 
 def short(mangled):
     """kernel_attn_in<8> of _ZL14kernel_attn_inILi8EEv12cuda_attn_in."""
-    m = re.match(r"_ZL?\d+(kernel_\w+?)(I(?:L[ib]\d+E)+E)?v?\d*cuda_", mangled)
+    m = re.match(r"_ZL?\d+(kernel_\w+?)(I(?:L[ib]\d+E)+E)?v?\d+(?:cuda|large)_", mangled)
     if not m:
         return mangled
     arguments = re.findall(r"L[ib](\d+)E", m.group(2) or "")
@@ -124,7 +133,7 @@ def check(kernel, architecture, used, seen, budget):
                 problems.append(f"{kernel} for {architecture} uses {now} {what}, the budget is {most}")
     if seen["LDL"] + seen["STL"] > 0:
         problems.append(f"{kernel} for {architecture} uses local memory: {dict(seen)}")
-    for name, instruction, least in PROBES:
+    for name, instruction, least in PROBES + (EARLY if architecture != "sm_80" else []):
         if re.match(re.escape(name) + r"\b", kernel) and seen[instruction] < least:
             problems.append(f"{kernel} for {architecture} has {seen[instruction]} {instruction}, wanted {least}: {dict(seen)}")
     return problems

@@ -14,11 +14,26 @@
 
 /* Sums in F32 against sums in double. */
 #define BOUND 2e-5
+/* Keys, values, and by tensor cores queries and softmax weights too, are rounded to F16: 2^-11 each. */
+#define HALF_BOUND 3e-3
 
 static const struct {
     const char *name;
     enum emu_order order;
 } orders[] = {{"forward", EMU_FORWARD}, {"backward", EMU_BACKWARD}, {"random", EMU_RANDOM}};
+
+/* A real GPU's exponential, root and division are approximate. */
+static double allowed(double bound) {
+    return emu_present() ? bound : 10 * bound;
+}
+
+/* For what only the emulator can do. */
+static void need_emulator(void) {
+    if (emu_present())
+        return;
+    print_message("skipped: a real GPU cannot be made to fail\n");
+    skip();
+}
 
 static struct kernels_device *open_cuda(const struct kernels_config *config) {
     struct kernels_device *d = NULL;
@@ -32,7 +47,7 @@ static void check_model(const struct kernels_model *m, const struct random_shape
                         int order, int more, double bound) {
     char err[300];
     struct kernels_config config = parity_config(m, kv);
-    struct parity p = {.m = m, .bound = bound};
+    struct parity p = {.m = m, .bound = allowed(bound)};
     emu_set_order(orders[order].order, shape->seed);
     assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
     p.got = open_cuda(&config);
@@ -110,8 +125,11 @@ static void test_other_types(void **state) {
 
 static void test_half_kv(void **state) {
     (void)state;
-    for (int i = 0; i < 2; i++)
-        check(&shapes[i], DTYPE_F16, i, 0, 1e-3);
+    for (int i = 0; i < N_SHAPES; i++) {
+        struct random_shape shape = shapes[i];
+        shape.n_layers = 1;
+        check(&shape, DTYPE_F16, i % 3, i == 0 ? 180 : 0, HALF_BOUND);
+    }
 }
 
 /* Sessions long enough for several parts of a row. */
@@ -206,11 +224,12 @@ static void test_graphs(void **state) {
         emu_set_order(orders[i % 3].order, i);
         run_steps(want, &batch, m.n_layers);
         run_steps(d, &batch, m.n_layers);
-        assert_true(parity_difference(d->ops->output(d, 0), want->ops->output(want, 0), 99) <= BOUND);
+        assert_true(parity_difference(d->ops->output(d, 0), want->ops->output(want, 0), 99) <=
+                    allowed(BOUND));
     }
     /* Of 1, 4, 8 and 64 rows, and of 8 and 64 with two parts; all but the batch of 70 ran as graphs. */
-    assert_int_equal(emu_graphs_recorded() - recorded, 6);
-    assert_int_equal(emu_graphs_run() - run, sizeof sizes / sizeof sizes[0] - 1);
+    assert_int_equal(emu_graphs_recorded() - recorded, emu_present() ? 6 : 0);
+    assert_int_equal(emu_graphs_run() - run, emu_present() ? sizeof sizes / sizeof sizes[0] - 1 : 0);
     want->ops->close(want);
     d->ops->close(d);
     random_model_finish(&m);
@@ -260,6 +279,7 @@ static void test_rows_out_of_range_fail_at_sync(void **state) {
 /* An error of the GPU stays, and is an error of every sync. */
 static void test_a_failed_gpu(void **state) {
     (void)state;
+    need_emulator();
     struct kernels_model m;
     random_model_init(&m, &shapes[0]);
     struct kernels_config config = parity_config(&m, DTYPE_F32);
@@ -285,6 +305,7 @@ static void test_a_failed_gpu(void **state) {
 /* Whatever allocation fails, the sentence has the numbers and nothing stays behind. */
 static void test_memory_runs_out(void **state) {
     (void)state;
+    need_emulator();
     struct kernels_model m;
     random_model_init(&m, &shapes[1]);
     struct kernels_config config = parity_config(&m, DTYPE_F16);
@@ -322,7 +343,7 @@ static void test_config_is_checked(void **state) {
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &d, err, sizeof err), -EINVAL);
     random_model_finish(&m);
     struct random_shape wide = shapes[0];
-    wide.head_dim = 130;
+    wide.head_dim = 132;
     random_model_init(&m, &wide);
     config = parity_config(&m, DTYPE_F32);
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &d, err, sizeof err), -ENOTSUP);

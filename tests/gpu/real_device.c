@@ -1,0 +1,43 @@
+/* The emulator's functions for tests, on a real GPU: they do nothing, and tests that need them skip. */
+#include "tests/emulator/emulator.h"
+
+bool emu_present(void) {
+    return false;
+}
+
+void emu_set_order(enum emu_order order, uint64_t seed) {
+    (void)order;
+    (void)seed;
+}
+
+uint64_t emu_launches(void) {
+    return 0;
+}
+
+uint64_t emu_graphs_recorded(void) {
+    return 0;
+}
+
+uint64_t emu_graphs_run(void) {
+    return 0;
+}
+
+size_t emu_memory_used(void) {
+    return 0;
+}
+
+void emu_set_memory(size_t bytes) {
+    (void)bytes;
+}
+
+void emu_set_failure(const char *what) {
+    (void)what;
+}
+
+void emu_set_blas(bool installed) {
+    (void)installed;
+}
+
+uint64_t emu_blas_products(void) {
+    return 0;
+}

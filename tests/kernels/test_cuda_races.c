@@ -1,0 +1,214 @@
+/* The kernels of the CUDA device, watched: no two threads use the same shared memory without a barrier
+ * between them, no two blocks the same device memory without a fence. Kernels with such a fault, whose
+ * results are right all the same, are found. */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/steps.h"
+#include "tests/emulator/emulator.h"
+#include "tests/kernels/attention_case.h"
+#include "tests/kernels/parity.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Two names for the two ways that attention is queued. */
+#define PLAIN(name)                                                                                          \
+    int mutant_##name(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits);
+#define TENSOR(name)                                                                                         \
+    int mutant_##name(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,      \
+                      int splits);
+#define MUTANT(name) PLAIN(name)
+#include <plain/mutants.inc>
+#undef MUTANT
+#define MUTANT(name) TENSOR(name)
+#include <tensor/mutants.inc>
+#undef MUTANT
+
+static const struct {
+    const char *name;
+    int (*run)(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits);
+} plain[] = {
+#define MUTANT(name) {#name, mutant_##name},
+#include <plain/mutants.inc>
+};
+static const struct {
+    const char *name;
+    int (*run)(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles, int splits);
+} tensor[] = {
+#include <tensor/mutants.inc>
+#undef MUTANT
+};
+#define N_PLAIN  (int)(sizeof plain / sizeof plain[0])
+#define N_TENSOR (int)(sizeof tensor / sizeof tensor[0])
+
+static int plain_now, tensor_now; /* 0: as they are */
+
+int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits) {
+    return plain[plain_now].run(s, p, n_rows, splits);
+}
+
+int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,
+                           int splits) {
+    return tensor[tensor_now].run(s, p, n_singles, n_tiles, splits);
+}
+
+/* Whole models of one layer, far enough for rows of two parts. */
+static void run_model(enum dtype kv, enum dtype type, bool exact) {
+    struct random_shape shape = {.n_layers = 1,
+                                 .n_heads = 2,
+                                 .n_kv_heads = 1,
+                                 .head_dim = 16,
+                                 .dim = 32,
+                                 .ffn_dim = 32,
+                                 .n_vocab = 40,
+                                 .type = type};
+    struct kernels_model m;
+    struct parity p = {.m = &m, .bound = exact ? 3e-3 : 0.1}; /* what others test; here it is about order */
+    char err[300];
+    random_model_init(&m, &shape);
+    struct kernels_config config = parity_config(&m, kv);
+    config.exact = exact;
+    assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
+    assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &p.got, err, sizeof err), 0);
+    parity_sessions(&p, 130);
+    p.want->ops->close(p.want);
+    p.got->ops->close(p.got);
+    random_model_finish(&m);
+}
+
+/* Tokens chosen in every way, of a vocabulary of two chunks. */
+static void run_choice(void) {
+    static const int32_t pages[3 * PARITY_STRIDE] = {[PARITY_STRIDE] = 1, [2 * PARITY_STRIDE] = 2};
+    static const int32_t outputs[] = {0, 1, 2}, recent[] = {5, 6, 5};
+    struct random_shape shape = {.n_layers = 1,
+                                 .n_heads = 2,
+                                 .n_kv_heads = 1,
+                                 .head_dim = 16,
+                                 .dim = 32,
+                                 .ffn_dim = 32,
+                                 .n_vocab = 1500};
+    struct kernels_model m;
+    struct kernels_device *d = NULL;
+    struct kernels_row rows[3];
+    struct kernels_sample how[3];
+    char err[300];
+    random_model_init(&m, &shape);
+    struct kernels_config config = parity_config(&m, DTYPE_F16);
+    assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &d, err, sizeof err), 0);
+    for (int i = 0; i < 3; i++) {
+        rows[i] = (struct kernels_row){.token = i, .table = i};
+        how[i] = (struct kernels_sample){.wanted = true,
+                                         .temperature = i == 0 ? 0 : 1,
+                                         .top_p = i == 2 ? 0.9f : 1,
+                                         .repeat_penalty = 1.2f,
+                                         .draw = 0.3,
+                                         .recent = recent,
+                                         .n_recent = 3};
+    }
+    const struct kernels_batch batch = {.rows = rows,
+                                        .n_rows = 3,
+                                        .pages = pages,
+                                        .pages_stride = PARITY_STRIDE,
+                                        .outputs = outputs,
+                                        .n_outputs = 3,
+                                        .samples = how};
+    d->ops->begin(d, &batch);
+    d->ops->embed(d);
+    d->ops->attn_in(d, 0);
+    d->ops->attention(d, 0);
+    d->ops->attn_out(d, 0);
+    d->ops->ffn_in(d, 0);
+    d->ops->ffn_out(d, 0);
+    d->ops->logits(d);
+    assert_int_equal(d->ops->sync(d, err, sizeof err), 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(d->ops->token(d, i) >= 0);
+    d->ops->close(d);
+    random_model_finish(&m);
+}
+
+static void run_tensor(void) {
+    static const struct attention_case c = {4, 2, 32, 250, 20, 1};
+    struct attention_outcome o;
+    attention_case_run(&c, 1, &o);
+    assert_true(o.error < 1e-3 && o.alike);
+}
+
+/* Runs it in a process of its own; what it said last in `said`. True when it came to its end. */
+static bool ends_well(void (*run)(void), char *said, size_t size) {
+    int ends[2], status = 0;
+    assert_int_equal(pipe(ends), 0);
+    (void)fflush(stdout);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit no_core = {0, 0};
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        (void)dup2(ends[1], STDERR_FILENO);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)signal(SIGSEGV, SIG_DFL);
+        run();
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    size_t len = 0;
+    for (ssize_t n; len + 1 < size && (n = read(ends[0], said + len, size - len - 1)) > 0;)
+        len += (size_t)n;
+    said[len] = '\0';
+    (void)close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status == 0;
+}
+
+static void run_plain(void) {
+    run_model(DTYPE_F32, DTYPE_F32, true);
+}
+
+static void test_right_kernels(void **state) {
+    (void)state;
+    emu_set_order(EMU_FORWARD, 0);
+    run_model(DTYPE_F32, DTYPE_F16, true);
+    run_model(DTYPE_F16, DTYPE_BF16, false);
+    run_model(DTYPE_F16, DTYPE_Q8_0, false);
+    run_choice();
+    emu_set_order(EMU_RANDOM, 1);
+    run_tensor();
+}
+
+static void check(const char *name, void (*run)(void), const char *says) {
+    static char said[4096];
+    if (ends_well(run, said, sizeof said))
+        fail_msg("%s was not caught", name);
+    if (strstr(said, says) == NULL)
+        fail_msg("%s was caught otherwise than by '%s': %s", name, says, said);
+    print_message("%-28s caught\n", name);
+}
+
+static void test_faults_are_caught(void **state) {
+    (void)state;
+    emu_set_order(EMU_FORWARD, 0);
+    for (plain_now = 1; plain_now < N_PLAIN; plain_now++)
+        check(plain[plain_now].name, run_plain,
+              strstr(plain[plain_now].name, "fence") != NULL ? "no fence between" : "no barrier between");
+    plain_now = 0;
+    for (tensor_now = 1; tensor_now < N_TENSOR; tensor_now++)
+        check(tensor[tensor_now].name, run_tensor,
+              strstr(tensor[tensor_now].name, "fence") != NULL ? "no fence between" : "no barrier between");
+    tensor_now = 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_right_kernels),
+        cmocka_unit_test(test_faults_are_caught),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
