@@ -7,8 +7,8 @@
  *
  * Most of JSON Schema can be said exactly. What cannot (uniqueItems, not, if, dependentRequired, a pattern
  * together with a format, …) is left out: the grammar then lets more pass than the schema, `exact` is false
- * and `why` names the first place. Then values must be validated after all. No object has a name twice, however
- * it is spelled: declared ones have one place, of others the matcher remembers which were written
+ * and `why` names the first place. Then values must be validated after all. No object has a name twice,
+ * however it is spelled: declared ones have one place, of others the matcher remembers which were written
  * (grammar_unique_names()). One case is left: a pattern that allows so few names that none is left which
  * begins like one that is written again. Pure; any thread. */
 #ifndef AGENT_CONSTRAIN_H
