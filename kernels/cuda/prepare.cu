@@ -35,8 +35,7 @@ GPU_INLINE struct gpu_u4 prepare_f16(const float v[8], float inverse) {
     uint32_t w[4];
     GPU_UNROLL
     for (int i = 0; i < 4; i++)
-        w[i] = gpu_float_to_f16(v[2 * i] * inverse) | (uint32_t)gpu_float_to_f16(v[2 * i + 1] * inverse)
-                                                          << 16;
+        w[i] = gpu_pack_f16(v[2 * i] * inverse, v[2 * i + 1] * inverse);
     return {w[0], w[1], w[2], w[3]};
 }
 

@@ -1,24 +1,17 @@
 /* The tests of attention by tensor cores catch what they are there for: the kernels with one fault each
  * (attention_mutants.txt) end with a sentence of the emulator or with wrong results. */
 #include "kernels/cuda/steps.h"
-#include "tests/emulator/emulator.h"
+#include "tests/emulator/apart.h"
 #include "tests/kernels/attention_case.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#define N_ORDERS 5
-#define WRONG    9    /* exit code of a child whose results are wrong */
-#define BOUND    2e-3 /* what a fault does is far above it */
+#define BOUND 2e-3 /* what a fault does is far above it */
 
 typedef int step(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,
                  int splits);
@@ -46,43 +39,32 @@ int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p,
 static const struct attention_case cases[] = {
     {4, 2, 32, 60, 12, 1}, {2, 1, 16, 200, 70, 4}, {20, 1, 8, 0, 5, 1}};
 
-static bool right(enum emu_order order, unsigned seed) {
+/* 0 when the chosen kernels are right. */
+static int run_cases(void *arg) {
+    const unsigned *seed = arg;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct attention_outcome o;
-        emu_set_order(order, seed);
-        attention_case_run(&cases[i], seed, &o);
+        attention_case_run(&cases[i], *seed, &o);
         if (!(o.error <= BOUND * (double)cases[i].sharp) || !o.alike)
-            return false;
+            return -1;
     }
-    return true;
+    return 0;
 }
 
-/* Runs the chosen kernels in a process of its own: true when they were caught. */
+/* The emulator ended them, or they were wrong. */
 static bool caught(int order) {
-    (void)fflush(stdout);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        const struct rlimit no_core = {0, 0};
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        (void)signal(SIGSEGV, SIG_DFL);
-        (void)signal(SIGABRT, SIG_DFL);
-        if (freopen("/dev/null", "w", stderr) == NULL)
-            _exit(1);
-        bool ok = right(order == 0 ? EMU_FORWARD : order == 1 ? EMU_BACKWARD : EMU_RANDOM, (unsigned)order);
-        _exit(ok ? 0 : WRONG);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == WRONG);
-    return status != 0;
+    static char out[65536];
+    unsigned seed = (unsigned)order;
+    int rc = apart_run(run_cases, &seed, order, out, sizeof out);
+    assert_true(rc == -1 || rc == 0 || rc == APART_WRONG);
+    return rc != 0;
 }
 
 static void test_right_kernels_pass(void **state) {
     (void)state;
     assert_string_equal(mutants[0].name, "unchanged");
     chosen = mutants[0].run;
-    for (int order = 0; order < N_ORDERS; order++)
+    for (int order = 0; order < APART_ORDERS; order++)
         assert_false(caught(order));
 }
 
@@ -91,10 +73,10 @@ static void test_mutants_are_caught(void **state) {
     for (size_t i = 1; i < sizeof mutants / sizeof mutants[0]; i++) {
         int order = 0;
         chosen = mutants[i].run;
-        while (order < N_ORDERS && !caught(order))
+        while (order < APART_ORDERS && !caught(order))
             order++;
         print_message("%-26s caught in order %d\n", mutants[i].name, order);
-        if (order == N_ORDERS)
+        if (order == APART_ORDERS)
             fail_msg("%s was never caught", mutants[i].name);
     }
 }

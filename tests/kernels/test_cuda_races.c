@@ -4,18 +4,14 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/steps.h"
+#include "tests/emulator/apart.h"
 #include "tests/emulator/emulator.h"
 #include "tests/kernels/attention_case.h"
 #include "tests/kernels/parity.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -142,34 +138,16 @@ static void run_tensor(void) {
     assert_true(o.error < 1e-3 && o.alike);
 }
 
-/* Runs it in a process of its own; what it said last in `said`. True when it came to its end. */
-static bool ends_well(void (*run)(void), char *said, size_t size) {
-    int ends[2], status = 0;
-    assert_int_equal(pipe(ends), 0);
-    (void)fflush(stdout);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        const struct rlimit no_core = {0, 0};
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        (void)dup2(ends[1], STDERR_FILENO);
-        (void)signal(SIGABRT, SIG_DFL);
-        (void)signal(SIGSEGV, SIG_DFL);
-        run();
-        _exit(0);
-    }
-    (void)close(ends[1]);
-    size_t len = 0;
-    for (ssize_t n; len + 1 < size && (n = read(ends[0], said + len, size - len - 1)) > 0;)
-        len += (size_t)n;
-    said[len] = '\0';
-    (void)close(ends[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status == 0;
+static int run_plain(void *arg) {
+    (void)arg;
+    run_model(DTYPE_F32, DTYPE_F32, true);
+    return 0;
 }
 
-static void run_plain(void) {
-    run_model(DTYPE_F32, DTYPE_F32, true);
+static int run_tensor_apart(void *arg) {
+    (void)arg;
+    run_tensor();
+    return 0;
 }
 
 static void test_right_kernels(void **state) {
@@ -183,9 +161,10 @@ static void test_right_kernels(void **state) {
     run_tensor();
 }
 
-static void check(const char *name, void (*run)(void), const char *says) {
+static void check(const char *name, int (*run)(void *arg)) {
     static char said[4096];
-    if (ends_well(run, said, sizeof said))
+    const char *says = strstr(name, "fence") != NULL ? "no fence between" : "no barrier between";
+    if (apart_run(run, NULL, 0, said, sizeof said) == 0)
         fail_msg("%s was not caught", name);
     if (strstr(said, says) == NULL)
         fail_msg("%s was caught otherwise than by '%s': %s", name, says, said);
@@ -194,14 +173,11 @@ static void check(const char *name, void (*run)(void), const char *says) {
 
 static void test_faults_are_caught(void **state) {
     (void)state;
-    emu_set_order(EMU_FORWARD, 0);
     for (plain_now = 1; plain_now < N_PLAIN; plain_now++)
-        check(plain[plain_now].name, run_plain,
-              strstr(plain[plain_now].name, "fence") != NULL ? "no fence between" : "no barrier between");
+        check(plain[plain_now].name, run_plain);
     plain_now = 0;
     for (tensor_now = 1; tensor_now < N_TENSOR; tensor_now++)
-        check(tensor[tensor_now].name, run_tensor,
-              strstr(tensor[tensor_now].name, "fence") != NULL ? "no fence between" : "no barrier between");
+        check(tensor[tensor_now].name, run_tensor_apart);
     tensor_now = 0;
 }
 
