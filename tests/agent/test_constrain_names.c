@@ -138,6 +138,10 @@ static void compare_mask(struct grammar_matcher *m, const struct grammar_vocab *
     assert_int_equal(grammar_matcher_mask(m, v, GRAMMAR_FOREVER, mask), 0);
     for (int32_t id = 0; id < v->n_tokens; id++) {
         struct grammar_matcher clone;
+        /* Of many tokens all that have a quote, and some others. */
+        bool quoted = (v->quotes.all[id / 32] >> id % 32 & 1) != 0;
+        if (v->n_tokens > 10000 && !quoted && id % 29 != 0)
+            continue;
         assert_int_equal(grammar_matcher_clone(&clone, m), 0);
         int rc = grammar_matcher_token(&clone, v, id);
         if ((mask[id / 32] >> id % 32 & 1) != (uint32_t)rc)
