@@ -27,7 +27,7 @@
  *   gpu_wait_previous()                   from here on, the results of the kernels before are there
  *   gpu_let_next_start()                  the next kernel may begin with what comes before its wait
  *   gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16   of uint16_t
- *   gpu_pack_f16(a, b)                    two of them in a word, a in the low half
+ *   gpu_pack_bf16(a, b) gpu_pack_f16(a, b)   two of them in a word, a in the low half
  *   gpu_f8x2_to_f16x2(two)                the two low bytes, E4M3, as two F16
  *   gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
  *   gpu_mul gpu_add gpu_divide_exact      rounded once each, never taken together to gpu_fma

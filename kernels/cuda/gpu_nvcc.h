@@ -224,6 +224,11 @@ GPU_INLINE uint16_t gpu_float_to_bf16(float f) {
 GPU_INLINE uint16_t gpu_float_to_f16(float f) {
     return __half_as_ushort(__float2half_rn(f));
 }
+GPU_INLINE uint32_t gpu_pack_bf16(float a, float b) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
+    return static_cast<uint32_t>(__bfloat16_as_ushort(__low2bfloat16(h))) |
+           static_cast<uint32_t>(__bfloat16_as_ushort(__high2bfloat16(h))) << 16;
+}
 GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
     const __half2 h = __floats2half2_rn(a, b);
     return static_cast<uint32_t>(__half_as_ushort(__low2half(h))) |

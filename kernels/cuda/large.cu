@@ -26,8 +26,8 @@ GPU_INLINE void unpack_unit(const struct cuda_matrix &w, int64_t row, int unit, 
         float v[4];
         weights_floats<TYPE>(r, scale, g, v);
         uint32_t *at = (uint32_t *)(to + unit * (weights_groups<TYPE> * 4) + g * 4);
-        at[0] = gpu_float_to_bf16(v[0]) | (uint32_t)gpu_float_to_bf16(v[1]) << 16;
-        at[1] = gpu_float_to_bf16(v[2]) | (uint32_t)gpu_float_to_bf16(v[3]) << 16;
+        at[0] = gpu_pack_bf16(v[0], v[1]);
+        at[1] = gpu_pack_bf16(v[2], v[3]);
     }
 }
 

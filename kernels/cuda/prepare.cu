@@ -43,7 +43,7 @@ GPU_INLINE struct gpu_u4 prepare_bf16(const float v[8]) {
     uint32_t w[4];
     GPU_UNROLL
     for (int i = 0; i < 4; i++)
-        w[i] = gpu_float_to_bf16(v[2 * i]) | (uint32_t)gpu_float_to_bf16(v[2 * i + 1]) << 16;
+        w[i] = gpu_pack_bf16(v[2 * i], v[2 * i + 1]);
     return {w[0], w[1], w[2], w[3]};
 }
 

@@ -234,6 +234,9 @@ GPU_INLINE uint16_t gpu_float_to_bf16(float f) {
         return 0x7FFF;
     return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
+GPU_INLINE uint32_t gpu_pack_bf16(float a, float b) {
+    return static_cast<uint32_t>(gpu_float_to_bf16(a)) | static_cast<uint32_t>(gpu_float_to_bf16(b)) << 16;
+}
 GPU_INLINE uint32_t gpu_pack_f16(float a, float b) {
     return static_cast<uint32_t>(gpu_float_to_f16(a)) | static_cast<uint32_t>(gpu_float_to_f16(b)) << 16;
 }
