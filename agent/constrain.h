@@ -9,8 +9,8 @@
  * together with a format, …) is left out: the grammar then lets more pass than the schema, `exact` is false
  * and `why` names the first place. Then values must be validated after all. No object has a name twice,
  * however it is spelled: declared ones have one place, of others the matcher remembers which were written
- * (grammar_unique_names()). One case is left: a pattern that allows so few names that none is left which
- * begins like one that is written again. Pure; any thread. */
+ * (grammar_unique_names()). A name can come again where the names are so few, or so short, that none is left
+ * which begins like it; such grammars are not exact. Pure; any thread. */
 #ifndef AGENT_CONSTRAIN_H
 #define AGENT_CONSTRAIN_H
 

@@ -236,6 +236,26 @@ static uint32_t name_behind_quote(struct object *o) {
     return name;
 }
 
+/* Whether it is clear that every text with this pattern is the beginning of a longer one: the end is free, or
+ * it is the end of a repetition. Else an object may have all the names there are, and the next one is one
+ * again. */
+static bool goes_on(const struct regex *pattern) {
+    const char *source = regex_source(pattern);
+    size_t n = strlen(source);
+    if (strchr(source, '$') == NULL)
+        return strstr(source, "\\Z") == NULL && strstr(source, "\\z") == NULL &&
+               strstr(source, "\\b") == NULL && strstr(source, "\\B") == NULL;
+    bool repeats = n >= 4 && source[n - 1] == '$' && (source[n - 2] == '+' || source[n - 2] == '*') &&
+                   source[n - 3] != '\\';
+    return repeats && strchr(source, '$') == source + n - 1 && strchr(source, '|') == NULL;
+}
+
+static bool name_goes_on(const struct schema_node *s) {
+    return !s->has_choices && s->max_length == SCHEMA_NO_MAX && s->format == FORMAT_NONE &&
+           (s->pattern == NULL || goes_on(s->pattern)) && s->ref == NULL && s->all_of.count == 0 &&
+           s->any_of.count == 0 && s->one_of.count == 0 && s->negated == NULL && s->condition == NULL;
+}
+
 /* A name that is no declared member's, with the quote behind it, and the one before where o->quoted. */
 static uint32_t undeclared_name(struct object *o) {
     struct constrain *c = o->c;
@@ -246,6 +266,9 @@ static uint32_t undeclared_name(struct object *o) {
     if (names.n > 0) {
         if (o->n > 0)
             constrain_note(c, "propertyNames beside properties");
+        for (size_t i = 0; i < names.n; i++)
+            if (!name_goes_on(names.at[i]))
+                constrain_note(c, "propertyNames that an object can use up");
         /* Only strings come before the colon. */
         struct unit strings = names;
         return constrain_unit_of_type(c, &strings, SCHEMA_STRING);
@@ -301,6 +324,8 @@ static uint32_t patterned(struct object *o, const struct schema_node *s) {
             constrain_note(c, "patternProperties with anchors that cannot be said");
             continue;
         }
+        if (!goes_on(s->patterns[k].pattern))
+            constrain_note(c, "patternProperties whose names an object can use up");
         uint32_t quote = constrain_text(c, "\"");
         name = constrain_two(c, name, quote);
         ways[n++] = entry(c, o->quoted ? constrain_two(c, quote, name) : name, &values);

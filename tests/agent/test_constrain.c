@@ -238,6 +238,16 @@ static void test_what_is_not_exact(void **state) {
         {"{\"if\": {\"type\": \"string\"}, \"then\": {\"maxLength\": 1}}", "/: if", "\"abc\""},
         {"{\"type\": \"object\", \"dependentRequired\": {\"a\": [\"b\"]}}", "/: dependentRequired",
          "{\"a\": 1}"},
+        /* A name comes again where no other begins like it. */
+        {"{\"type\": \"object\", \"patternProperties\": {\"^[xy]$\": {}}, \"additionalProperties\": false}",
+         "/: patternProperties whose names an object can use up", "{\"x\": 1, \"x\": 2}"},
+        {"{\"type\": \"object\", \"patternProperties\": {\"^a+$|^b$\": {}}, \"additionalProperties\": false}",
+         "/: patternProperties whose names", "{\"b\": 1, \"b\": 2}"},
+        {"{\"type\": \"object\", \"patternProperties\": {\"^[a-z]\\\\+$\": {}}, \"additionalProperties\": "
+         "false}",
+         "/: patternProperties whose names", "{\"a+\": 1, \"a+\": 2}"},
+        {"{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 1}}",
+         "/: propertyNames that an object can use up", "{\"x\": 1, \"x\": 2}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct constrain_report report;
