@@ -23,7 +23,7 @@
  * a cancel or a next token can be on a slow machine. */
 #define LOCAL_STEP_ROWS     256
 #define LOCAL_MIN_ROWS      16
-#define LOCAL_STEP_NS       250e6
+#define LOCAL_STEP_NS       750e6
 #define LOCAL_MIXED_STEP_NS 60e6
 #define LOCAL_MAX_STOPS     16
 
