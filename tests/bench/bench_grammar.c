@@ -6,7 +6,7 @@
  *   bench_grammar [-n SCHEMAS] [-s FIRST] [-j]   (all, from line 1)
  *
  * -j prints one JSON object per schema instead, with the verdicts on all its instances
- * (tests/bench/compare_llguidance.py). */
+ * (tests/bench/compare_grammars.py). */
 #include "agent/constrain.h"
 #include "agent/rawjson.h"
 #include "base/json.h"
