@@ -246,7 +246,7 @@ static bool goes_on(const struct regex *pattern) {
         return strstr(source, "\\Z") == NULL && strstr(source, "\\z") == NULL &&
                strstr(source, "\\b") == NULL && strstr(source, "\\B") == NULL;
     bool repeats = n >= 4 && source[n - 1] == '$' && (source[n - 2] == '+' || source[n - 2] == '*') &&
-                   source[n - 3] != '\\';
+                   strchr("\\)}", source[n - 3]) == NULL; /* a group may be empty */
     return repeats && strchr(source, '$') == source + n - 1 && strchr(source, '|') == NULL;
 }
 

@@ -246,6 +246,8 @@ static void test_what_is_not_exact(void **state) {
         {"{\"type\": \"object\", \"patternProperties\": {\"^[a-z]\\\\+$\": {}}, \"additionalProperties\": "
          "false}",
          "/: patternProperties whose names", "{\"a+\": 1, \"a+\": 2}"},
+        {"{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^()*$\"}}",
+         "/: propertyNames that an object can use up", "{\"\": 1, \"\": 2}"},
         {"{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 1}}",
          "/: propertyNames that an object can use up", "{\"x\": 1, \"x\": 2}"},
     };
