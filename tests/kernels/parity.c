@@ -70,6 +70,22 @@ static void run_layer(struct parity *p, const struct kernels_batch *batch, int l
     compare(p, KERNELS_STATE_X, batch->n_rows, (size_t)p->m->dim, "ffn_out");
 }
 
+void parity_steps(struct kernels_device *d, const struct kernels_batch *batch, int n_layers) {
+    char err[300];
+    d->ops->begin(d, batch);
+    d->ops->embed(d);
+    for (int l = 0; l < n_layers; l++) {
+        d->ops->attn_in(d, l);
+        d->ops->attention(d, l);
+        d->ops->attn_out(d, l);
+        d->ops->ffn_in(d, l);
+        d->ops->ffn_out(d, l);
+    }
+    d->ops->logits(d);
+    if (d->ops->sync(d, err, sizeof err) < 0)
+        fail_msg("%s", err);
+}
+
 void parity_run(struct parity *p, const struct kernels_batch *batch) {
     struct kernels_device *both[] = {p->want, p->got};
     char err[300];
@@ -128,7 +144,6 @@ void parity_sessions(struct parity *p, int more) {
 
 static void run_rows(struct kernels_device *d, const struct kernels_model *m, const struct kernels_row *rows,
                      int n, const int32_t *table) {
-    char err[300];
     int32_t output = n - 1;
     struct kernels_batch batch = {.rows = rows,
                                   .n_rows = n,
@@ -136,18 +151,7 @@ static void run_rows(struct kernels_device *d, const struct kernels_model *m, co
                                   .pages_stride = PARITY_STRIDE,
                                   .outputs = &output,
                                   .n_outputs = 1};
-    d->ops->begin(d, &batch);
-    d->ops->embed(d);
-    for (int l = 0; l < m->n_layers; l++) {
-        d->ops->attn_in(d, l);
-        d->ops->attention(d, l);
-        d->ops->attn_out(d, l);
-        d->ops->ffn_in(d, l);
-        d->ops->ffn_out(d, l);
-    }
-    d->ops->logits(d);
-    if (d->ops->sync(d, err, sizeof err) < 0)
-        fail_msg("%s", err);
+    parity_steps(d, &batch, m->n_layers);
 }
 
 /* Whether the token behind 70 others, which lie in the pages of `table`, has these logits. */

@@ -22,6 +22,8 @@ struct kernels_config parity_config(const struct kernels_model *m, enum dtype kv
 /* Root of the mean square difference of two vectors, relative to `want`; fails the running test for what is
  * not finite. */
 double parity_difference(const float *got, const float *want, size_t n);
+/* Runs all steps of a batch; fails the running test when the device does. */
+void parity_steps(struct kernels_device *d, const struct kernels_batch *batch, int n_layers);
 /* Runs a batch on both and compares after every step; fails the running test with step and row. */
 void parity_run(struct parity *p, const struct kernels_batch *batch);
 /* Two sessions whose pages are scattered: a prefill of 70 tokens beside one of 9, both decode, one goes on

@@ -142,22 +142,6 @@ static void test_parts(void **state) {
     }
 }
 
-static void run_steps(struct kernels_device *d, const struct kernels_batch *batch, int n_layers) {
-    char err[300];
-    d->ops->begin(d, batch);
-    d->ops->embed(d);
-    for (int l = 0; l < n_layers; l++) {
-        d->ops->attn_in(d, l);
-        d->ops->attention(d, l);
-        d->ops->attn_out(d, l);
-        d->ops->ffn_in(d, l);
-        d->ops->ffn_out(d, l);
-    }
-    d->ops->logits(d);
-    if (d->ops->sync(d, err, sizeof err) < 0)
-        fail_msg("%s", err);
-}
-
 /* The logits of a row are the same bits whether it runs alone or among others. */
 static void test_rows_do_not_depend_on_company(void **state) {
     (void)state;
@@ -182,12 +166,12 @@ static void test_rows_do_not_depend_on_company(void **state) {
                                       .pages_stride = PARITY_STRIDE,
                                       .outputs = &output,
                                       .n_outputs = 1};
-        run_steps(company, &batch, m.n_layers);
+        parity_steps(company, &batch, m.n_layers);
         batch.n_rows = 1;
         output = 0;
         for (int i = 17; i < 40; i++) {
             batch.rows = &rows[i];
-            run_steps(alone, &batch, m.n_layers);
+            parity_steps(alone, &batch, m.n_layers);
         }
         assert_memory_equal(alone->ops->output(alone, 0), company->ops->output(company, 0),
                             (size_t)m.n_vocab * sizeof(float));
@@ -222,8 +206,8 @@ static void test_graphs(void **state) {
                                             .outputs = &output,
                                             .n_outputs = 1};
         emu_set_order(orders[i % 3].order, i);
-        run_steps(want, &batch, m.n_layers);
-        run_steps(d, &batch, m.n_layers);
+        parity_steps(want, &batch, m.n_layers);
+        parity_steps(d, &batch, m.n_layers);
         assert_true(parity_difference(d->ops->output(d, 0), want->ops->output(want, 0), 99) <=
                     allowed(BOUND));
     }
@@ -271,7 +255,7 @@ static void test_rows_out_of_range_fail_at_sync(void **state) {
         assert_int_equal(d->ops->sync(d, err, sizeof err), 0);
     }
     struct kernels_batch empty = {.pages = pages, .pages_stride = PARITY_STRIDE};
-    run_steps(d, &empty, m.n_layers);
+    parity_steps(d, &empty, m.n_layers);
     d->ops->close(d);
     random_model_finish(&m);
 }

@@ -178,22 +178,6 @@ static void test_many_rows(void **state) {
 
 /* ---- company ---- */
 
-static void run_steps(struct kernels_device *d, const struct kernels_batch *batch, int n_layers) {
-    char err[300];
-    d->ops->begin(d, batch);
-    d->ops->embed(d);
-    for (int l = 0; l < n_layers; l++) {
-        d->ops->attn_in(d, l);
-        d->ops->attention(d, l);
-        d->ops->attn_out(d, l);
-        d->ops->ffn_in(d, l);
-        d->ops->ffn_out(d, l);
-    }
-    d->ops->logits(d);
-    if (d->ops->sync(d, err, sizeof err) < 0)
-        fail_msg("%s", err);
-}
-
 /* Logits of a session's first token as row `at` of a batch of `n` sessions; those of a neighbour are wanted
  * too. */
 static const float *logits_among(struct kernels_device *d, int n_layers, int at, int n) {
@@ -210,7 +194,7 @@ static const float *logits_among(struct kernels_device *d, int n_layers, int at,
                                         .pages_stride = 1,
                                         .outputs = outputs,
                                         .n_outputs = n == 1 ? 1 : 2};
-    run_steps(d, &batch, n_layers);
+    parity_steps(d, &batch, n_layers);
     return d->ops->output(d, at == 0 ? 0 : 1);
 }
 
