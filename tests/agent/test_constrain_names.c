@@ -189,6 +189,41 @@ static void test_masks(void **state) {
     free(mask);
 }
 
+/* Close to the end a token may not come after which the name, being one that the object has, must go on and
+ * the end is out of reach. */
+static void test_masks_near_the_end(void **state) {
+    (void)state;
+    struct schema *schema = compile(FREE);
+    struct grammar *g = grammar_of(schema, false);
+    uint32_t *mask = calloc(grammar_vocab_words(small_vocab), sizeof *mask);
+    struct grammar_matcher m;
+    static const char place[] = "{\"a\": 1, \"";
+    int dropped = 0;
+    assert_non_null(mask);
+    assert_int_equal(grammar_matcher_init(&m, g), 0);
+    assert_int_equal(grammar_matcher_bytes(&m, place, sizeof place - 1), 1);
+    for (uint32_t within = grammar_matcher_distance(&m); within < 20; within++) {
+        assert_int_equal(grammar_matcher_mask(&m, small_vocab, within, mask), 0);
+        uint32_t a = small_vocab->byte_tokens['a'], b = small_vocab->byte_tokens['b'];
+        bool old_name = (mask[a / 32] >> a % 32 & 1) != 0, new_name = (mask[b / 32] >> b % 32 & 1) != 0;
+        dropped += new_name && !old_name;
+        for (int32_t id = 0; id < small_vocab->n_tokens; id++) {
+            struct grammar_matcher clone;
+            if ((mask[id / 32] >> id % 32 & 1) == 0)
+                continue;
+            assert_int_equal(grammar_matcher_clone(&clone, &m), 0);
+            assert_int_equal(grammar_matcher_token(&clone, small_vocab, id), 1);
+            assert_true(grammar_matcher_distance(&clone) < within || grammar_matcher_is_complete(&clone));
+            grammar_matcher_finish(&clone);
+        }
+    }
+    assert_int_equal(dropped, 1); /* the way by "a" is one character longer */
+    grammar_matcher_finish(&m);
+    free(mask);
+    grammar_unref(g);
+    schema_destroy(schema);
+}
+
 /* ---- a writer who repeats himself ---- */
 
 static uint64_t random_number;
@@ -386,8 +421,9 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts), cmocka_unit_test(test_turn),
-                                       cmocka_unit_test(test_masks), cmocka_unit_test(test_writer),
-                                       cmocka_unit_test(test_model)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_texts),  cmocka_unit_test(test_turn),
+        cmocka_unit_test(test_masks),  cmocka_unit_test(test_masks_near_the_end),
+        cmocka_unit_test(test_writer), cmocka_unit_test(test_model)};
     return cmocka_run_group_tests_name("names of members", tests, set_up, tear_down);
 }
