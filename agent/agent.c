@@ -51,7 +51,9 @@ struct agent {
     int max_tokens;       /* of the running generation */
     int turn_tokens;
     bool stop_wanted, stop_given;
-    bool nudged; /* since the last message of the user */
+    bool nudged;   /* since the last message of the user */
+    bool narrated; /* nudged, and the turn announces a call again */
+    bool cut_off;  /* the turn ended where its tokens did */
 
     const char *reason; /* the job failed */
     char why[300];
@@ -192,7 +194,8 @@ int agent_start(struct agent *a, const struct agent_message *messages, size_t n,
     if (n == 0 || messages[n - 1].role != AGENT_ROLE_USER)
         return err_set(err, errlen, -EINVAL, "The last message must be the user's.");
     const struct render_answer answer = {.schema = a->answer.prompt_schema};
-    render_prefix_for(&a->render, a->tools, a->n_tools, a->answer.on ? &answer : NULL, a->system);
+    render_prefix_for(&a->render, a->tools, a->n_tools, a->answer.on && !a->answer.in_system ? &answer : NULL,
+                      a->system);
     for (size_t i = 0; i < n; i++) {
         const char *text = messages[i].text != NULL ? messages[i].text : "";
         if (i + 1 == n && a->documents.len > 0)
@@ -312,8 +315,12 @@ static int on_call(void *arg, const struct turn_call *call) {
     int rc = a->reason == NULL ? count_call(a, call, counts, &refused, told, sizeof told) : 0;
     if (refused && error == NULL)
         error = told;
-    if (a->reason != NULL && error == NULL)
+    if (a->cut_off) {
+        snprintf(text, sizeof text, "The call is truncated. %s", a->why);
+        error = text;
+    } else if (a->reason != NULL && error == NULL) {
         error = a->why; /* the job is at its end */
+    }
     int number = a->n_calls++;
     struct agent_event event = {.type = AGENT_EVENT_CALL,
                                 .turn = a->n_turns - 1,
@@ -385,7 +392,7 @@ static void begin_turn(struct agent *a, struct agent_step *step) {
         (void)fail_for(a, rc);
         return;
     }
-    a->stop_wanted = a->stop_given = false;
+    a->stop_wanted = a->stop_given = a->narrated = a->cut_off = false;
     a->turn_tokens = 0;
     a->phase = PHASE_GENERATING;
     step->type = AGENT_STEP_GENERATE;
@@ -442,6 +449,7 @@ void agent_next(struct agent *a, struct agent_step *step) {
         step->text = text->data;
         step->len = text->len;
         step->repaired = a->answer.on ? a->answer.repaired : NULL;
+        step->narrated = a->narrated;
     }
 }
 
@@ -479,10 +487,10 @@ static const char *end_reason(struct agent *a, enum agent_finish finish) {
 
 /* One word more to a model that announced a call or said nothing, once between two messages of the user. */
 static void nudge(struct agent *a) {
-    const char *text = a->nudged ? NULL
-                                 : nudge_text(a->turn.answer.data, a->turn.answer.len, a->tools, a->n_tools,
-                                              a->limits.calls);
-    if (text == NULL)
+    const char *text =
+        nudge_text(a->turn.answer.data, a->turn.answer.len, a->tools, a->n_tools, a->limits.calls);
+    a->narrated = a->nudged && text != NULL && a->turn.answer.len > 0;
+    if (text == NULL || a->nudged)
         return;
     a->nudged = true;
     render_clear(&a->render);
@@ -533,6 +541,7 @@ int agent_feed_end(struct agent *a, enum agent_finish finish) {
     if (reason != NULL)
         fail(a, reason, a->why);
     a->limits.tokens += a->turn_tokens;
+    a->cut_off = reason != NULL && finish != AGENT_FINISH_CANCELLED;
     int rc = fail_for(a, turn_end(&a->turn));
     a->phase = a->calls.n > 0 ? PHASE_RESULTS : PHASE_DONE;
     if (reason != NULL && finish != AGENT_FINISH_CANCELLED && a->answer.on)

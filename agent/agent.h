@@ -65,6 +65,7 @@ struct schema;
 /* JSON mode: what the answer must be. */
 struct agent_answer {
     const char *prompt_schema;   /* a JSON object that the model is shown, copied; NULL: it is told "JSON" */
+    bool in_system;              /* the system text says all that already: nothing is added to the prompt */
     const struct schema *schema; /* what is checked; borrowed as long as the agent lives */
 };
 
@@ -146,6 +147,7 @@ struct agent_step {
     size_t len;
     const char *repaired; /* DONE: names of the rows of agent/shapes.h that made JSON of the answer, "" for
                              none; NULL: the answer is text */
+    bool narrated; /* DONE: the answer announces a call that the model did not make, though it was asked to */
 };
 /* Never fails: what goes wrong inside becomes AGENT_STEP_FAILED. Call it until it says WAIT, DONE or FAILED;
  * DONE and FAILED repeat. */

@@ -19,6 +19,7 @@ int answer_init(struct answer *a, const struct agent_answer *config, char *err, 
     if (config == NULL)
         return 0;
     a->schema = config->schema;
+    a->in_system = config->in_system;
     if (config->prompt_schema == NULL)
         return 0;
     int rc = json_check(config->prompt_schema, strlen(config->prompt_schema), NULL, why, sizeof why);

@@ -15,6 +15,7 @@
 
 struct answer {
     bool on;
+    bool in_system;              /* agent_answer.in_system */
     char *prompt_schema;         /* owned; NULL: the model is shown none */
     const struct schema *schema; /* borrowed */
     int failures;

@@ -133,11 +133,11 @@ static void put_answer(struct render *r, const struct render_answer *answer) {
     render_trusted(r, "You are a helpful assistant that answers in JSON.");
     if (answer->schema == NULL)
         return;
-    render_trusted(r, " Here's the json schema you must adhere to:\n<schema>\n");
+    render_trusted(r, " " RENDER_SCHEMA_SENTENCE "\n" RENDER_SCHEMA_OPEN "\n");
     render_begin(r, AGENT_SPAN_UNTRUSTED);
     if (r->status == 0)
         render_note(r, json_respace(&r->text, answer->schema, strlen(answer->schema), true));
-    render_trusted(r, "\n</schema>");
+    render_trusted(r, "\n" RENDER_SCHEMA_CLOSE);
 }
 
 /* One system turn of what there is; nothing for nothing. */

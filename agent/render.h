@@ -41,6 +41,9 @@ void render_clear(struct render *r);
 void render_prefix(struct render *r, const struct agent_tool *tools, size_t n_tools, const char *system);
 /* JSON mode: the sentence that Hermes models are trained on, and the schema in it; NULL = none, and only the
  * sentence's first half. */
+#define RENDER_SCHEMA_SENTENCE "Here's the json schema you must adhere to:"
+#define RENDER_SCHEMA_OPEN     "<schema>"
+#define RENDER_SCHEMA_CLOSE    "</schema>"
 struct render_answer {
     const char *schema;
 };

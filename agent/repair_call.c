@@ -116,6 +116,9 @@ static int find_arguments(struct rawjson object, struct repair_call *call, const
         if (found++ > 0)
             return repair_refuse(call, "The call has \"arguments\" twice, as \"%s\" too. " REPAIR_SHAPE,
                                  others[i]);
+        if (i > 0) /* a habit of no model this format was taught */
+            return repair_refuse(
+                call, "The key for the arguments is \"arguments\", not \"%s\". " REPAIR_SHAPE, others[i]);
         *value = other;
         shapes_add(&call->repaired, SHAPE_PARAMETERS_KEY);
     }

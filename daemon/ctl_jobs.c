@@ -192,7 +192,7 @@ static void print_job(struct ctl *ctl, const cJSON *job) {
         fputc('\n', ctl->out.file);
         ctl_term_text(&ctl->out, CTL_PLAIN, text, strlen(text));
         ctl_term_fresh_line(&ctl->out);
-        ctl_view_citations(&ctl->out, result);
+        ctl_view_notes(&ctl->out, result);
     }
 }
 

@@ -284,7 +284,7 @@ static void put_summary(struct ctl_view *v, const cJSON *job) {
     ctl_term_fresh_line(t);
 }
 
-void ctl_view_citations(struct ctl_term *t, const cJSON *result) {
+void ctl_view_notes(struct ctl_term *t, const cJSON *result) {
     const cJSON *citations = cJSON_GetObjectItemCaseSensitive(result, "citations"), *one;
     cJSON_ArrayForEach(one, citations) {
         const char *id = text_of(one, "id"), *call = text_of(one, "tool_call_id");
@@ -296,6 +296,8 @@ void ctl_view_citations(struct ctl_term *t, const cJSON *result) {
                         : call[0] != '\0' ? call
                                           : "given");
     }
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(result, "narrated")))
+        ctl_term_printf(t, CTL_YELLOW, "The answer announces a call that was not made.\n");
 }
 
 void ctl_view_end(struct ctl_view *v, const cJSON *job) {
@@ -313,7 +315,7 @@ void ctl_view_end(struct ctl_view *v, const cJSON *job) {
             ctl_term_fresh_line(t);
         }
         if (!v->ctl->options->quiet)
-            ctl_view_citations(turn_to(v, &v->ctl->err), result);
+            ctl_view_notes(turn_to(v, &v->ctl->err), result);
         put_summary(v, job);
         return;
     }

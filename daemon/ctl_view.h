@@ -23,8 +23,9 @@ void ctl_view_finish(struct ctl_view *v);
 /* A connection broke: what was half shown will come whole. */
 void ctl_view_break(struct ctl_view *v);
 void ctl_view_event(struct ctl_view *v, const char *type, const cJSON *event);
-/* The citations of a result, a line each; nothing where there are none. */
-void ctl_view_citations(struct ctl_term *t, const cJSON *result);
+/* What is to be said about a result: its citations, a line each, and that it announces a call which was not
+ * made. */
+void ctl_view_notes(struct ctl_term *t, const cJSON *result);
 /* The job ended: the answer, or why there is none. */
 void ctl_view_end(struct ctl_view *v, const cJSON *job);
 

@@ -74,7 +74,9 @@ bool job_is_busy(const struct job *job) {
 /* ---- beginning ---- */
 
 int job_start_agent(struct job *job, char *err, size_t errlen) {
-    struct agent_answer answer = {.prompt_schema = job->request.format.schema, .schema = job->answer_schema};
+    struct agent_answer answer = {.prompt_schema = job->request.format.schema,
+                                  .schema = job->answer_schema,
+                                  .in_system = job->request.format.in_system};
     struct agent_config config = {
         .profile = job->request.profile,
         .system = job->request.system,
@@ -243,6 +245,7 @@ static void commit_end(struct job *job) {
     row.status = job->end_status;
     row.result_text = completed ? job->end_text : NULL;
     row.result_repaired = completed ? job->end_repaired : NULL;
+    row.result_narrated = completed && job->end_narrated;
     row.error_code = failed ? job->end_code : NULL;
     row.error_message = failed ? job->end_text : NULL;
     row.finished_ns = clock_wall_ns();
@@ -333,6 +336,7 @@ static void take_step(struct job *job, const struct agent_step *step) {
             job_abandon(job, "memory is out");
             break;
         }
+        job->end_narrated = step->narrated;
         job_end(job, "completed", NULL, step->text != NULL ? step->text : "", step->len);
         break;
     case AGENT_STEP_FAILED:

@@ -105,6 +105,7 @@ struct job {
     char *end_code, *end_text; /* owned */
     char *citations_json;      /* owned; of the answer, NULL: none */
     char *end_repaired;        /* owned; journal_job.result_repaired */
+    bool end_narrated;         /* journal_job.result_narrated */
 
     /* the turn being generated */
     bool generating;

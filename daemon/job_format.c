@@ -2,6 +2,8 @@
 
 #include "agent/constrain.h"
 #include "agent/rawjson.h"
+#include "agent/render.h"
+#include "base/json.h"
 #include "daemon/job_problem.h"
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 64
+#define CLOSERS_MAX    4 /* of the schema in a system text: all but the last stand in strings */
 
 static const char object_schema[] = "{\"type\": \"object\"}"; /* of json_object */
 
@@ -77,6 +80,7 @@ int job_format_read(const char *body, size_t len, struct job_format *out, struct
     struct job_format format = {.param = "response_format"};
     struct rawjson value = member(rawjson_of(body, len), "response_format");
     int rc = 0;
+    format.named = rawjson_type(value) != 0;
     if (rawjson_type(value) == '{')
         rc = read_type(value, &format, problem);
     else if (rawjson_type(value) != 0)
@@ -87,6 +91,44 @@ int job_format_read(const char *body, size_t len, struct job_format *out, struct
     }
     *out = format;
     return 0;
+}
+
+/* The JSON object between the tags behind the sentence: its length, 0 where there is none. A tag inside a
+ * string of it ends nothing. */
+static size_t find_schema(const char *system, const char **schema) {
+    static const char space[] = " \t\r\n";
+    const char *at = strstr(system, RENDER_SCHEMA_SENTENCE);
+    if (at == NULL)
+        return 0;
+    at += sizeof RENDER_SCHEMA_SENTENCE - 1;
+    at += strspn(at, space);
+    if (strncmp(at, RENDER_SCHEMA_OPEN, sizeof RENDER_SCHEMA_OPEN - 1) != 0)
+        return 0;
+    at += sizeof RENDER_SCHEMA_OPEN - 1;
+    at += strspn(at, space);
+    const char *end = *at == '{' ? at : NULL;
+    for (int i = 0; i < CLOSERS_MAX && end != NULL; i++) {
+        end = strstr(end + 1, RENDER_SCHEMA_CLOSE);
+        if (end != NULL && json_check(at, (size_t)(end - at), NULL, NULL, 0) == 0) {
+            *schema = at;
+            while (strchr(space, end[-1]) != NULL)
+                end--;
+            return (size_t)(end - at);
+        }
+    }
+    return 0;
+}
+
+int job_format_of_system(const char *system, struct job_format *out, struct job_problem *problem) {
+    struct job_format format = {.json = true, .in_system = true};
+    const char *schema = NULL;
+    size_t len = system != NULL && !out->named ? find_schema(system, &schema) : 0;
+    if (len == 0)
+        return 0;
+    int rc = read_schema(rawjson_of(schema, len), "system", &format, problem);
+    if (rc == 0)
+        *out = format;
+    return rc;
 }
 
 void job_format_finish(struct job_format *format) {
@@ -116,8 +158,9 @@ int job_format_check(const struct job_format *format, bool constrained, struct j
         rc = constrain_value(schema, false, &grammar, &report, why, sizeof why);
     }
     if (rc != 0 && rc != -ENOMEM)
-        rc = job_refuse(problem, "schema_unsupported", format->param, "'%s' cannot be %s: %s", format->param,
-                        what, why);
+        rc = job_refuse(
+            problem, "schema_unsupported", format->param, "'%s' cannot be %s: %s%s", format->param, what, why,
+            format->in_system ? "; with \"response_format\": {\"type\": \"text\"} it is only text" : "");
     else if (rc == 0 && format->strict && !report.exact)
         rc = job_refuse(
             problem, "schema_unsupported", format->param,

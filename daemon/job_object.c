@@ -74,6 +74,10 @@ static void write_end(struct json_writer *w, const struct journal_job *row) {
         const char *citations = row->citations_json != NULL ? row->citations_json : "[]";
         json_raw(w, citations, strlen(citations));
         write_answer(w, row);
+        if (row->result_narrated) {
+            json_key(w, "narrated");
+            json_bool(w, true);
+        }
         json_object_end(w);
     } else {
         json_null(w);

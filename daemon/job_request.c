@@ -303,6 +303,7 @@ int job_request_parse(const char *text, size_t len, struct job_request *out, str
     rc = rc == 0 ? read_documents(&r, problem) : rc;
     rc = rc == 0 ? read_reading(&r, problem) : rc;
     rc = rc == 0 ? job_format_read(text, len, &r.format, problem) : rc;
+    rc = rc == 0 ? job_format_of_system(r.system, &r.format, problem) : rc;
     if (rc == -ENOMEM) {
         (void)job_refuse(problem, "internal_error", "", "memory is out");
     }

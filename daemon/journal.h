@@ -70,6 +70,7 @@ struct journal_job {
     const char *result_text, *error_code, *error_message;
     const char *result_repaired; /* NULL: the result is text; else it is JSON, and this is the names of the
                                     rules that made it of the answer, "" for none */
+    bool result_narrated;        /* it announces a call that was never made */
     const char *client_name, *idempotency_key, *trace_id; /* each may be NULL */
     int64_t client_uid;                                   /* -1 = none (TCP) */
     int priority;

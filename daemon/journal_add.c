@@ -154,7 +154,7 @@ void journal_add_job_finished(struct journal_batch *b, const struct journal_job 
         v_text(job->error_code), v_text(job->error_message), v_time(job->finished_ns, finished),
         v_int(job->input_tokens), v_int(job->output_tokens), v_int(job->cached_tokens),
         v_int(job->reasoning_tokens), v_int(job->turns), v_int(job->tool_calls), v_text(job->result_repaired),
-        v_int(job->prefix_miss_tokens));
+        v_int(job->prefix_miss_tokens), v_int(job->result_narrated));
 }
 
 void journal_add_job_deleted(struct journal_batch *b, const char *job_id) {

@@ -155,6 +155,7 @@ int journal_rows_add_job(struct journal_rows *rows, sqlite3_stmt *s) {
     job->model = next_text(&c);
     job->result_text = next_text(&c);
     job->result_repaired = next_text(&c);
+    job->result_narrated = next_int(&c) != 0;
     job->error_code = next_text(&c);
     job->error_message = next_text(&c);
     job->client_name = next_text(&c);

@@ -28,7 +28,8 @@ void journal_rows_show(const struct journal_rows *rows, struct journal_result *r
 
 /* The columns each row function wants, in its order. */
 #define JOURNAL_JOB_COLUMNS                                                                                  \
-    "id, kind, status, title, model, result_text, result_repaired, error_code, error_message,"               \
+    "id, kind, status, title, model, result_text, result_repaired, result_narrated, error_code, "            \
+    "error_message,"                                                                                         \
     " client_name, idempotency_key, metadata_json,"                                                          \
     " trace_id, client_uid, priority, created_at, started_at, finished_at, deadline_at, input_tokens,"       \
     " output_tokens, cached_tokens, reasoning_tokens, prefix_miss_tokens, turns, tool_calls, starts, "       \

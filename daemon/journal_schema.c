@@ -161,6 +161,10 @@ static const char schema_ahead[] = "ALTER TABLE turns ADD COLUMN drafted_tokens 
                                    "ALTER TABLE turns ADD COLUMN accepted_tokens INTEGER;"
                                    "ALTER TABLE turns ADD COLUMN ahead_tokens INTEGER";
 
+/* The answer announces a call that was never made. */
+static const char schema_narrated[] =
+    "ALTER TABLE jobs ADD COLUMN result_narrated INTEGER NOT NULL DEFAULT 0";
+
 /* Step i brings a file of version i to version i + 1. Steps are only ever appended. */
 static const char *const step_1[] = {schema_jobs,  schema_turns, schema_parts,
                                      schema_tools, schema_trace, NULL};
@@ -170,7 +174,8 @@ static const char *const step_4[] = {schema_result_repaired, NULL};
 static const char *const step_5[] = {schema_forced_tokens, NULL};
 static const char *const step_6[] = {schema_prefix_misses, NULL};
 static const char *const step_7[] = {schema_ahead, NULL};
-static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6, step_7};
+static const char *const step_8[] = {schema_narrated, NULL};
+static const char *const *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6, step_7, step_8};
 
 int journal_schema_version(void) {
     return (int)(sizeof steps / sizeof *steps);

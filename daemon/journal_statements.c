@@ -30,7 +30,7 @@ const struct journal_statement journal_statements[JOURNAL_SQL_COUNT] = {
         {"UPDATE jobs SET status = ?2, result_text = ?3, error_code = ?4, error_message = ?5,"
          " finished_at = ?6, input_tokens = ?7, output_tokens = ?8, cached_tokens = ?9,"
          " reasoning_tokens = ?10, turns = ?11, tool_calls = ?12, result_repaired = ?13,"
-         " prefix_miss_tokens = ?14"
+         " prefix_miss_tokens = ?14, result_narrated = ?15"
          " WHERE id = ?1" JOB_IS_LIVE,
          "There is no unfinished job '%.*s' to finish."},
     [JOURNAL_SQL_JOB_DELETED] = {"DELETE FROM jobs WHERE id = ?1", "There is no job '%.*s' to delete."},

@@ -91,7 +91,7 @@ static void drain_steps(struct agent *a, struct appended *appended, struct buf *
             break;
         case AGENT_STEP_DONE:
             assert_int_equal(strlen(s.text), s.len);
-            rc = buf_printf(out, "DONE %s\n", s.text);
+            rc = buf_printf(out, "DONE %s%s\n", s.narrated ? "(narrated) " : "", s.text);
             break;
         case AGENT_STEP_FAILED:
             assert_true(s.len > 20 && strlen(s.text) == s.len);

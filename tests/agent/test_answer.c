@@ -120,7 +120,8 @@ static void an_answer_that_does_not_fit_is_explained(void **state) {
     struct buf said;
     int status = 0;
     buf_init(&said, 4096);
-    assert_int_equal(answer_init(&a, &(struct agent_answer){SCHEMA, s}, NULL, 0), 0);
+    assert_int_equal(answer_init(&a, &(struct agent_answer){.prompt_schema = SCHEMA, .schema = s}, NULL, 0),
+                     0);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         assert_int_equal(answer_read(&a, all[i].text, strlen(all[i].text)), -EINVAL);
         if (strstr(a.why, all[i].why) == NULL || strstr(a.why, "arguments") != NULL)
@@ -142,7 +143,7 @@ static void an_answer_that_does_not_fit_is_explained(void **state) {
 /* ---- the conversation ---- */
 
 static struct agent *json_agent(const struct schema *schema, const char *section) {
-    const struct agent_answer answer = {SCHEMA, schema};
+    const struct agent_answer answer = {.prompt_schema = SCHEMA, .schema = schema};
     const struct agent_config config = {.tools = script_tools,
                                         .n_tools = 3,
                                         .limits = agent_limits_default,
@@ -352,7 +353,7 @@ static void what_was_repaired_is_said(void **state) {
 
 static void a_schema_that_is_no_json_is_refused(void **state) {
     (void)state;
-    const struct agent_answer answer = {"{", NULL};
+    const struct agent_answer answer = {.prompt_schema = "{"};
     const struct agent_config config = {.answer = &answer};
     struct agent *a = NULL;
     char err[200] = "";

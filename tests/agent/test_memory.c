@@ -147,7 +147,7 @@ static void every_allocation_may_fail(void **state) {
 /* JSON mode: an answer that does not fit, then one that is not quite JSON. */
 static bool json_job(const struct schema *schema) {
     static const char *const turns[] = {"{\"a\": [1, 2]}", "```json\n{'a': 'b', \"c\": [true,]}\n```"};
-    const struct agent_answer answer = {"{\"type\": \"object\"}", schema};
+    const struct agent_answer answer = {.prompt_schema = "{\"type\": \"object\"}", .schema = schema};
     const struct agent_config config = {.answer = &answer, .limits = {.max_turns = 9}};
     const struct agent_message hi = {AGENT_ROLE_USER, "Hi"};
     struct agent *a = NULL;

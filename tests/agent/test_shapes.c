@@ -244,7 +244,7 @@ static void rows_about_the_conversation(void **state) {
             SAY("I will use the `add` tool."), END(STOP), SAY("I will use the `add` tool."), END(STOP), {0}},
         "GENERATE 0 4096\nGENERATE 1 4096\n<|im_end|>\n<|im_start|>user\nYou wrote about a call but "
         "made none. Make the call now, or write the final answer.<|im_end|>\n<|im_start|>assistant\n"
-        "\nDONE I will use the `add` tool.\n",
+        "\nDONE (narrated) I will use the `add` tool.\n",
         NULL);
     script_expect(NULL, (struct script_op[]){SAY("I will add salt."), END(STOP), {0}},
                   "GENERATE 0 4096\nDONE I will add salt.\n", NULL);

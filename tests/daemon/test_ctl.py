@@ -64,6 +64,8 @@ class Jobs(Case):
         cited = {"text": "It is.", "citations": [{"id": "a", "start": 0, "end": 9, "resolved": True, "tool_call_id": "call_3"}]}
         self.peer.server.script = lambda request: (200, job(result=cited))
         self.assertTrue(self.ctl("show", ID).stdout.endswith("\n\nIt is.\ncites a  call_3\n"))
+        cited["narrated"] = True
+        self.assertTrue(self.ctl("show", ID).stdout.endswith("\ncites a  call_3\nThe answer announces a call that was not made.\n"))
         self.peer.server.script = lambda request: (200, job("failed"))
         self.assertIn("error     max_turns\n          The job used all its 16 turns.\n", self.ctl("show", ID).stdout)
 

@@ -165,6 +165,61 @@ static void its_schema_compiles(void **state) {
     }
 }
 
+#define SAYS "You answer in JSON. Here's the json schema you must adhere to:\\n<schema>\\n"
+
+/* The body {"input", "system", …}; 0 or what parsing or checking it gave. */
+static int judge_system(const char *system, const char *more, struct job_request *r,
+                        struct job_problem *problem) {
+    struct buf body;
+    buf_init(&body, 1u << 20);
+    assert_int_equal(buf_printf(&body, "{\"input\": \"hi\", \"system\": \"%s\"%s}", system, more), 0);
+    *problem = (struct job_problem){0};
+    int rc = job_request_parse(body.data, body.len, r, problem);
+    if (rc == 0 && (rc = job_format_check(&r->format, r->constrained, problem)) != 0)
+        job_request_finish(r);
+    buf_finish(&body);
+    return rc;
+}
+
+static void the_prompt_of_json_mode_asks_for_it(void **state) {
+    (void)state;
+    static const struct {
+        const char *system, *more, *schema; /* NULL: it is only text */
+    } all[] = {
+        {SAYS "{\\\"type\\\": \\\"array\\\"}\\n</schema>", "", "{\"type\": \"array\"}"},
+        {"First. " SAYS " {} </schema> Then.", "", "{}"},
+        {SAYS "{\\\"const\\\": \\\"</schema>\\\"}</schema>", "", "{\"const\": \"</schema>\"}"},
+        {SAYS "{}</schema>", ", \"response_format\": null", "{}"},
+        {SAYS "{}</schema>", ", \"response_format\": {\"type\": \"text\"}", NULL},
+        {SAYS "{}", "", NULL},
+        {SAYS "[]</schema>", "", NULL},
+        {SAYS "{'a': 1}</schema>", "", NULL},
+        {SAYS "</schema>", "", NULL},
+        {"Here's the json schema you must adhere to: {}</schema>", "", NULL},
+        {"<schema>{}</schema>", "", NULL},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct job_request r;
+        struct job_problem problem;
+        if (judge_system(all[i].system, all[i].more, &r, &problem) != 0)
+            fail_msg("%s: %s", all[i].system, problem.message);
+        assert_true(r.format.json == (all[i].schema != NULL) && r.format.in_system == r.format.json);
+        if (all[i].schema != NULL)
+            assert_string_equal(r.format.schema, all[i].schema);
+        job_request_finish(&r);
+    }
+    struct job_request r;
+    struct job_problem problem;
+    assert_int_equal(judge_system(SAYS "{\\\"type\\\": \\\"objekt\\\"}</schema>", "", &r, &problem), -EINVAL);
+    assert_string_equal(problem.code, "schema_unsupported");
+    assert_string_equal(problem.param, "system");
+    assert_non_null(strstr(problem.message, "it is only text"));
+    const char *object = ", \"response_format\": {\"type\": \"json_object\"}";
+    assert_int_equal(judge_system(SAYS "{\\\"type\\\": \\\"array\\\"}</schema>", object, &r, &problem), 0);
+    assert_true(r.format.json && !r.format.in_system && r.format.schema == NULL);
+    job_request_finish(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_ones_are_kept_as_written),
@@ -172,6 +227,7 @@ int main(void) {
         cmocka_unit_test(unconstrained_jobs_are_checked_afterwards),
         cmocka_unit_test(large_ones_are_refused),
         cmocka_unit_test(its_schema_compiles),
+        cmocka_unit_test(the_prompt_of_json_mode_asks_for_it),
     };
     return cmocka_run_group_tests_name("job_format", tests, NULL, NULL);
 }

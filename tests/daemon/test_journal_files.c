@@ -47,7 +47,7 @@ static void test_files_belong_to_the_user_alone(void **state) {
     assert_int_equal(stat(p->db, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_file(p, "PRAGMA application_id", "1212502596");
-    assert_file(p, "PRAGMA user_version", "7");
+    assert_file(p, "PRAGMA user_version", "8");
     assert_file(p, "PRAGMA journal_mode", "wal");
 }
 
@@ -85,7 +85,7 @@ static void test_a_newer_file_is_refused_unchanged(void **state) {
     assert_int_equal(try_open(p, err, sizeof err), 0);
     change_file(p, "PRAGMA user_version = 99");
     assert_int_equal(try_open(p, err, sizeof err), -EPROTO);
-    assert_non_null(strstr(err, "newer hermesd (version 99 of its tables, this one knows 7)"));
+    assert_non_null(strstr(err, "newer hermesd (version 99 of its tables, this one knows 8)"));
     assert_file(p, "PRAGMA user_version", "99");
 }
 
@@ -109,24 +109,25 @@ static void test_an_older_file_is_copied_and_migrated(void **state) {
     const char *const second[] = {"ALTER TABLE jobs ADD COLUMN color TEXT", "UPDATE jobs SET color = 'red'",
                                   NULL};
     const char *const wrong[] = {"ALTER TABLE jobs ADD COLUMN size TEXT", "UPDATE nowhere SET x = 1", NULL};
-    const char *const *const steps[] = {never, never, never, never, never, never, never, second, wrong};
-    assert_int_equal(migrate(p, steps, 9, err, sizeof err),
-                     -EINVAL); /* the ninth step fails: the eighth stands */
+    const char *const *const steps[] = {never, never, never, never,  never,
+                                        never, never, never, second, wrong};
+    assert_int_equal(migrate(p, steps, 10, err, sizeof err),
+                     -EINVAL); /* the tenth step fails: the ninth stands */
     assert_non_null(strstr(err, "no such table: nowhere"));
-    assert_file(p, "PRAGMA user_version", "8");
+    assert_file(p, "PRAGMA user_version", "9");
     assert_file(p, "SELECT color FROM jobs", "red");
     assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'size'", "");
-    assert_int_equal(migrate(p, steps, 8, err, sizeof err), 0); /* nothing is left to do */
+    assert_int_equal(migrate(p, steps, 9, err, sizeof err), 0); /* nothing is left to do */
     char copy[160];
-    snprintf(copy, sizeof copy, "%s.v7", p->db);
+    snprintf(copy, sizeof copy, "%s.v8", p->db);
     assert_int_equal(rename(copy, p->db), 0); /* the copy is the file as it was */
-    assert_file(p, "PRAGMA user_version", "7");
+    assert_file(p, "PRAGMA user_version", "8");
     assert_file(p, "SELECT group_concat(name) FROM pragma_table_info('jobs') WHERE name = 'color'", "");
     place_open(p);
     assert_file(p, "SELECT id FROM jobs", "job_1");
 }
 
-/* A file as version 1 left it: what versions 2 to 7 added is taken away again. */
+/* A file as version 1 left it: what versions 2 to 8 added is taken away again. */
 static void test_a_file_of_version_1_goes_on(void **state) {
     struct place *p = *state;
     place_open(p);
@@ -142,10 +143,10 @@ static void test_a_file_of_version_1_goes_on(void **state) {
         "ALTER TABLE turns DROP COLUMN forced_tokens; ALTER TABLE turns DROP COLUMN prefix_miss_tokens;"
         "ALTER TABLE turns DROP COLUMN prefix_misses_json; ALTER TABLE jobs DROP COLUMN prefix_miss_tokens;"
         "ALTER TABLE turns DROP COLUMN drafted_tokens; ALTER TABLE turns DROP COLUMN accepted_tokens;"
-        "ALTER TABLE turns DROP COLUMN ahead_tokens;"
+        "ALTER TABLE turns DROP COLUMN ahead_tokens; ALTER TABLE jobs DROP COLUMN result_narrated;"
         "PRAGMA user_version = 1");
     place_open(p);
-    assert_file(p, "PRAGMA user_version", "7");
+    assert_file(p, "PRAGMA user_version", "8");
     assert_file(p, "SELECT id FROM jobs", "job_1");
     assert_file(p, "SELECT count(*) FROM plan_calls", "0");
     b = journal_batch_create();

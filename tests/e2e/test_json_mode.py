@@ -26,6 +26,12 @@ def by(schema, strict=False):
     return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
 
 
+def by_hand(schema):
+    """As the model's card says it."""
+    return ("You are a helpful assistant that answers in JSON. Here's the json schema you must adhere to:\n<schema>\n"
+            + json.dumps(schema) + "\n</schema>")
+
+
 def prompt_of(room, job, turn):
     with sqlite3.connect(f"file:{os.path.join(room.state, 'hermesd.db')}?mode=ro", uri=True) as db:
         return db.execute("SELECT prompt_text FROM turns WHERE job_id = ? AND turn = ?", (job["id"], turn)).fetchone()[0]
@@ -126,8 +132,7 @@ class Scripted(harness.Case):
         self.assertIn("uniqueItems", error["message"])
 
     def test_the_prompt(self):
-        said = ("You are a helpful assistant that answers in JSON. Here's the json schema you must adhere to:\n<schema>\n"
-                + json.dumps(BOOK) + "\n</schema>")
+        said = by_hand(BOOK)
         self.assertEqual(prompt_of(self.room, self.api.run("A plain one.", response_format=by(BOOK), tools=[]), 0),
                          f"<|im_start|>system\n{said}<|im_end|>\n<|im_start|>user\nA plain one.<|im_end|>\n<|im_start|>assistant\n")
         text = prompt_of(self.room, self.api.run("A plain one.", response_format=by(BOOK), tools=["count"], system="Be brief."), 0)
@@ -137,6 +142,21 @@ class Scripted(harness.Case):
         plain = [prompt_of(self.room, self.api.run("hi", **more), 0) for more in ({}, {"response_format": {"type": "text"}})]
         self.assertEqual(plain[0], plain[1])
         self.assertNotIn("JSON.", plain[0])
+
+    def test_the_prompt_of_json_mode_by_hand(self):
+        for members in ({"system": by_hand(BOOK)}, {"messages": by_hand(BOOK)}):
+            text = "A fenced one."
+            if "messages" in members:
+                text = [{"role": "system", "content": members.pop("messages")}, {"role": "user", "content": text}]
+            job = self.result(text, tools=[], **members)
+            self.assertEqual((job["result"]["json"], job["result"]["repaired"]), (RIGHT, "fenced_json"))
+            self.assertEqual(prompt_of(self.room, job, 0),
+                             f"<|im_start|>system\n{by_hand(BOOK)}<|im_end|>\n<|im_start|>user\nA fenced one.<|im_end|>\n<|im_start|>assistant\n")
+        self.assertEqual(self.result("A second try.", system=by_hand(BOOK))["turns"], 2)
+        job = self.result("A fenced one.", system=by_hand(BOOK), response_format={"type": "text"})
+        self.assertNotIn("json", job["result"])
+        error = self.refused(400, "schema_unsupported", self.api.submit, "x", system=by_hand({"type": "objekt"})).error
+        self.assertEqual(error["param"], "system")
 
     def test_bad_formats_are_refused_and_nothing_is_accepted(self):
         deep = {}
@@ -268,6 +288,13 @@ class Model(harness.Case):
                 with self.subTest(schema=schema, temperature=temperature, seed=seed):
                     self.assertEqual((job["status"], job["turns"]), ("completed", 1), job)
                     self.judge(job, schema, fits)
+
+    def test_so_does_one_that_the_system_text_asks_for(self):
+        for schema, fits in SCHEMAS:
+            job = self.api.run("How much is 12 times 9?", wait=100, system=by_hand(schema), tools=[], temperature=1.5, seed=1, max_turn_tokens=200)
+            with self.subTest(schema=schema):
+                self.assertEqual((job["status"], job["turns"]), ("completed", 1), job)
+                self.judge(job, schema, fits)
 
     def test_any_object_within_few_tokens(self):
         for tokens in (3, 20, 100):

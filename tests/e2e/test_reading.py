@@ -22,6 +22,8 @@ class Reading(harness.Case):
         {"match": "cut plan", "turns": ["<PLAN>never closed", "Done."]},
         {"match": "Please cite", "turns": [call("passages"), "One.<co>p#1</co> Memo.<co>memo</co> \u00e9<co>p#9</co>"]},
         {"match": "opened", "turns": ["I think.</think>Answer."]},
+        {"match": "only talks", "turns": ["I will use the `count` tool.", "Now I will use the `count` tool."]},
+        {"match": "talks, then acts", "turns": ["I will use the `count` tool.", call("count", label="i"), "Counted."]},
         {"match": "says nothing", "turns": [call("count", label="h"), " ", "At last."]},
     ]
 
@@ -101,6 +103,15 @@ class Reading(harness.Case):
         self.assertEqual(job["result"]["text"], "Answer.")
         self.assertEqual(self.rows("SELECT section, text, truncated FROM reasoning WHERE job_id = ?", job["id"]), [("think", "I think.", 0)])
         self.refused(400, "invalid_value", self.api.submit, "x", open_section="thoughts")
+
+    def test_a_call_that_is_only_announced_is_marked(self):
+        job = self.api.run("He only talks.")
+        self.assertEqual((job["result"], job["turns"]), ({"text": "Now I will use the `count` tool.", "citations": [], "narrated": True}, 2))
+        self.assertEqual(self.api.job(job["id"]), job)
+        self.assertEqual(self.rows("SELECT result_narrated FROM jobs WHERE id = ?", job["id"]), [(1,)])
+        job = self.api.run("He talks, then acts.")
+        self.assertEqual((job["result"]["text"], job["turns"]), ("Counted.", 3))
+        self.assertNotIn("narrated", job["result"])
 
     def test_an_empty_turn_behind_a_result_is_asked_again_once(self):
         job = self.api.run("He says nothing.")
