@@ -31,7 +31,8 @@ enum phase {
 struct agent {
     struct agent_tool *tools; /* owned, with their strings */
     size_t n_tools;
-    struct turn_rules rules; /* points to `tools` */
+    struct turn_rules rules; /* points to `tools` and `more` */
+    struct tags_more more;   /* reasoning sections of its own */
     char *system;
     int max_calls_per_turn;
     bool sequential;
@@ -156,6 +157,17 @@ static void render_last(struct agent *a, const char *text) {
     buf_finish(&whole);
 }
 
+static int read_sections(struct agent *a, const struct agent_config *config, char *err, size_t errlen) {
+    const char *bad = "";
+    if (tags_more_read(&a->more, config->reasoning_tags, &bad) < 0)
+        return err_set(err, errlen, -EINVAL, "'%.60s' cannot be the name of reasoning sections.", bad);
+    a->rules.more = a->render.more = &a->more;
+    if (config->open_section != NULL &&
+        (a->rules.open_section = tags_section(&a->more, config->open_section)) == NULL)
+        return err_set(err, errlen, -EINVAL, "There is no reasoning section '%.60s'.", config->open_section);
+    return 0;
+}
+
 int agent_create(const struct agent_config *config, struct agent **out, char *err, size_t errlen) {
     struct agent *a = calloc(1, sizeof *a);
     if (a == NULL)
@@ -175,9 +187,7 @@ int agent_create(const struct agent_config *config, struct agent **out, char *er
     rc = rc ? rc : copy_documents(a, config, err, errlen);
     rc = rc ? rc : answer_init(&a->answer, config->answer, err, errlen);
     a->rules.json = a->answer.on;
-    if (rc == 0 && config->open_section != NULL &&
-        (a->rules.open_section = tags_section(config->open_section)) == NULL)
-        rc = err_set(err, errlen, -EINVAL, "There is no reasoning section '%.60s'.", config->open_section);
+    rc = rc ? rc : read_sections(a, config, err, errlen);
     if (rc == 0 && a->system == NULL)
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the system text.");
     if (rc < 0) {
@@ -248,19 +258,6 @@ static const struct agent_tool *find_tool(const struct agent *a, const char *nam
     return NULL;
 }
 
-/* What the model is told about a name that no tool has. */
-static void explain_unknown(const struct agent *a, const char *name, char *text, size_t size) {
-    int n = snprintf(text, size, "The tool '%.100s' does not exist.", name);
-    for (size_t i = 0; i < a->n_tools; i++) {
-        size_t at = (size_t)n, more = strlen(a->tools[i].name) + 24;
-        if (at + more >= size) {
-            snprintf(text + at, size - at, ", ...");
-            return;
-        }
-        n += snprintf(text + at, size - at, "%s%s", i == 0 ? " Available tools: " : ", ", a->tools[i].name);
-    }
-}
-
 /* Limits of the job; a crossed one ends it. *refused: the call must not run, for the reason in `text`.
  * -ENOMEM.
  */
@@ -282,14 +279,6 @@ static int count_call(struct agent *a, const struct turn_call *call, bool counts
     return rc;
 }
 
-/* Why a call that was repaired does not run. */
-static void explain_strict(const char *name, const char *repaired, char *text, size_t size) {
-    snprintf(text, size,
-             "Not run: '%.100s' takes only calls that are written exactly, and this one was not (%s). "
-             "" REPAIR_SHAPE,
-             name, repaired);
-}
-
 static int on_call(void *arg, const struct turn_call *call) {
     struct agent *a = arg;
     char text[CATALOGUE_BYTES_MAX + SHAPES_NAMES_SIZE], told[300], repaired[SHAPES_NAMES_SIZE];
@@ -298,11 +287,11 @@ static int on_call(void *arg, const struct turn_call *call) {
     shapes_names(call->repaired, repaired, sizeof repaired);
     const struct agent_tool *tool = find_tool(a, call->name);
     if (error == NULL && tool == NULL) {
-        explain_unknown(a, call->name, text, CATALOGUE_BYTES_MAX);
+        calls_say_unknown(a->tools, a->n_tools, call->name, text, CATALOGUE_BYTES_MAX);
         error = text;
     }
     if (error == NULL && tool->strict && repaired[0] != '\0') {
-        explain_strict(call->name, repaired, text, sizeof text);
+        calls_say_strict(call->name, repaired, text, sizeof text);
         error = text;
     }
     if (error == NULL && a->max_calls_per_turn > 0 && a->calls.n >= (size_t)a->max_calls_per_turn) {

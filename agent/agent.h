@@ -79,7 +79,10 @@ struct agent_config {
                            of a reasoning section that was never closed (agent/shapes.h, 46 to 48 and 53) */
     const char *open_section; /* the prompt opens this reasoning section for every turn ("think"), and reading
                                  starts inside it; NULL = none. -EINVAL in agent_create() for a section that
-                                 agent/tags.h does not have */
+                                 neither agent/tags.h nor reasoning_tags has */
+    const char
+        *reasoning_tags; /* names of further reasoning sections, ',' between them (agent/tags.h); copied;
+                            NULL or "" = none. -EINVAL in agent_create() for one that cannot be used */
     const struct agent_document *documents; /* copied; they stand behind the last message of agent_start(), as
                                                {"passages": [{"id": …, "text": …}]} */
     size_t n_documents;

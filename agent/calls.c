@@ -1,9 +1,11 @@
 #include "agent/calls.h"
 
 #include "agent/render.h"
+#include "agent/repair.h"
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,4 +139,26 @@ int calls_answer(struct calls *c, int number, enum agent_result status, const ch
     one->state = CALLS_ANSWERED;
     c->n_open--;
     return rc;
+}
+
+/* ---- what the model is told of calls that do not run ---- */
+
+void calls_say_unknown(const struct agent_tool *tools, size_t n_tools, const char *name, char *text,
+                       size_t size) {
+    int n = snprintf(text, size, "The tool '%.100s' does not exist.", name);
+    for (size_t i = 0; i < n_tools; i++) {
+        size_t at = (size_t)n, more = strlen(tools[i].name) + 24;
+        if (at + more >= size) {
+            snprintf(text + at, size - at, ", ...");
+            return;
+        }
+        n += snprintf(text + at, size - at, "%s%s", i == 0 ? " Available tools: " : ", ", tools[i].name);
+    }
+}
+
+void calls_say_strict(const char *name, const char *repaired, char *text, size_t size) {
+    snprintf(text, size,
+             "Not run: '%.100s' takes only calls that are written exactly, and this one was not "
+             "(%s). " REPAIR_SHAPE,
+             name, repaired);
 }

@@ -42,4 +42,10 @@ const struct calls_one *calls_start(struct calls *c);
 HX_MUST_CHECK int calls_answer(struct calls *c, int number, enum agent_result status, const char *text,
                                size_t len);
 
+/* What the model is told of a call that does not run: that no tool has its name (with the names there are, as
+ * many as fit); that its tool takes none that was repaired, by these rows of agent/shapes.h. */
+void calls_say_unknown(const struct agent_tool *tools, size_t n_tools, const char *name, char *text,
+                       size_t size);
+void calls_say_strict(const char *name, const char *repaired, char *text, size_t size);
+
 #endif

@@ -36,6 +36,8 @@ struct constrain_tool {
     bool *left_out; /* NULL, or set when the whole tool is left out */
 };
 
+struct tags_more;
+
 struct constrain_report {
     bool exact;
     char why[256]; /* "read_file: /properties/paths: uniqueItems"; "" when exact */
@@ -51,10 +53,12 @@ HX_MUST_CHECK int constrain_turn(const struct constrain_tool *tools, size_t n, s
                                  struct constrain_report *report, char *err, size_t errlen);
 /* A turn in JSON mode, whose answer is a value of the schema: with tools, reasoning sections, then either
  * calls or the value; without, the value alone. `open_section`: the prompt has opened this section, and the
- * turn begins with the rest of it; NULL = none. */
+ * turn begins with the rest of it; NULL = none. `more`: sections beside those of agent/tags.h; NULL = none.
+ */
 HX_MUST_CHECK int constrain_answer(const struct constrain_tool *tools, size_t n, const struct schema *answer,
-                                   const char *open_section, struct grammar **out,
-                                   struct constrain_report *report, char *err, size_t errlen);
+                                   const struct tags_more *more, const char *open_section,
+                                   struct grammar **out, struct constrain_report *report, char *err,
+                                   size_t errlen);
 /* The call alone, from the line break behind <tool_call> to </tool_call>. */
 HX_MUST_CHECK int constrain_call(const struct constrain_tool *tools, size_t n, struct grammar **out,
                                  struct constrain_report *report, char *err, size_t errlen);

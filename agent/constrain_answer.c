@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #define SECTIONS_MAX 8  /* of one turn */
-#define KINDS_MAX    32 /* of sections */
+#define KINDS_MAX    64 /* of sections */
 #define SPACE_MAX    2  /* line breaks and blanks between parts */
 
 static uint32_t space(struct constrain *c) {
@@ -28,10 +28,10 @@ static uint32_t section(struct constrain *c, const char *name) {
     return constrain_two(c, grammar_tag(c->b, tag), rest_of(c, name));
 }
 
-static uint32_t sections(struct constrain *c) {
+static uint32_t sections(struct constrain *c, const struct tags_more *more) {
     uint32_t kinds[KINDS_MAX];
     size_t n = 0;
-    for (const char *name; n < KINDS_MAX && (name = tags_section_at(n)) != NULL; n++)
+    for (const char *name; n < KINDS_MAX && (name = tags_section_at(more, n)) != NULL; n++)
         kinds[n] = section(c, name);
     return grammar_repeat(c->b, constrain_once(c, grammar_choice(c->b, kinds, n)), 0, SECTIONS_MAX);
 }
@@ -44,15 +44,15 @@ static uint32_t calls(struct constrain *c, const struct constrain_tool *tools, s
 }
 
 int constrain_answer(const struct constrain_tool *tools, size_t n, const struct schema *answer,
-                     const char *open_section, struct grammar **out, struct constrain_report *report,
-                     char *err, size_t errlen) {
+                     const struct tags_more *more, const char *open_section, struct grammar **out,
+                     struct constrain_report *report, char *err, size_t errlen) {
     struct constrain c;
     if (constrain_begin(&c, false, report) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the grammar of the answer.");
     uint32_t root = n > 0 ? calls(&c, tools, n) : GRAMMAR_NONE;
     c.tool = NULL;
     uint32_t value = c.status == 0 ? constrain_unique(&c, constrain_root(&c, answer)) : GRAMMAR_NONE;
-    root = n > 0 ? constrain_two(&c, sections(&c), constrain_either(&c, root, value)) : value;
+    root = n > 0 ? constrain_two(&c, sections(&c, more), constrain_either(&c, root, value)) : value;
     if (open_section != NULL)
         root = constrain_two(&c, rest_of(&c, open_section), root);
     return constrain_end(&c, root, out, err, errlen);

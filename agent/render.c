@@ -199,7 +199,7 @@ void render_assistant(struct render *r, const char *text, size_t len) {
     render_generate(r);
     while (len > 0 && r->status == 0) {
         const struct tag *tag = NULL;
-        size_t at = tags_find(text, len, &tag);
+        size_t at = tags_find(r->more, text, len, &tag);
         render_put(r, AGENT_SPAN_UNTRUSTED, text, at);
         size_t n = at;
         if (tag != NULL) {

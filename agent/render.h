@@ -20,8 +20,10 @@
 #include "base/buf.h"
 
 struct render_mark;
+struct tags_more;
 struct render {
     enum agent_profile profile;
+    const struct tags_more *more; /* sections beside those of agent/tags.h, borrowed; NULL = none */
     struct buf text;
     struct render_mark *marks; /* where spans begin in `text` */
     size_t n_marks, cap_marks;

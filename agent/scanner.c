@@ -7,8 +7,8 @@
 #define CALL_CLOSE     "</tool_call>"
 #define RECOVERIES_MAX 64 /* malformed calls of one turn whose rest is read again */
 
-void scanner_init(struct scanner *s, scanner_emit emit, void *arg) {
-    *s = (struct scanner){.emit = emit, .arg = arg};
+void scanner_init(struct scanner *s, const struct tags_more *more, scanner_emit emit, void *arg) {
+    *s = (struct scanner){.more = more, .emit = emit, .arg = arg};
     buf_init(&s->raw, SCANNER_CALL_MAX);
 }
 
@@ -300,7 +300,7 @@ static int markup_bytes(struct scanner *s, const char *text, size_t len, size_t 
     }
     const struct tag *tag = NULL;
     s->held[s->n_held] = text[0];
-    enum tags_match match = tags_match(s->held, s->n_held + 1, &tag);
+    enum tags_match match = tags_match(s->more, s->held, s->n_held + 1, &tag);
     if (match == TAGS_NO && s->n_held > 0) { /* this byte is looked at again, alone */
         size_t n = s->n_held;
         bool half = n == sizeof CALL_OPEN - 2 && memcmp(s->held, CALL_OPEN, n) == 0;
@@ -417,7 +417,7 @@ int scanner_end(struct scanner *s) {
 }
 
 int scanner_begin_in(struct scanner *s, const char *section) {
-    const char *known = tags_section(section);
+    const char *known = tags_section(s->more, section);
     return known == NULL ? -EINVAL : open_section(s, known, 0);
 }
 

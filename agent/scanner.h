@@ -46,7 +46,8 @@ struct scanner_event {
     size_t at;        /* offset in the turn: where an opening tag begins, where anything else ends */
     const char *text; /* borrowed during the callback, not terminated */
     size_t len;
-    const char *section; /* SECTION_…; CALL: the section a rehearsed call stands in, else NULL; static */
+    const char *section; /* SECTION_…; CALL: the section a rehearsed call stands in, else NULL; of
+                            agent/tags.h or of `more` */
     bool truncated;
     const char *raw; /* CALL: everything between the tags */
     size_t raw_len;
@@ -91,6 +92,7 @@ struct scanner_answer {
 struct scanner {
     scanner_emit emit;
     void *arg;
+    const struct tags_more *more;
     enum scanner_state state;
     size_t offset; /* bytes consumed */
 
@@ -114,10 +116,11 @@ struct scanner {
     struct scanner_answer answer;
 };
 
-void scanner_init(struct scanner *s, scanner_emit emit, void *arg);
+/* `more`: sections beside those of agent/tags.h, borrowed as long as the scanner is used; NULL = none. */
+void scanner_init(struct scanner *s, const struct tags_more *more, scanner_emit emit, void *arg);
 void scanner_finish(struct scanner *s);
-/* Before the first text: the prompt has opened this section (a name of agent/tags.h). -EINVAL for another
- * name; -ENOMEM, or what `emit` returned. */
+/* Before the first text: the prompt has opened this section (a name of agent/tags.h or of `more`). -EINVAL
+ * for another name; -ENOMEM, or what `emit` returned. */
 HX_MUST_CHECK int scanner_begin_in(struct scanner *s, const char *section);
 /* Before the first text: the answer is to be JSON. */
 void scanner_expect_json(struct scanner *s);

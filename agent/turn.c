@@ -230,7 +230,7 @@ int turn_init(struct turn *t, int number, const struct turn_rules *rules, struct
               turn_on_call on_call_arg, void *arg) {
     *t =
         (struct turn){.events = events, .rules = rules, .on_call = on_call_arg, .arg = arg, .number = number};
-    scanner_init(&t->scanner, on_event, t);
+    scanner_init(&t->scanner, rules->more, on_event, t);
     buf_init(&t->part, TURN_TEXT_MAX);
     buf_init(&t->answer, TURN_TEXT_MAX);
     buf_init(&t->rehearsed, SCANNER_CALL_MAX);

@@ -25,9 +25,10 @@ typedef int (*turn_on_call)(void *arg, const struct turn_call *call);
 /* What a turn is read with. Borrowed. */
 struct turn_rules {
     struct repair_tools tools;
-    bool lenient;             /* agent_config.lenient_calls */
-    const char *open_section; /* the prompt opened it; NULL = none */
-    bool json;                /* the answer is to be JSON: tags inside it are data, and it is no call */
+    bool lenient;                 /* agent_config.lenient_calls */
+    const char *open_section;     /* the prompt opened it; NULL = none */
+    const struct tags_more *more; /* sections beside those of agent/tags.h; NULL = none */
+    bool json;                    /* the answer is to be JSON: tags inside it are data, and it is no call */
 };
 
 struct turn {

@@ -84,8 +84,13 @@ static int on_name(void *arg, const struct turn_call *call) {
     return call->name[0] == '\0' || k->n == TOOLS_MAX ? 0 : add_tool(k, strdup(call->name), strdup("{}"));
 }
 
-static int find_names(struct known *k, const char *text, size_t len, const char *open_section) {
-    const struct turn_rules rules = {.open_section = open_section};
+static int find_names(struct known *k, const char *text, size_t len,
+                      const struct cli_parse_options *options) {
+    struct tags_more more;
+    const char *bad;
+    if (tags_more_read(&more, options->reasoning_tags, &bad) < 0)
+        return 0; /* the agent says so */
+    const struct turn_rules rules = {.open_section = options->open_section, .more = &more};
     struct events events;
     struct turn turn;
     agent_events_init(&events);
@@ -227,12 +232,13 @@ int cli_parse_text(const char *text, size_t len, const struct cli_parse_options 
     struct agent *a = NULL;
     err_set(err, errlen, 0, "%s", "");
     int rc = options->tools_json != NULL ? read_tools(&known, options->tools_json, err, errlen)
-                                         : find_names(&known, text, len, options->open_section);
+                                         : find_names(&known, text, len, options);
     const struct agent_config config = {.tools = known.all,
                                         .n_tools = known.n,
                                         .limits = {.max_turn_tokens = agent_limits_default.max_turn_tokens},
                                         .lenient_calls = options->lenient,
-                                        .open_section = options->open_section};
+                                        .open_section = options->open_section,
+                                        .reasoning_tags = options->reasoning_tags};
     rc = rc ? rc : agent_create(&config, &a, err, errlen);
     rc = rc ? rc : play(a, &known, text, len, options, out, err, errlen);
     if (rc < 0 && err[0] == '\0')
@@ -247,7 +253,7 @@ int cli_parse_text(const char *text, size_t len, const struct cli_parse_options 
 
 static int usage(void) {
     fprintf(stderr, "Usage: hermesd parse [--tools FILE] [--strict] [--lenient] [--cut-off] [--open SECTION] "
-                    "< TEXT\n");
+                    "[--reasoning-tags NAME,…] < TEXT\n");
     return 2;
 }
 
@@ -284,10 +290,13 @@ static int run(struct cli_parse_options *options, const char *tools_path) {
 }
 
 int cli_parse(int argc, char **argv) {
-    static const struct option options[] = {
-        {"tools", required_argument, NULL, 't'}, {"strict", no_argument, NULL, 's'},
-        {"lenient", no_argument, NULL, 'l'},     {"cut-off", no_argument, NULL, 'c'},
-        {"open", required_argument, NULL, 'o'},  {0}};
+    static const struct option options[] = {{"tools", required_argument, NULL, 't'},
+                                            {"strict", no_argument, NULL, 's'},
+                                            {"lenient", no_argument, NULL, 'l'},
+                                            {"cut-off", no_argument, NULL, 'c'},
+                                            {"open", required_argument, NULL, 'o'},
+                                            {"reasoning-tags", required_argument, NULL, 'r'},
+                                            {0}};
     struct cli_parse_options chosen = {0};
     const char *tools_path = NULL;
     int option;
@@ -308,6 +317,9 @@ int cli_parse(int argc, char **argv) {
             break;
         case 'o':
             chosen.open_section = optarg;
+            break;
+        case 'r':
+            chosen.reasoning_tags = optarg;
             break;
         default:
             return usage();

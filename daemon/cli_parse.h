@@ -18,11 +18,12 @@
 #include <stdbool.h>
 
 struct cli_parse_options {
-    const char *tools_json;   /* NULL: every name is a tool */
-    bool strict;              /* all tools are */
-    bool lenient;             /* agent_config.lenient_calls */
-    bool cut_off;             /* the turn ended for its length, not by the model */
-    const char *open_section; /* the prompt opened it; NULL = none */
+    const char *tools_json;     /* NULL: every name is a tool */
+    bool strict;                /* all tools are */
+    bool lenient;               /* agent_config.lenient_calls */
+    bool cut_off;               /* the turn ended for its length, not by the model */
+    const char *open_section;   /* the prompt opened it; NULL = none */
+    const char *reasoning_tags; /* names of further sections, ',' between them; NULL = none */
 };
 
 /* Appends the lines. -EINVAL with a sentence for tools or a section that cannot be used, -ENOBUFS, -ENOMEM.

@@ -85,6 +85,7 @@ int job_start_agent(struct job *job, char *err, size_t errlen) {
         .limits = job->request.limits,
         .lenient_calls = job->request.lenient_calls,
         .open_section = job->request.open_section,
+        .reasoning_tags = job->request.reasoning_tags,
         .documents = job->request.documents,
         .n_documents = job->request.n_documents,
         .sequential = !job->request.overlap,

@@ -1,6 +1,7 @@
 #include "daemon/job_compile.h"
 
 #include "agent/constrain.h"
+#include "agent/tags.h"
 #include "daemon/job_request.h"
 #include "engine/grammar.h"
 
@@ -18,6 +19,7 @@ int job_compile_init(struct job_compile *c, enum job_compile_what what, const st
 void job_compile_finish(struct job_compile *c) {
     job_format_finish(&c->format);
     free(c->open_section);
+    free(c->reasoning_tags);
     free(c->tools_json);
     for (size_t i = 0; i < c->n_forbidden; i++) {
         free(c->forbidden[i].name);
@@ -97,9 +99,15 @@ static int parts_make(struct job_compile *c, struct parts *p, char *err, size_t 
 
 static int make_turn(struct job_compile *c, const struct parts *p, char *err, size_t errlen) {
     struct constrain_report report = {.exact = true};
-    int rc = c->answer != NULL ? constrain_answer(p->tools, p->read.n, c->answer, c->open_section,
-                                                  &c->grammar, &report, err, errlen)
-                               : constrain_turn(p->tools, p->read.n, &c->grammar, &report, err, errlen);
+    struct tags_more more;
+    const char *bad = NULL;
+    int rc = tags_more_read(&more, c->reasoning_tags, &bad);
+    if (rc != 0) {
+        return err_set(err, errlen, rc, "'%.60s' cannot be the name of reasoning sections.", bad);
+    }
+    rc = c->answer != NULL ? constrain_answer(p->tools, p->read.n, c->answer, &more, c->open_section,
+                                              &c->grammar, &report, err, errlen)
+                           : constrain_turn(p->tools, p->read.n, &c->grammar, &report, err, errlen);
     if (rc == 0 && !report.exact) {
         (void)err_set(err, errlen, 0, "%s", report.why);
     }

@@ -31,6 +31,7 @@ struct job_compile {
     bool wants_grammar;
     struct job_format format;
     char *open_section;                 /* NULL: none */
+    char *reasoning_tags;               /* NULL: none */
     char *tools_json;                   /* as the journal has them; TURN */
     struct job_compile_call *forbidden; /* owned array; calls that the grammar must not allow */
     size_t n_forbidden;

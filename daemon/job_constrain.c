@@ -251,11 +251,12 @@ int job_constrain_check(struct job *job) {
 static char *ingredients(const struct job *job) {
     const struct job_format *format = &job->request.format;
     const char *section = job->request.open_section != NULL ? job->request.open_section : "";
+    const char *tags = job->request.reasoning_tags != NULL ? job->request.reasoning_tags : "";
     struct buf text;
     int rc = 0;
     buf_init(&text, SIZE_MAX / 2);
     if (format->json) {
-        rc = buf_printf(&text, "%s\n%s\n", section, format->schema != NULL ? format->schema : "");
+        rc = buf_printf(&text, "%s\n%s\n%s\n", section, tags, format->schema != NULL ? format->schema : "");
     }
     rc = rc == 0 ? buf_puts(&text, job->tools_json) : rc;
     char *all = rc == 0 ? buf_take(&text, NULL) : NULL;
@@ -269,7 +270,11 @@ static int add_tools(struct job_compile *c, const struct job *job) {
     if (job->request.open_section != NULL) {
         c->open_section = strdup(job->request.open_section);
     }
-    bool all = c->tools_json != NULL && (c->open_section != NULL) == (job->request.open_section != NULL);
+    if (job->request.reasoning_tags != NULL) {
+        c->reasoning_tags = strdup(job->request.reasoning_tags);
+    }
+    bool all = c->tools_json != NULL && (c->open_section != NULL) == (job->request.open_section != NULL) &&
+               (c->reasoning_tags != NULL) == (job->request.reasoning_tags != NULL);
     return all ? 0 : -ENOMEM;
 }
 

@@ -19,7 +19,10 @@
 #define DEADLINE_MAX_MS 86400000
 #define DOCUMENTS_MAX   1000
 #define DOCUMENT_ID     256
-#define STARS_MAX       3 /* in a name pattern; keeps matching cheap */
+#define TAGS_WANTED                                                                                          \
+    "an array of at most 16 names of reasoning sections, each of 1 to 21 letters, digits, '_' and '-', and " \
+    "no other tag's"
+#define STARS_MAX 3 /* in a name pattern; keeps matching cheap */
 
 static const cJSON *member(const cJSON *object, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
@@ -229,14 +232,49 @@ static int read_bool_or_true(const cJSON *json, const char *name, bool *out, str
     return rc;
 }
 
-/* How the model's calls and sections are read, and how its turns are run. */
-static int read_reading(struct job_request *r, struct job_problem *problem) {
-    const cJSON *section = member(r->json, "open_section");
-    if (section != NULL && (!cJSON_IsString(section) || tags_section(section->valuestring) == NULL)) {
+/* The names as agent/tags.h reads them. */
+static int join_tags(const cJSON *names, char **out, struct job_problem *problem) {
+    struct buf text;
+    buf_init(&text, (TAGS_NAME_MAX + 1) * TAGS_MORE_MAX);
+    int rc = cJSON_GetArraySize(names) <= TAGS_MORE_MAX ? 0 : -EINVAL;
+    for (const cJSON *item = names->child; item != NULL && rc == 0; item = item->next) {
+        bool good =
+            cJSON_IsString(item) && item->valuestring[0] != '\0' && strchr(item->valuestring, ',') == NULL;
+        rc = good ? 0 : -EINVAL;
+        rc = rc == 0 && text.len > 0 ? buf_putc(&text, ',') : rc;
+        rc = rc == 0 ? buf_puts(&text, item->valuestring) : rc;
+    }
+    if (rc == 0 && text.len > 0) {
+        *out = buf_take(&text, NULL);
+        rc = *out != NULL ? 0 : -ENOMEM;
+    }
+    buf_finish(&text);
+    return rc == 0 || rc == -ENOMEM ? rc : job_bad_value(problem, "reasoning_tags", TAGS_WANTED);
+}
+
+static int read_sections(struct job_request *r, struct job_problem *problem) {
+    const cJSON *tags = member(r->json, "reasoning_tags"), *section = member(r->json, "open_section");
+    struct tags_more more;
+    const char *bad = NULL;
+    if (tags != NULL && !cJSON_IsArray(tags)) {
+        return job_bad_value(problem, "reasoning_tags", TAGS_WANTED);
+    }
+    int rc = tags != NULL ? join_tags(tags, &r->reasoning_tags, problem) : 0;
+    if (rc == 0 && tags_more_read(&more, r->reasoning_tags, &bad) != 0) {
+        return job_bad_value(problem, "reasoning_tags", TAGS_WANTED);
+    }
+    if (rc == 0 && section != NULL &&
+        (!cJSON_IsString(section) || tags_section(&more, section->valuestring) == NULL)) {
         return job_bad_value(problem, "open_section", "the name of a reasoning section, such as \"think\"");
     }
     r->open_section = section != NULL ? section->valuestring : NULL;
-    int rc = read_bool(r->json, "strict", &r->strict, problem);
+    return rc;
+}
+
+/* How the model's calls and sections are read, and how its turns are run. */
+static int read_reading(struct job_request *r, struct job_problem *problem) {
+    int rc = read_sections(r, problem);
+    rc = rc == 0 ? read_bool(r->json, "strict", &r->strict, problem) : rc;
     rc = rc == 0 ? read_bool(r->json, "lenient_calls", &r->lenient_calls, problem) : rc;
     rc = rc == 0 ? read_bool_or_true(r->json, "constrained", &r->constrained, problem) : rc;
     rc = rc == 0 ? read_bool_or_true(r->json, "overlap", &r->overlap, problem) : rc;
@@ -319,6 +357,7 @@ void job_request_finish(struct job_request *request) {
     cJSON_Delete(request->json);
     free(request->messages);
     free(request->documents);
+    free(request->reasoning_tags);
     job_format_finish(&request->format);
     memset(request, 0, sizeof *request);
 }

@@ -32,6 +32,7 @@ struct job_request {
     bool overlap;                     /* false: one thing after the other, agent_config.sequential */
     bool speculation;                 /* false: engine_generate.no_speculation */
     const char *open_section;         /* NULL: none */
+    char *reasoning_tags;             /* owned; names, ',' between them; NULL: none */
     struct agent_document *documents; /* owned array */
     size_t n_documents;
     struct job_format format;

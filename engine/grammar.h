@@ -38,7 +38,7 @@ struct grammar_vocab; /* engine/grammar_vocab.h */
 #define GRAMMAR_EXPRESSIONS_MAX  (1u << 20)
 #define GRAMMAR_INSTRUCTIONS_MAX (1u << 19)
 #define GRAMMAR_DEPTH_MAX        512 /* expressions inside expressions, rules apart */
-#define GRAMMAR_TAGS_MAX         32
+#define GRAMMAR_TAGS_MAX         64
 #define GRAMMAR_COUNT_MAX        0x3FFFFFFFu /* of a repetition, if not GRAMMAR_FOREVER */
 #define GRAMMAR_NESTING_MAX      250
 

@@ -315,7 +315,7 @@ static uint32_t add_tag(struct grammar_builder *b, enum grammar_kind kind, const
     while (i < b->n_tags && strcmp(b->tags[i].text, text) != 0)
         i++;
     if (i == GRAMMAR_TAGS_MAX || len == 0 || len >= sizeof b->tags[0].text)
-        return fail(b, -E2BIG, "A tag of the grammar is longer than 31 bytes, or there are more than 16.");
+        return fail(b, -E2BIG, "A tag of the grammar is longer than 31 bytes, or there are more than 64.");
     if (i == b->n_tags) {
         memcpy(b->tags[i].text, text, len + 1);
         b->tags[i].len = len;

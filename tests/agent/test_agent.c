@@ -301,7 +301,7 @@ static void ends_that_end_the_job(void **state) {
         NULL,
         (struct script_op[]){SAY("<tool_call>{\"name\": \"add\", \"arguments\": {}}"), END(LENGTH), {0}},
         "GENERATE 0 4096\nFAILED turn_too_long\n",
-        "CALL 0.0 0 add {} ! The model did not end its turn within 4096 tokens.\n");
+        "CALL 0.0 0 add {} ! The call is truncated. The model did not end its turn within 4096 tokens.\n");
     script_expect(NULL,
                   (struct script_op[]){
                       SAY("<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": \"x"), END(STOP), {0}},

@@ -63,7 +63,7 @@ static void distrust_assistant(const cJSON *golden, const char *text, char *map)
         assert_memory_equal(at, content, strlen(content));
         for (size_t i = 0, n = strlen(content); i < n;) {
             const struct tag *tag = NULL;
-            size_t plain = tags_find(content + i, n - i, &tag);
+            size_t plain = tags_find(NULL, content + i, n - i, &tag);
             memset(map + (at - text) + i, 'u', plain);
             i += plain + (tag != NULL ? tag->len : 0);
         }

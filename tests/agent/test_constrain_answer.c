@@ -31,7 +31,8 @@ static int verdict(struct grammar *g, const char *text) {
     return whole;
 }
 
-static struct grammar *make(size_t n_tools, const char *answer, const char *section, bool exact) {
+static struct grammar *make_with(size_t n_tools, const char *answer, const struct tags_more *more,
+                                 const char *section, bool exact) {
     struct schema *args = compile("{\"type\": \"object\", \"properties\": {\"n\": {\"type\": \"integer\"}}, "
                                   "\"required\": [\"n\"], \"additionalProperties\": false}");
     struct schema *schema = compile(answer);
@@ -39,12 +40,16 @@ static struct grammar *make(size_t n_tools, const char *answer, const char *sect
     struct constrain_report report;
     struct grammar *g = NULL;
     char err[300] = "";
-    if (constrain_answer(tools, n_tools, schema, section, &g, &report, err, sizeof err) != 0)
+    if (constrain_answer(tools, n_tools, schema, more, section, &g, &report, err, sizeof err) != 0)
         fail_msg("%s: %s", answer, err);
     assert_true(report.exact == exact);
     schema_destroy(schema);
     schema_destroy(args);
     return g;
+}
+
+static struct grammar *make(size_t n_tools, const char *answer, const char *section, bool exact) {
+    return make_with(n_tools, answer, NULL, section, exact);
 }
 
 #define ANSWER                                                                                               \
@@ -94,16 +99,19 @@ static void with_tools_sections_then_calls_or_the_value(void **state) {
 /* Every section that is read as one may be written. */
 static void all_sections_may_come(void **state) {
     (void)state;
-    struct grammar *g = make(1, ANSWER, NULL, true);
-    const char *name;
+    struct tags_more more;
+    const char *name, *bad;
     size_t n = 0;
-    for (; (name = tags_section_at(n)) != NULL; n++) {
+    assert_int_equal(tags_more_read(&more, "analysis,Notes,c,d,e,f,g,h,i,j,k,l,m,n,o,p", &bad), 0);
+    assert_int_equal(more.n, 2 * TAGS_MORE_MAX);
+    struct grammar *g = make_with(1, ANSWER, &more, NULL, true);
+    for (; (name = tags_section_at(&more, n)) != NULL; n++) {
         char text[200];
         (void)snprintf(text, sizeof text, "<%s>\nso\n</%s>\n" VALUE, name, name);
         if (verdict(g, text) != 1)
             fail_msg("refused: %s", text);
     }
-    assert_true(n > 10);
+    assert_true(n > 10 && verdict(g, "<other>") == -1);
     /* but not for ever */
     char many[400] = "";
     for (int i = 0; i < 8; i++)
@@ -132,7 +140,7 @@ static void tools_that_cannot_be_called(void **state) {
     const struct constrain_tool tool = {.name = "add", .schema = none};
     struct constrain_report report;
     struct grammar *g = NULL;
-    assert_int_equal(constrain_answer(&tool, 1, answer, NULL, &g, &report, NULL, 0), 0);
+    assert_int_equal(constrain_answer(&tool, 1, answer, NULL, NULL, &g, &report, NULL, 0), 0);
     expect(g, LIST(VALUE, "<PLAN>x</PLAN>" VALUE), LIST("<PLAN>x</PLAN>", "<"), LIST("<to", "<tool_call>"));
     schema_destroy(answer);
     schema_destroy(none);
@@ -145,7 +153,7 @@ static void what_is_not_exact_is_said(void **state) {
     struct constrain_report report;
     struct grammar *g = NULL;
     char err[300] = "";
-    assert_int_equal(constrain_answer(NULL, 0, none, NULL, &g, &report, err, sizeof err), -EINVAL);
+    assert_int_equal(constrain_answer(NULL, 0, none, NULL, NULL, &g, &report, err, sizeof err), -EINVAL);
     assert_true(strlen(err) > 10);
     schema_destroy(none);
 }

@@ -98,7 +98,7 @@ static void scan(const char *text, size_t cut, struct output *o) {
     buf_init(&o->visible, 1u << 20);
     buf_init(&o->reasoning, 1u << 20);
     o->calls = cJSON_CreateArray();
-    scanner_init(&s, collect, o);
+    scanner_init(&s, NULL, collect, o);
     assert_int_equal(scanner_feed(&s, text, cut), 0);
     assert_int_equal(scanner_feed(&s, text + cut, strlen(text) - cut), 0);
     assert_int_equal(scanner_end(&s), 0);

@@ -78,7 +78,7 @@ static char *scan(const char *text, size_t len, const size_t *cuts, size_t n_cut
     struct record r = {0};
     struct scanner s;
     buf_init(&r.out, 64u << 20);
-    scanner_init(&s, record, &r);
+    scanner_init(&s, NULL, record, &r);
     if (json_mode)
         scanner_expect_json(&s);
     size_t from = 0;
@@ -278,7 +278,7 @@ static void a_section_opened_by_the_prompt(void **state) {
     struct scanner s;
     static const char text[] = "I think.</think>Answer.";
     buf_init(&r.out, 1u << 20);
-    scanner_init(&s, record, &r);
+    scanner_init(&s, NULL, record, &r);
     assert_int_equal(scanner_begin_in(&s, "nothing"), -EINVAL);
     assert_int_equal(scanner_begin_in(&s, "think"), 0);
     for (size_t i = 0; i < sizeof text - 1; i++)

@@ -99,10 +99,15 @@ static void verdicts_of_calls(void **state) {
     expect_verdict(CALL("{\"name\": \"sub\", \"arguments\": {}}"), given, "refused", "[]",
                    "Available tools: add, now");
     expect_verdict("<tool_call>" ADD("1"), given, "repaired", "[\"unclosed\"]", NULL);
-    expect_verdict("<tool_call>" ADD("1"), cut_off, "refused", "[\"unclosed\"]", "did not end its turn");
+    expect_verdict("<tool_call>" ADD("1"), cut_off, "refused", "[\"unclosed\"]", "truncated");
     char *got = parse("I think.</think>" CALL(ADD("1")), opened);
     assert_non_null(strstr(got, "\"text\": \"I think.\""));
     assert_non_null(strstr(got, "\"verdict\": \"run\""));
+    free(got);
+    got = parse("<analysis>" CALL(ADD("1")) "</analysis>x",
+                (struct cli_parse_options){.reasoning_tags = "notes,analysis"});
+    assert_non_null(strstr(got, "\"section\": \"analysis\""));
+    assert_non_null(strstr(got, "\"event\": \"rehearsed\""));
     free(got);
     got =
         parse("<tool>" ADD("1") "</tool>", (struct cli_parse_options){.tools_json = TOOLS, .lenient = true});
@@ -123,6 +128,7 @@ static void what_cannot_be_used_is_named(void **state) {
          "Two tools are called 'f'"},
         {{.tools_json = "[]", .open_section = "thoughts"}, "no reasoning section 'thoughts'"},
         {{.open_section = "thoughts"}, "no reasoning section"},
+        {{.reasoning_tags = "a,b c"}, "'b c' cannot be the name"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct buf out;

@@ -169,7 +169,25 @@ static void reading_is_chosen_by_the_request(void **state) {
                      0);
     assert_true(r.constrained && !r.overlap && !r.speculation);
     job_request_finish(&r);
+    assert_int_equal(parse("{\"input\": \"x\", \"reasoning_tags\": [\"analysis\", \"PLAN\", \"my-notes\"], "
+                           "\"open_section\": \"analysis\"}",
+                           &r, &problem),
+                     0);
+    assert_string_equal(r.reasoning_tags, "analysis,PLAN,my-notes");
+    job_request_finish(&r);
+    assert_int_equal(parse("{\"input\": \"x\", \"reasoning_tags\": []}", &r, &problem), 0);
+    assert_null(r.reasoning_tags);
+    job_request_finish(&r);
     static const char *const wrong[] = {"\"strict\": 1",
+                                        "\"reasoning_tags\": \"a\"",
+                                        "\"reasoning_tags\": [1]",
+                                        "\"reasoning_tags\": [\"\"]",
+                                        "\"reasoning_tags\": [\"a,b\"]",
+                                        "\"reasoning_tags\": [\"a b\"]",
+                                        "\"reasoning_tags\": [\"tool_call\"]",
+                                        "\"reasoning_tags\": [\"co\"]",
+                                        "\"reasoning_tags\": [\"a23456789012345678901234567890\"]",
+                                        "\"reasoning_tags\": [\"analysis\"], \"open_section\": \"other\"",
                                         "\"constrained\": \"no\"",
                                         "\"lenient_calls\": \"yes\"",
                                         "\"overlap\": 0",

@@ -20,7 +20,7 @@ PRICE = [
 SCRIPTS = [
     {"match": "the price", "turns": PRICE},
     {"match": "wrong", "turns": [call("calculator", expression="1/"), "That was no expression."]},
-    {"match": "for ever", "turns": ["again and again "], "repeat": True, "delay_ms": 2},
+    {"match": "for ever", "turns": ["again and again "], "repeat": True, "delay_ms": 20},
     {"match": "slowly", "turns": ["one two three four five six seven eight nine ten"], "delay_ms": 60},
     {"match": "", "turns": ["Hello there."]},
 ]

@@ -21,6 +21,7 @@ class Reading(harness.Case):
         ]},
         {"match": "cut plan", "turns": ["<PLAN>never closed", "Done."]},
         {"match": "Please cite", "turns": [call("passages"), "One.<co>p#1</co> Memo.<co>memo</co> \u00e9<co>p#9</co>"]},
+        {"match": "own tags", "turns": ["<analysis>I look. <b>x</b></analysis>" + call("count", label="j"), "<analysis>So</analysis>Counted."]},
         {"match": "opened", "turns": ["I think.</think>Answer."]},
         {"match": "only talks", "turns": ["I will use the `count` tool.", "Now I will use the `count` tool."]},
         {"match": "talks, then acts", "turns": ["I will use the `count` tool.", call("count", label="i"), "Counted."]},
@@ -103,6 +104,17 @@ class Reading(harness.Case):
         self.assertEqual(job["result"]["text"], "Answer.")
         self.assertEqual(self.rows("SELECT section, text, truncated FROM reasoning WHERE job_id = ?", job["id"]), [("think", "I think.", 0)])
         self.refused(400, "invalid_value", self.api.submit, "x", open_section="thoughts")
+
+    def test_sections_that_a_job_names_itself(self):
+        sql = "SELECT turn, section, text FROM reasoning WHERE job_id = ? ORDER BY turn"
+        job = self.api.run("It has its own tags.", reasoning_tags=["analysis"])
+        self.assertEqual(job["result"]["text"], "Counted.")
+        self.assertEqual(self.rows(sql, job["id"]), [(0, "analysis", "I look. <b>x</b>"), (1, "analysis", "So")])
+        self.assertEqual(self.rows("SELECT section, text FROM plan_calls WHERE job_id = ?", job["id"]), [("analysis", "I look. <b>x</b>")])
+        job = self.api.run("It has its own tags.")
+        self.assertEqual(job["result"]["text"], "<analysis>So</analysis>Counted.")
+        self.assertEqual(self.rows(sql, job["id"]), [])
+        self.refused(400, "invalid_value", self.api.submit, "x", reasoning_tags=["tool_call"])
 
     def test_a_call_that_is_only_announced_is_marked(self):
         job = self.api.run("He only talks.")
