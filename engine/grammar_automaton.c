@@ -285,13 +285,9 @@ static int move_matchers(struct grammar *g, const struct grammar_automaton *old)
     return rc;
 }
 
-int grammar_automaton_begin(struct grammar *g, size_t most) {
+/* Builds the states anew. */
+static int begin_anew(struct grammar *g) {
     struct grammar_automaton old = g->automaton;
-    g->automaton.status = 0;
-    g->automaton.work = 0;
-    /* Where the matchers' own states take most of it, building them anew each time would be no help. */
-    if (grammar_automaton_bytes(g) <= most + 2 * g->automaton.moved_bytes)
-        return 0;
     g->automaton = (struct grammar_automaton){0};
     int rc = move_matchers(g, &old);
     g->automaton.moved_bytes = grammar_automaton_bytes(g);
@@ -304,4 +300,11 @@ int grammar_automaton_begin(struct grammar *g, size_t most) {
     grammar_automaton_finish(g);
     g->automaton = kept;
     return rc;
+}
+
+int grammar_automaton_begin(struct grammar *g, size_t most) {
+    g->automaton.status = 0;
+    g->automaton.work = 0;
+    /* Where the matchers' own states take most of it, building them anew each time would be no help. */
+    return grammar_automaton_bytes(g) <= most + 2 * g->automaton.moved_bytes ? 0 : begin_anew(g);
 }
