@@ -26,6 +26,9 @@
 #define LOCAL_STEP_NS       750e6
 #define LOCAL_MIXED_STEP_NS 60e6
 #define LOCAL_MAX_STOPS     16
+/* While prompts of several priorities are read, one row of so many is for those below the highest; of these
+ * whoever has been without one for longest, so that none waits for ever. */
+#define LOCAL_LOW_SHARE 8
 
 struct generation {
     bool running;
@@ -69,6 +72,7 @@ struct local_session {
     bool rests; /* no background prefill until the next generation: its pages were taken, or it was cancelled
                  */
     uint64_t order;   /* of its making: lower goes first */
+    uint64_t turn;    /* `order`, then the later the later it got rows of prefill last */
     uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
@@ -129,6 +133,7 @@ struct local_engine {
     struct local_client *clients; /* [engine] max_sessions */
     int n_clients;
     uint64_t served;            /* [engine] where the client stood that was served last */
+    int low_due;                /* [engine] 1/(LOCAL_LOW_SHARE - 1) rows that lower priorities may have now */
     double row_ns;              /* [engine] what a prefill row took lately; 0: not known yet */
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
