@@ -110,7 +110,7 @@ struct engine_span {
 /* What the engine should know about a session besides its tokens; zeroed: nothing. */
 struct engine_about {
     int64_t client; /* whose it is: clients share what there is equally, however many sessions each has */
-    int priority;   /* higher goes first, but for a share of LOCAL_LOW_SHARE (engine/local.h) for the lower */
+    int priority;   /* higher goes first; of what is prefilled, one token in eight is of lower ones */
     bool replayed;  /* what is appended from now on was computed before, by another process */
 };
 
