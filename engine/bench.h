@@ -7,11 +7,10 @@
 #include "engine/model.h"
 
 #define BENCH_MAX_REPETITIONS 100
-/* Rows of one step of a prompt: as many as the daemon takes at most (LOCAL_STEP_ROWS). */
-#define BENCH_STEP_ROWS 256
 
-/* Either `prompt` tokens of one session at once (pp), or `new_tokens` steps of one token each in `batch`
- * sessions that hold `depth` tokens already (tg). The other one is 0. */
+/* Either `prompt` tokens of one session at once, in steps of as many rows as the daemon takes at most (pp),
+ * or `new_tokens` steps of one token each in `batch` sessions that hold `depth` tokens already (tg). The
+ * other one is 0. */
 struct bench_test {
     int prompt, new_tokens, depth, batch;
 };

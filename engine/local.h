@@ -18,10 +18,14 @@
 #include "engine/speculate.h"
 #include "engine/utf8_hold.h"
 
-/* Rows of one step at most: decode rows first, prefill fills the rest. Prefill is cut further so that a step
- * takes about LOCAL_STEP_NS, or LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late
- * a cancel or a next token can be on a slow machine. */
-#define LOCAL_STEP_ROWS     256
+/* Sessions at once, and tokens of each, when nobody says how many. */
+#define LOCAL_SESSIONS 64
+#define LOCAL_CONTEXT  131072
+
+/* A step has as many rows as the device says, CPU_STEP_ROWS or CUDA_STEP_ROWS, at most: decode rows first,
+ * prefill fills the rest. Prefill is cut further so that a step takes about LOCAL_STEP_NS, or
+ * LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late a cancel or a next token can
+ * be on a slow machine. */
 #define LOCAL_MIN_ROWS      16
 #define LOCAL_STEP_NS       750e6
 #define LOCAL_MIXED_STEP_NS 60e6
@@ -128,6 +132,7 @@ struct local_engine {
     char vocab_why[160];
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
+    size_t scratch_bytes; /* that the device needs at most beside weights, keys and values */
     enum engine_kv kv;
     size_t kv_bytes_per_token;
     struct local_client *clients; /* [engine] max_sessions */

@@ -1,6 +1,7 @@
 /* Whose rows run when, counted step by step: nobody's next token waits for more than one budget of others,
  * clients get equal shares, priorities and who came first count, a cancel takes effect at the next step. */
 #include "engine/local.h"
+#include "kernels/cpu/cpu.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
@@ -151,7 +152,7 @@ static void test_long_prompts_delay_nobody(void **state) {
     for (int k = from + 1; k < r->n_steps; k++) {
         assert_true(r->steps[k].n_rows <= r->steps[k].budget);
         /* A budget is at most what the engine was opened for, decoding rows among them. */
-        assert_true(r->steps[k].budget <= LOCAL_STEP_ROWS);
+        assert_true(r->steps[k].budget <= CPU_STEP_ROWS);
         if (rows_until(r, 0, k - 1) < 20 + 299)
             assert_int_equal(r->steps[k].rows[0], 1);
         if (rows_until(r, 1, k - 1) < 10 + 279)
@@ -175,7 +176,7 @@ static void test_clients_get_equal_shares(void **state) {
     for (int k = 1; k < r->n_steps && rows_until(r, 4, k) < 500; k++) {
         int one = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k),
             two = rows_until(r, 4, k) + rows_until(r, 5, k);
-        assert_in_range(one - two + LOCAL_STEP_ROWS, 0, 2 * LOCAL_STEP_ROWS);
+        assert_in_range(one - two + CPU_STEP_ROWS, 0, 2 * CPU_STEP_ROWS);
     }
     finish(r);
 }
@@ -202,7 +203,7 @@ static void test_priorities(void **state) {
     for (; rows_until(r, 4, k) < 1000; k++) {
         int lower = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k);
         assert_in_range(lower, 0, all_rows_until(r, k) / LOCAL_LOW_SHARE);
-        assert_true(lower + LOCAL_STEP_ROWS / LOCAL_LOW_SHARE + LOCAL_MIN_ROWS >=
+        assert_true(lower + CPU_STEP_ROWS / LOCAL_LOW_SHARE + LOCAL_MIN_ROWS >=
                     all_rows_until(r, k) / LOCAL_LOW_SHARE);
     }
     for (int i = 1; i < 4; i++)
@@ -228,7 +229,7 @@ static void test_nobody_starves(void **state) {
         k++;
     /* Two take turns in the share, which is given in pieces. */
     assert_in_range(all_rows_until(r, k), 100 * LOCAL_LOW_SHARE / 2,
-                    2 * 100 * LOCAL_LOW_SHARE + 2 * LOCAL_STEP_ROWS);
+                    2 * 100 * LOCAL_LOW_SHARE + 2 * CPU_STEP_ROWS);
     finish(r);
 }
 
