@@ -85,7 +85,7 @@ int fit_check(const struct model *m, const struct fit *f, char *err, size_t errl
             rc = buf_printf(&types, "%s%s %s", types.len > 0 ? ", " : "", dtype_info((enum dtype)i)->name,
                             fit_size(one, bytes[i]));
     (void)err_set(
-        err, errlen, -ENOMEM,
+        err, errlen, -E2BIG,
         "Model '%s' does not fit into %s: its weights are %s (%s), working memory %s, keys and values %llu "
         "bytes per token, and there are %s of memory, which leaves room for %llu tokens; use a smaller "
         "model, or one stored in smaller types.",
@@ -94,5 +94,5 @@ int fit_check(const struct model *m, const struct fit *f, char *err, size_t errl
         (unsigned long long)f->kv_bytes_per_token, fit_size(memory, f->memory_bytes),
         (unsigned long long)(f->left_bytes / f->kv_bytes_per_token));
     buf_finish(&types);
-    return -ENOMEM;
+    return -E2BIG;
 }

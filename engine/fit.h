@@ -25,7 +25,7 @@ uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type);
  * `scratch_bytes` of it for itself. */
 void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
             struct fit *f);
-/* 0, or -ENOMEM with a sentence that has the numbers: weights by type, scratch, keys and values,
+/* 0, or -E2BIG with a sentence that has the numbers: weights by type, scratch, keys and values,
  * memory, tokens that would fit beside them. */
 HX_MUST_CHECK int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen);
 

@@ -38,7 +38,8 @@ enum dtype local_kv_type(enum engine_kv kv) {
     return kv == ENGINE_KV_F32 ? DTYPE_F32 : kv == ENGINE_KV_Q8 ? DTYPE_Q8_0 : DTYPE_F16;
 }
 
-/* Bytes for keys and values when nobody said how many; -ENOMEM when the rest alone is too much. */
+/* Bytes for keys and values when nobody said how many; -E2BIG when the rest alone is too much for the
+ * machine, -ENOMEM for the GPU, which others may be using. */
 static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
                      char *err, size_t errlen) {
     struct fit fit;
@@ -55,7 +56,7 @@ static int kv_budget(const struct local_engine *e, const char *gpu_module, enum 
     fit.where = "the GPU";
     size_t most = left > fit.weight_bytes ? (left - (size_t)fit.weight_bytes) / 5 * 4 : 0;
     *budget = most < fit.left_bytes ? most : (size_t)fit.left_bytes;
-    return fit_check(e->model, &fit, err, errlen);
+    return fit_check(e->model, &fit, err, errlen) < 0 ? -ENOMEM : 0;
 }
 
 static int context_of(const struct local_engine *e, const struct engine_config *config) {
@@ -78,7 +79,7 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     pages = pages < most ? pages : most;
     if (pages == 0)
         return err_set(
-            err, errlen, -ENOMEM,
+            err, errlen, config->kv_bytes > 0 ? -EINVAL : -ENOMEM,
             "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it, or keep "
             "keys and values in fewer bits (kv q8).",
             budget, page_bytes, KERNELS_PAGE_TOKENS);

@@ -231,7 +231,7 @@ static void test_a_model_that_does_not_fit(void **state) {
     char err[600] = "";
     assert_int_equal(model_open_weights(path, &m, err, sizeof err), 0);
     struct engine_config config = {.n_threads = 1, .kv_bytes = 1 << 30};
-    assert_int_equal(local_open_model(&config, m, false, &e, err, sizeof err), -ENOMEM);
+    assert_int_equal(local_open_model(&config, m, false, &e, err, sizeof err), -E2BIG);
     if (strstr(err,
                "does not fit into this machine: its weights are 1505.7 GiB (F32 1504.1 GiB, Q6_K 1.6 GiB), "
                "working memory ") == NULL ||
