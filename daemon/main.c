@@ -6,6 +6,7 @@
 #include "daemon/cli_schema.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
+#include "daemon/lost_file.h"
 #include "engine/cli_bench.h"
 #include "engine/cli_model.h"
 #include "engine/cli_tokenize.h"
@@ -234,6 +235,7 @@ int main(int argc, char **argv) {
     struct config config;
     signal(SIGPIPE, SIG_IGN); /* a client that left is an error of one write */
     signal(SIGXFSZ, SIG_IGN); /* and so is a disk quota */
+    lost_file_explain();
     if (strcmp(command, "model") == 0) {
         return cli_model(argc - 1, argv + 1);
     }

@@ -71,6 +71,22 @@ static void count_weights(struct bench *b) {
     b->head_elements = (uint64_t)head->rows * (uint64_t)head->cols;
 }
 
+static int largest_batch(const struct bench_config *c) {
+    int most = 1;
+    for (int i = 0; i < c->n_tests; i++)
+        most = sessions_of(&c->tests[i]) > most ? sessions_of(&c->tests[i]) : most;
+    return most;
+}
+
+/* But for the pages. */
+static struct forward_config configure(const struct bench_config *c, int context) {
+    return (struct forward_config){.max_outputs = largest_batch(c),
+                                   .max_context = context,
+                                   .kv_type = c->kv_type,
+                                   .n_threads = c->n_threads,
+                                   .gpu_module = c->gpu_module};
+}
+
 /* The longest session and the most tokens of all tests, or why there are none. */
 static int size_up(const struct bench_config *c, int *context, uint64_t *tokens, char *err, size_t errlen) {
     const struct model *m = c->model;
@@ -88,30 +104,27 @@ static int size_up(const struct bench_config *c, int *context, uint64_t *tokens,
         return 0; /* the device knows its memory */
     struct fit fit;
     char needed[32], left[32];
-    fit_of(m, c->kv_type, fit_memory_bytes(), &fit);
+    const struct forward_config forward = configure(c, *context);
+    fit_of(m, c->kv_type, fit_memory_bytes(), forward_scratch_bytes(m, &forward), &fit);
     int rc = fit_check(m, &fit, err, errlen);
     uint64_t bytes = *tokens * fit.kv_bytes_per_token;
-    if (rc == 0 && bytes > fit.memory_bytes - fit.weight_bytes)
+    if (rc == 0 && bytes > fit.left_bytes)
         rc = err_set(err, errlen, -ENOMEM,
                      "The tests hold %llu tokens at once, which is %s of keys and values; beside the weights "
                      "there are %s of memory.",
-                     (unsigned long long)*tokens, fit_size(needed, bytes),
-                     fit_size(left, fit.memory_bytes - fit.weight_bytes));
+                     (unsigned long long)*tokens, fit_size(needed, bytes), fit_size(left, fit.left_bytes));
     return rc;
-}
-
-static int largest_batch(const struct bench_config *c) {
-    int most = 1;
-    for (int i = 0; i < c->n_tests; i++)
-        most = sessions_of(&c->tests[i]) > most ? sessions_of(&c->tests[i]) : most;
-    return most;
 }
 
 static int allocate(struct bench *b, const struct bench_config *c, int context, uint64_t tokens, char *err,
                     size_t errlen) {
-    int batch = largest_batch(c);
-    b->max_rows = batch > BENCH_STEP_ROWS ? batch : BENCH_STEP_ROWS;
     b->n_pages = (int)(tokens / KERNELS_PAGE_TOKENS);
+    struct forward_config forward = configure(c, context);
+    forward.n_pages = b->n_pages;
+    int rc = forward_open(c->model, &forward, &b->forward, err, errlen);
+    if (rc < 0)
+        return rc;
+    b->max_rows = forward_max_rows(b->forward);
     b->rows = calloc((size_t)b->max_rows, sizeof *b->rows);
     b->outputs = calloc((size_t)b->max_rows, sizeof *b->outputs);
     b->pages = calloc((size_t)b->n_pages, sizeof *b->pages);
@@ -119,14 +132,7 @@ static int allocate(struct bench *b, const struct bench_config *c, int context, 
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", b->n_pages);
     for (int i = 0; i < b->n_pages; i++)
         b->pages[i] = i;
-    struct forward_config forward = {.max_rows = b->max_rows,
-                                     .max_outputs = batch,
-                                     .max_context = context,
-                                     .n_pages = b->n_pages,
-                                     .kv_type = c->kv_type,
-                                     .n_threads = c->n_threads,
-                                     .gpu_module = c->gpu_module};
-    return forward_open(c->model, &forward, &b->forward, err, errlen);
+    return 0;
 }
 
 int bench_open(const struct bench_config *c, struct bench **out, char *err, size_t errlen) {
@@ -186,8 +192,8 @@ static int step(struct bench *b, const struct position *at, int n_rows, int n_ou
 static int prefill(struct bench *b, const struct position *at, int session, int n, bool logits, char *err,
                    size_t errlen) {
     int rc = 0;
-    for (int first = 0; first < n && rc == 0; first += BENCH_STEP_ROWS) {
-        int rows = n - first < BENCH_STEP_ROWS ? n - first : BENCH_STEP_ROWS;
+    for (int first = 0; first < n && rc == 0; first += b->max_rows) {
+        int rows = n - first < b->max_rows ? n - first : b->max_rows;
         for (int i = 0; i < rows; i++)
             b->rows[i] = (struct kernels_row){
                 .token = token_at(b, session, first + i, at->salt), .position = first + i, .table = session};
@@ -222,8 +228,8 @@ static void count_work(const struct bench *b, const struct bench_test *t, struct
         double n = t->prompt;
         r->operations = n * linear + head + per_pair * n * (n + 1) / 2;
         r->bytes = (double)b->head_bytes;
-        for (int first = 0; first < t->prompt; first += BENCH_STEP_ROWS) {
-            int end = first + BENCH_STEP_ROWS < t->prompt ? first + BENCH_STEP_ROWS : t->prompt;
+        for (int first = 0; first < t->prompt; first += b->max_rows) {
+            int end = first + b->max_rows < t->prompt ? first + b->max_rows : t->prompt;
             r->bytes += (double)b->layer_bytes + kv * end;
         }
         return;
@@ -247,8 +253,7 @@ static void summarise(struct bench_result *r) {
 static int warm_up(struct bench *b, const struct position *at, const struct bench_test *t, char *err,
                    size_t errlen) {
     if (t->prompt > 0)
-        return prefill(b, at, 0, t->prompt < BENCH_STEP_ROWS ? t->prompt : BENCH_STEP_ROWS, true, err,
-                       errlen);
+        return prefill(b, at, 0, t->prompt < b->max_rows ? t->prompt : b->max_rows, true, err, errlen);
     int rc = 0;
     for (int s = 0; s < t->batch && rc == 0; s++)
         rc = prefill(b, at, s, t->depth, false, err, errlen);

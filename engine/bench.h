@@ -7,11 +7,10 @@
 #include "engine/model.h"
 
 #define BENCH_MAX_REPETITIONS 100
-/* Rows of one step of a prompt: as many as the daemon takes at most (LOCAL_STEP_ROWS). */
-#define BENCH_STEP_ROWS 256
 
-/* Either `prompt` tokens of one session at once (pp), or `new_tokens` steps of one token each in `batch`
- * sessions that hold `depth` tokens already (tg). The other one is 0. */
+/* Either `prompt` tokens of one session at once, in steps of as many rows as the daemon takes at most (pp),
+ * or `new_tokens` steps of one token each in `batch` sessions that hold `depth` tokens already (tg). The
+ * other one is 0. */
 struct bench_test {
     int prompt, new_tokens, depth, batch;
 };
@@ -45,8 +44,9 @@ uint64_t bench_kv_tokens(const struct bench_test *t);
 
 struct bench;
 
-/* Opens the device for the largest of the tests. -E2BIG for a test that is longer than the model's context,
- * -ENOMEM with the numbers for keys and values that do not fit beside the weights, and a device's errors. */
+/* Opens the device for the largest of the tests. -E2BIG for a test that is longer than the model's context
+ * and for a model that does not fit into the machine, -ENOMEM with the numbers for keys and values that do
+ * not fit beside the weights, and a device's errors. */
 HX_MUST_CHECK int bench_open(const struct bench_config *config, struct bench **out, char *err, size_t errlen);
 void bench_close(struct bench *b);
 /* "cpu (avx2, 2 threads)", borrowed until bench_close(). */

@@ -45,7 +45,7 @@ static int open_facts(struct facts *f, const char *path, char *err, size_t errle
     }
     if (rc < 0)
         return rc;
-    fit_of(f->m, DTYPE_F16, fit_memory_bytes(), &f->fit);
+    fit_of(f->m, DTYPE_F16, fit_memory_bytes(), fit_scratch_bytes(f->m, DTYPE_F16), &f->fit);
     return fit_each_tensor(f->m, count_tensor, f);
 }
 
@@ -146,13 +146,14 @@ static const struct {
 
 static uint64_t kv_per_token(const struct facts *f, enum dtype type) {
     struct fit fit;
-    fit_of(f->m, type, f->fit.memory_bytes, &fit);
+    fit_of(f->m, type, f->fit.memory_bytes, f->fit.scratch_bytes, &fit);
     return fit.kv_bytes_per_token;
 }
 
 static void memory_json(struct json_writer *w, const struct facts *f) {
     json_object_begin(w);
     key_int(w, "weights", f->fit.weight_bytes);
+    key_int(w, "scratch", f->fit.scratch_bytes);
     key_int(w, "kv_per_token", f->fit.kv_bytes_per_token);
     json_key(w, "kv_per_token_in");
     json_object_begin(w);
@@ -204,7 +205,7 @@ static int tensor_text(void *arg, const char *name, const struct tensor *t) {
 /* Bytes of the weights type by type, keys and values, the machine, and whether the one fits into the other.
  */
 static int memory_text(const struct facts *f, struct buf *out) {
-    char a[32], b[32];
+    char a[32], b[32], c[32];
     const char *label = "memory";
     int rc = 0;
     for (int i = 0; i < DTYPE_COUNT && rc == 0; i++) {
@@ -217,9 +218,11 @@ static int memory_text(const struct facts *f, struct buf *out) {
     rc = rc ? rc : buf_printf(out, "            all weights      %16s\n", fit_size(a, f->fit.weight_bytes));
     rc = rc ? rc
             : buf_printf(out,
+                         "            working memory   %16s at most, on the CPU\n"
                          "            keys and values  %16s for a context of %d, %llu bytes per token\n"
                          "                                              (kv f32: %llu, q8: %llu)\n"
                          "            this machine     %16s\n",
+                         fit_size(c, f->fit.scratch_bytes),
                          fit_size(a, f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train),
                          f->m->n_ctx_train, (unsigned long long)f->fit.kv_bytes_per_token,
                          (unsigned long long)kv_per_token(f, DTYPE_F32),

@@ -11,7 +11,7 @@
 struct engine_config engine_config_filled(const struct engine_config *config) {
     struct engine_config filled = *config;
     if (filled.max_sessions <= 0)
-        filled.max_sessions = 64;
+        filled.max_sessions = LOCAL_SESSIONS;
     return filled;
 }
 

@@ -60,8 +60,9 @@ struct engine_config {
     void *wake_arg;
 };
 
-/* Loads the model and starts the thread. -EINVAL/-ENOTSUP/-ENOENT for the file, -ENOMEM with the numbers
- * (also for a model that does not fit into the memory, before anything is allocated for it). */
+/* Loads the model and starts the thread. -EINVAL/-ENOTSUP/-ENOENT for the file, -EINVAL for a ceiling of keys
+ * and values below one page, -E2BIG with the numbers for a model that does not fit into the machine, before
+ * anything is allocated for it, -ENOMEM for all else that there is no memory for now. */
 HX_MUST_CHECK int engine_open(const struct engine_config *config, struct engine **out, char *err,
                               size_t errlen);
 /* Stops the thread after the running step; sessions still open are destroyed; events not taken are freed. */
@@ -110,7 +111,7 @@ struct engine_span {
 /* What the engine should know about a session besides its tokens; zeroed: nothing. */
 struct engine_about {
     int64_t client; /* whose it is: clients share what there is equally, however many sessions each has */
-    int priority;   /* higher goes first */
+    int priority;   /* higher goes first; of what is prefilled, one token in eight is of lower ones */
     bool replayed;  /* what is appended from now on was computed before, by another process */
 };
 

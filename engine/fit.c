@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "engine/forward.h"
+#include "engine/local.h"
 #include "kernels/dtype.h"
 #include "kernels/kernels.h"
 
@@ -14,10 +15,23 @@ uint64_t fit_memory_bytes(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : (uint64_t)1 << 30;
 }
 
-void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, struct fit *f) {
-    uint64_t page = forward_page_bytes(m, kv_type);
-    uint64_t left = memory_bytes > m->weight_bytes ? memory_bytes - m->weight_bytes : 0;
+uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type) {
+    int context = m->n_ctx_train;
+    struct forward_config config = {.max_outputs = LOCAL_SESSIONS + SPECULATE_ROWS,
+                                    .max_context =
+                                        context > 0 && context < LOCAL_CONTEXT ? context : LOCAL_CONTEXT,
+                                    .kv_type = kv_type};
+    return forward_scratch_bytes(m, &config);
+}
+
+void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
+            struct fit *f) {
+    uint64_t page = forward_page_bytes(m, kv_type), taken = m->weight_bytes + scratch_bytes;
+    uint64_t left = memory_bytes > taken ? memory_bytes - taken : 0;
     *f = (struct fit){.memory_bytes = memory_bytes,
+                      .where = "this machine",
+                      .scratch_bytes = scratch_bytes,
+                      .left_bytes = left,
                       .weight_bytes = m->weight_bytes,
                       .kv_bytes_per_token = page / KERNELS_PAGE_TOKENS,
                       .kv_limit_bytes = left < memory_bytes / 4 ? left : memory_bytes / 4,
@@ -62,7 +76,7 @@ int fit_check(const struct model *m, const struct fit *f, char *err, size_t errl
     if (f->fits)
         return 0;
     uint64_t bytes[DTYPE_COUNT] = {0};
-    char total[32], memory[32], one[32];
+    char total[32], memory[32], scratch[32], one[32];
     struct buf types;
     buf_init(&types, 4096);
     int rc = fit_each_tensor(m, add_bytes, bytes);
@@ -71,12 +85,14 @@ int fit_check(const struct model *m, const struct fit *f, char *err, size_t errl
             rc = buf_printf(&types, "%s%s %s", types.len > 0 ? ", " : "", dtype_info((enum dtype)i)->name,
                             fit_size(one, bytes[i]));
     (void)err_set(
-        err, errlen, -ENOMEM,
-        "Model '%s' does not fit into this machine: its weights are %s (%s), keys and values %llu bytes "
-        "per token, and there are %s of memory; use a smaller model, or one stored in smaller types.",
-        m->path != NULL ? m->path : "", fit_size(total, f->weight_bytes),
-        rc == 0 && types.data != NULL ? types.data : "?", (unsigned long long)f->kv_bytes_per_token,
-        fit_size(memory, f->memory_bytes));
+        err, errlen, -E2BIG,
+        "Model '%s' does not fit into %s: its weights are %s (%s), working memory %s, keys and values %llu "
+        "bytes per token, and there are %s of memory, which leaves room for %llu tokens; use a smaller "
+        "model, or one stored in smaller types.",
+        m->path != NULL ? m->path : "", f->where, fit_size(total, f->weight_bytes),
+        rc == 0 && types.data != NULL ? types.data : "?", fit_size(scratch, f->scratch_bytes),
+        (unsigned long long)f->kv_bytes_per_token, fit_size(memory, f->memory_bytes),
+        (unsigned long long)(f->left_bytes / f->kv_bytes_per_token));
     buf_finish(&types);
-    return -ENOMEM;
+    return -E2BIG;
 }

@@ -6,19 +6,27 @@
 
 struct fit {
     uint64_t memory_bytes;       /* of the machine */
+    const char *where;           /* that is: "this machine"; borrowed */
     uint64_t weight_bytes;       /* mapped from the files, but read at every step */
+    uint64_t scratch_bytes;      /* that the device needs at most beside them, keys and values */
+    uint64_t left_bytes;         /* beside both */
     uint64_t kv_bytes_per_token; /* in the given type */
-    uint64_t kv_limit_bytes;     /* what keys and values get by default: a quarter of the memory, or what the
-                                    weights     leave */
+    uint64_t kv_limit_bytes;     /* what keys and values get by default: a quarter of the memory, or what is
+                                    left of it */
     uint64_t tokens_that_fit;    /* into that */
-    bool fits;                   /* weights and one page of keys and values */
+    bool fits;                   /* weights, scratch and one page of keys and values */
 };
 
 /* Bytes of this machine's memory; 1 GiB when it does not say. */
 uint64_t fit_memory_bytes(void);
-/* For keys and values in `kv_type` (see kernels_config) and `memory_bytes` of memory. */
-void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, struct fit *f);
-/* 0, or -ENOMEM with a sentence that has the numbers: weights by type, keys and values, memory. */
+/* What the CPU needs beside weights, keys and values at most, as the daemon runs it by default. */
+uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type);
+/* For keys and values in `kv_type` (see kernels_config), `memory_bytes` of memory, and a device that needs
+ * `scratch_bytes` of it for itself. */
+void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
+            struct fit *f);
+/* 0, or -E2BIG with a sentence that has the numbers: weights by type, scratch, keys and values,
+ * memory, tokens that would fit beside them. */
 HX_MUST_CHECK int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen);
 
 /* "12.3 MiB", "4.5 GiB". Returns `out`. */

@@ -9,7 +9,7 @@
 struct forward {
     struct kernels_device *device;
     struct kernels_layer *layers; /* n_layers; the device borrows them */
-    int n_layers;
+    int n_layers, max_rows;
 };
 
 static struct kernels_model describe(const struct model *m, const struct kernels_layer *layers) {
@@ -27,6 +27,22 @@ static struct kernels_model describe(const struct model *m, const struct kernels
                                   .output_norm = m->output_norm,
                                   .output = m->output,
                                   .layers = layers};
+}
+
+/* What the device is opened with. */
+static struct kernels_config fill(const struct model *m, const struct kernels_layer *layers,
+                                  const struct forward_config *config) {
+    int suits = config->gpu_module != NULL ? CUDA_STEP_ROWS : CPU_STEP_ROWS;
+    suits = suits > config->max_outputs ? suits : config->max_outputs;
+    return (struct kernels_config){.model = describe(m, layers),
+                                   .max_rows = config->max_rows > 0 ? config->max_rows : suits,
+                                   .max_outputs = config->max_outputs,
+                                   .max_context = config->max_context,
+                                   .n_pages = config->n_pages,
+                                   .kv_type = config->kv_type,
+                                   .n_threads = config->n_threads,
+                                   .nice = config->nice,
+                                   .exact = config->exact};
 }
 
 int forward_open(const struct model *m, const struct forward_config *config, struct forward **out, char *err,
@@ -52,15 +68,8 @@ int forward_open(const struct model *m, const struct forward_config *config, str
     }
     f->layers = layers;
     f->n_layers = m->n_layers;
-    struct kernels_config kernels = {.model = describe(m, layers),
-                                     .max_rows = config->max_rows,
-                                     .max_outputs = config->max_outputs,
-                                     .max_context = config->max_context,
-                                     .n_pages = config->n_pages,
-                                     .kv_type = config->kv_type,
-                                     .n_threads = config->n_threads,
-                                     .nice = config->nice,
-                                     .exact = config->exact};
+    struct kernels_config kernels = fill(m, layers, config);
+    f->max_rows = kernels.max_rows;
     int rc = config->gpu_module != NULL ? cuda_open(config->gpu_module, &kernels, &f->device, err, errlen)
              : config->reference        ? cpu_reference_open(&kernels, &f->device, err, errlen)
                                         : cpu_open(&kernels, &f->device, err, errlen);
@@ -79,6 +88,15 @@ void forward_close(struct forward *f) {
         f->device->ops->close(f->device);
     free(f->layers);
     free(f);
+}
+
+int forward_max_rows(const struct forward *f) {
+    return f->max_rows;
+}
+
+size_t forward_scratch_bytes(const struct model *m, const struct forward_config *config) {
+    struct kernels_config kernels = fill(m, NULL, config);
+    return config->gpu_module != NULL ? cuda_scratch_bytes(&kernels) : cpu_scratch_bytes(&kernels);
 }
 
 int forward_run(struct forward *f, const struct kernels_batch *batch, char *err, size_t errlen) {

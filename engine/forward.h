@@ -9,7 +9,8 @@
 struct forward;
 
 struct forward_config {
-    int max_rows, max_outputs, max_context, n_pages;
+    int max_rows; /* 0: as many as the device reads a prompt with best, at least max_outputs */
+    int max_outputs, max_context, n_pages;
     enum dtype kv_type; /* see kernels_config */
     int n_threads;      /* 0 = number of CPUs */
     int nice;
@@ -23,6 +24,11 @@ struct forward_config {
 HX_MUST_CHECK int forward_open(const struct model *m, const struct forward_config *config,
                                struct forward **out, char *err, size_t errlen);
 void forward_close(struct forward *f);
+
+/* Rows of a batch at most. */
+int forward_max_rows(const struct forward *f);
+/* Bytes that the device of `config` takes at most beside weights, keys and values. */
+size_t forward_scratch_bytes(const struct model *m, const struct forward_config *config);
 
 /* Runs a batch to its end: 0 or sync()'s error. */
 HX_MUST_CHECK int forward_run(struct forward *f, const struct kernels_batch *batch, char *err, size_t errlen);

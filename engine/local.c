@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MAX_CONTEXT  131072
 #define COMPUTE_NICE 10
 
 static void *engine_main(void *arg) {
@@ -39,28 +38,36 @@ enum dtype local_kv_type(enum engine_kv kv) {
     return kv == ENGINE_KV_F32 ? DTYPE_F32 : kv == ENGINE_KV_Q8 ? DTYPE_Q8_0 : DTYPE_F16;
 }
 
-/* Bytes for keys and values when nobody said how many; -ENOMEM when the weights alone are too many. */
+/* Bytes for keys and values when nobody said how many; -E2BIG when the rest alone is too much for the
+ * machine, -ENOMEM for the GPU, which others may be using. */
 static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
                      char *err, size_t errlen) {
     struct fit fit;
     size_t left = 0;
-    int rc = 0;
     if (gpu_module == NULL) {
-        fit_of(e->model, kv_type, fit_memory_bytes(), &fit);
-        rc = fit_check(e->model, &fit, err, errlen);
+        fit_of(e->model, kv_type, fit_memory_bytes(), e->scratch_bytes, &fit);
         *budget = (size_t)fit.kv_limit_bytes;
-    } else {
-        rc = cuda_memory_left(gpu_module, &left, err, errlen);
-        *budget = left > e->model->weight_bytes ? (left - e->model->weight_bytes) / 5 * 4 : 0;
+        return fit_check(e->model, &fit, err, errlen);
     }
-    return rc;
+    int rc = cuda_memory_left(gpu_module, &left, err, errlen);
+    if (rc < 0)
+        return rc;
+    fit_of(e->model, kv_type, left, e->scratch_bytes, &fit);
+    fit.where = "the GPU";
+    size_t most = left > fit.weight_bytes ? (left - (size_t)fit.weight_bytes) / 5 * 4 : 0;
+    *budget = most < fit.left_bytes ? most : (size_t)fit.left_bytes;
+    return fit_check(e->model, &fit, err, errlen) < 0 ? -ENOMEM : 0;
+}
+
+static int context_of(const struct local_engine *e, const struct engine_config *config) {
+    int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
+    return context <= 0 || context > LOCAL_CONTEXT ? LOCAL_CONTEXT : context;
 }
 
 /* Context and number of pages from what was asked, what the model was made for and the memory. */
 static int size_pages(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
                       enum dtype kv_type, int *n_pages, char *err, size_t errlen) {
-    int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
-    context = context <= 0 || context > MAX_CONTEXT ? MAX_CONTEXT : context;
+    int context = context_of(e, config);
     size_t page_bytes = forward_page_bytes(e->model, kv_type), budget = 0;
     int rc = kv_budget(e, gpu_module, kv_type, &budget, err, errlen);
     if (rc < 0)
@@ -72,7 +79,7 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     pages = pages < most ? pages : most;
     if (pages == 0)
         return err_set(
-            err, errlen, -ENOMEM,
+            err, errlen, config->kv_bytes > 0 ? -EINVAL : -ENOMEM,
             "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it, or keep "
             "keys and values in fewer bits (kv q8).",
             budget, page_bytes, KERNELS_PAGE_TOKENS);
@@ -89,20 +96,22 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
 static int open_forward(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
                         bool exact, int *n_pages, char *err, size_t errlen) {
     enum dtype kv_type = local_kv_type(e->kv);
-    int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
-    if (rc < 0)
-        return rc;
-    e->max_rows = LOCAL_STEP_ROWS > e->max_sessions ? LOCAL_STEP_ROWS : e->max_sessions;
-    struct forward_config forward = {.max_rows = e->max_rows,
-                                     .max_outputs = e->max_sessions + SPECULATE_ROWS,
-                                     .max_context = e->max_context,
-                                     .n_pages = *n_pages,
+    struct forward_config forward = {.max_outputs = e->max_sessions + SPECULATE_ROWS,
+                                     .max_context = context_of(e, config),
                                      .kv_type = kv_type,
                                      .n_threads = config->n_threads,
                                      .nice = COMPUTE_NICE,
                                      .exact = exact,
                                      .gpu_module = gpu_module};
-    return forward_open(e->model, &forward, &e->forward, err, errlen);
+    e->scratch_bytes = forward_scratch_bytes(e->model, &forward);
+    int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
+    if (rc < 0)
+        return rc;
+    forward.max_context = e->max_context;
+    forward.n_pages = *n_pages;
+    rc = forward_open(e->model, &forward, &e->forward, err, errlen);
+    e->max_rows = rc == 0 ? forward_max_rows(e->forward) : 0;
+    return rc;
 }
 
 /* What an earlier process kept. A file that cannot be used is no reason not to start. */

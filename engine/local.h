@@ -18,14 +18,21 @@
 #include "engine/speculate.h"
 #include "engine/utf8_hold.h"
 
-/* Rows of one step at most: decode rows first, prefill fills the rest. Prefill is cut further so that a step
- * takes about LOCAL_STEP_NS, or LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late
- * a cancel or a next token can be on a slow machine. */
-#define LOCAL_STEP_ROWS     256
+/* Sessions at once, and tokens of each, when nobody says how many. */
+#define LOCAL_SESSIONS 64
+#define LOCAL_CONTEXT  131072
+
+/* A step has as many rows as the device says, CPU_STEP_ROWS or CUDA_STEP_ROWS, at most: decode rows first,
+ * prefill fills the rest. Prefill is cut further so that a step takes about LOCAL_STEP_NS, or
+ * LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late a cancel or a next token can
+ * be on a slow machine. */
 #define LOCAL_MIN_ROWS      16
 #define LOCAL_STEP_NS       750e6
 #define LOCAL_MIXED_STEP_NS 60e6
 #define LOCAL_MAX_STOPS     16
+/* While prompts of several priorities are read, one row of so many is for those below the highest; of these
+ * whoever has been without one for longest, so that none waits for ever. */
+#define LOCAL_LOW_SHARE 8
 
 struct generation {
     bool running;
@@ -69,6 +76,7 @@ struct local_session {
     bool rests; /* no background prefill until the next generation: its pages were taken, or it was cancelled
                  */
     uint64_t order;   /* of its making: lower goes first */
+    uint64_t turn;    /* `order`, then the later the later it got rows of prefill last */
     uint64_t back_ns; /* when its owner expects to go on; 0: not known */
     uint64_t used_ns; /* last time a row was computed [engine] */
 
@@ -124,11 +132,13 @@ struct local_engine {
     char vocab_why[160];
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
+    size_t scratch_bytes; /* that the device needs at most beside weights, keys and values */
     enum engine_kv kv;
     size_t kv_bytes_per_token;
     struct local_client *clients; /* [engine] max_sessions */
     int n_clients;
     uint64_t served;            /* [engine] where the client stood that was served last */
+    int low_due;                /* [engine] 1/(LOCAL_LOW_SHARE - 1) rows that lower priorities may have now */
     double row_ns;              /* [engine] what a prefill row took lately; 0: not known yet */
     struct speculate_cost cost; /* [engine] of rows that each give a token */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */

@@ -93,9 +93,10 @@ static void charge(struct local_engine *e, const struct local_session *s, int ro
     e->served = from;
 }
 
-/* The next session that has something to prefill: the highest priority first, of these the client that got
- * least so far, of its sessions the one that was made first, so that who comes back with a tool's result
- * stands where he stood. Generating ones (`running`) and ones that only wait for a generation apart. */
+/* The next session that has something to prefill, but for the share of next_lower(): the highest priority
+ * first, of these the client that got least so far, of its sessions the one that was made first, so that who
+ * comes back with a tool's result stands where he stood. Generating ones (`running`) and ones that only wait
+ * for a generation apart. */
 static struct local_session *next_prefill(struct local_engine *e, bool running) {
     struct local_session *best = NULL;
     uint64_t best_standing = 0;
@@ -110,6 +111,29 @@ static struct local_session *next_prefill(struct local_engine *e, bool running) 
         }
     }
     return best;
+}
+
+/* Of the sessions below a priority, the one that has been without a row for longest. */
+static struct local_session *next_lower(struct local_engine *e, int priority) {
+    struct local_session *best = NULL;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
+        if (s->gen.running && s->n_rows == 0 && !s->passed && s->about.priority < priority &&
+            hold_pending(s) > 0 && (best == NULL || s->turn < best->turn))
+            best = s;
+    return best;
+}
+
+/* Rows of the share that is due now; it is given in pieces of LOCAL_MIN_ROWS at least. */
+static int due_lower(const struct local_engine *e) {
+    int rows = e->low_due / (LOCAL_LOW_SHARE - 1);
+    return rows < LOCAL_MIN_ROWS ? 0 : rows;
+}
+
+/* `rows` went to a session while one of a lower priority waited, or to that one. */
+static void count_lower(struct local_engine *e, bool lower, int rows) {
+    e->low_due += lower ? -rows * (LOCAL_LOW_SHARE - 1) : rows;
+    int most = e->max_rows * (LOCAL_LOW_SHARE - 1);
+    e->low_due = e->low_due < 0 ? 0 : e->low_due > most ? most : e->low_due;
 }
 
 /* ---- the step ---- */
@@ -134,21 +158,37 @@ static void plan_forced(struct local_engine *e, int budget) {
     }
 }
 
+/* Rows for one session, at most `room`. */
+static void prefill(struct local_engine *e, struct local_session *s, int room) {
+    s->passed = true;
+    if (hold_table(e, s) < 0) {
+        if (s->gen.running)
+            finish_failed(e, s, "The engine is out of memory for a session's page table.");
+        return;
+    }
+    hold_adopt(e, s);
+    int n = hold_pending(s);
+    if (n > 0 && !hold_waits(e, s))
+        add_rows(e, s, n < room ? n : room);
+    if (s->n_rows > 0)
+        s->turn = ++e->last_order;
+    charge(e, s, s->n_rows);
+}
+
 static void plan_prefill(struct local_engine *e, bool running, int budget) {
     struct step *step = &e->step;
     struct local_session *s;
     while (step->n_rows < budget && (s = next_prefill(e, running)) != NULL) {
-        s->passed = true;
-        if (hold_table(e, s) < 0) {
-            if (running)
-                finish_failed(e, s, "The engine is out of memory for a session's page table.");
-            continue;
+        struct local_session *lower = running ? next_lower(e, s->about.priority) : NULL;
+        int room = budget - step->n_rows, due = due_lower(e);
+        if (lower != NULL && due > 0) {
+            prefill(e, lower, due < room ? due : room);
+            count_lower(e, true, lower->n_rows);
+        } else {
+            prefill(e, s, room);
+            if (lower != NULL)
+                count_lower(e, false, s->n_rows);
         }
-        hold_adopt(e, s);
-        int n = hold_pending(s), room = budget - step->n_rows;
-        if (n > 0 && !hold_waits(e, s))
-            add_rows(e, s, n < room ? n : room);
-        charge(e, s, s->n_rows);
     }
 }
 

@@ -38,7 +38,7 @@ static int session_create(struct engine *base, void *user, struct engine_session
                        e->max_sessions);
     }
     e->n_sessions++;
-    s->order = ++e->last_order;
+    s->order = s->turn = ++e->last_order;
     struct local_session **last = &e->sessions;
     while (*last != NULL)
         last = &(*last)->next;

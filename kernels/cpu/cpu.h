@@ -21,4 +21,11 @@ HX_MUST_CHECK int cpu_open(const struct kernels_config *config, struct kernels_d
 HX_MUST_CHECK int cpu_open_isa(const struct kernels_config *config, const char *isa,
                                struct kernels_device **out, char *err, size_t errlen);
 
+/* Rows of a step with which a prompt is read as fast as it can be: more gain nothing. */
+#define CPU_STEP_ROWS 256
+
+/* Bytes that the fast device takes at most beside weights, keys and values; only what its batches have used
+ * is in memory. [any-thread] */
+size_t cpu_scratch_bytes(const struct kernels_config *config);
+
 #endif

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 static struct cpu_device *cpu_of(struct kernels_device *d) {
     return (struct cpu_device *)(void *)d;
@@ -361,82 +360,8 @@ static const char *device_describe(const struct kernels_device *base) {
 static void device_close(struct kernels_device *base) {
     struct cpu_device *d = cpu_of(base);
     pool_destroy(d->pool);
-    float *owned[] = {d->x, d->norm, d->delta,    d->q,        d->attn,  d->k,      d->v,
-                      d->h, d->up,   d->rope_cos, d->rope_sin, d->norms, d->scores, d->logits};
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
-        free(owned[i]);
-    free(d->rounded);
-    if (d->kv != NULL)
-        munmap(d->kv, d->kv_bytes);
+    cpu_buffers_finish(d);
     free(d);
-}
-
-static size_t padded(int64_t n) {
-    return ((size_t)n + 15) / 16 * 16;
-}
-
-/* n zeroed floats on a cache line; counts into *status. */
-static float *floats(size_t n, int *status) {
-    size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
-    float *p = n > SIZE_MAX / 8 ? NULL : aligned_alloc(64, bytes + 64);
-    if (p == NULL)
-        *status = -ENOMEM;
-    else
-        memset(p, 0, bytes);
-    return p;
-}
-
-static void set_widths(struct cpu_device *d) {
-    const struct kernels_model *m = &d->config.model;
-    d->w_dim = padded(m->dim);
-    d->w_q = padded((int64_t)m->n_heads * m->head_dim);
-    d->w_kv = padded((int64_t)m->n_kv_heads * m->head_dim);
-    d->w_ffn = padded(m->ffn_dim);
-    d->w_vocab = padded(m->n_vocab);
-    d->scores_stride = padded(((int64_t)d->config.max_context + KERNELS_PAGE_TOKENS) / KERNELS_PAGE_TOKENS *
-                              KERNELS_PAGE_TOKENS) +
-                       64;
-    d->page_bytes = kernels_page_bytes(m, d->config.kv_type);
-}
-
-static int allocate(struct cpu_device *d) {
-    const struct kernels_config *c = &d->config;
-    const struct kernels_model *m = &c->model;
-    size_t rows = (size_t)(c->max_rows > c->max_outputs ? c->max_rows : c->max_outputs);
-    int rc = 0;
-    d->x = floats(rows * d->w_dim, &rc);
-    d->norm = floats(rows * d->w_dim, &rc);
-    d->delta = floats(rows * d->w_dim, &rc);
-    d->q = floats(rows * d->w_q, &rc);
-    d->attn = floats(rows * d->w_q, &rc);
-    d->k = floats(rows * d->w_kv, &rc);
-    d->v = floats(rows * d->w_kv, &rc);
-    d->h = floats(rows * d->w_ffn, &rc);
-    d->up = floats(rows * d->w_ffn, &rc);
-    d->rope_cos = floats(rows * (size_t)m->head_dim / 2, &rc);
-    d->rope_sin = floats(rows * (size_t)m->head_dim / 2, &rc);
-    d->norms = floats(((size_t)m->n_layers * 2 + 1) * d->w_dim, &rc);
-    d->scores = floats(
-        (size_t)pool_n_threads(d->pool) * (size_t)(m->n_heads / m->n_kv_heads) * d->scores_stride, &rc);
-    d->logits = floats((size_t)c->max_outputs * d->w_vocab, &rc);
-    size_t widest = d->w_ffn > d->w_q ? d->w_ffn : d->w_q;
-    widest = widest > d->w_dim ? widest : d->w_dim;
-    d->rounded = (uint8_t *)floats(rows * CPU_Q8_ROW_BYTES(widest) / 4, &rc);
-    if (rc < 0)
-        return rc;
-    for (int l = 0; l < m->n_layers; l++) {
-        memcpy(d->norms + (size_t)(l * 2) * d->w_dim, m->layers[l].attn_norm.data, (size_t)m->dim * 4);
-        memcpy(d->norms + (size_t)(l * 2 + 1) * d->w_dim, m->layers[l].ffn_norm.data, (size_t)m->dim * 4);
-    }
-    memcpy(d->norms + (size_t)m->n_layers * 2 * d->w_dim, m->output_norm.data, (size_t)m->dim * 4);
-    d->kv_bytes = d->page_bytes * (size_t)c->n_pages;
-    void *kv =
-        mmap(NULL, d->kv_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (kv == MAP_FAILED)
-        return -ENOMEM;
-    d->kv = kv;
-    (void)madvise(kv, d->kv_bytes, MADV_HUGEPAGE); /* fewer address lookups in long contexts; a hint only */
-    return 0;
 }
 
 static const struct kernels_ops device_ops = {
@@ -481,14 +406,13 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
         free(d);
         return rc;
     }
-    set_widths(d);
     int threads = pool_n_threads(d->pool);
     /* The instruction set is in it because keys and values differ in their last bits. */
     (void)snprintf(d->page_layout, sizeof d->page_layout, "cpu %d %s %s%s", CPU_PAGE_VERSION, ops->name,
                    dtype_info(config->kv_type)->name, config->exact ? " exact" : "");
     (void)snprintf(d->describe, sizeof d->describe, "cpu (%s, %d thread%s)", ops->name, threads,
                    threads == 1 ? "" : "s");
-    rc = allocate(d);
+    rc = cpu_buffers_init(d);
     if (rc < 0) {
         device_close(&d->base);
         return err_set(err, errlen, rc,

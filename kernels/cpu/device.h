@@ -25,7 +25,10 @@ struct cpu_device {
     int status;
     char sentence[160];
 
-    /* max_rows rows each; widths in floats, padded to whole cache lines */
+    /* The buffers of a batch, in one mapping (buffers.c): max_rows rows each; widths in floats, padded to
+     * whole cache lines. `delta` lies where `norm` does, `h` and `up` where `q`, `attn`, `k` and `v` do. */
+    uint8_t *buffers;
+    size_t buffer_bytes;
     size_t w_dim, w_q, w_kv, w_ffn;
     float *x, *norm, *delta;    /* w_dim */
     float *q, *attn;            /* w_q */
@@ -42,6 +45,11 @@ struct cpu_device {
     uint8_t *kv; /* n_pages x page_bytes, mapped */
     size_t page_bytes, kv_bytes;
 };
+
+/* Maps the buffers and the pages of the device, whose config and pool are set, and fills `norms`. -ENOMEM;
+ * cpu_buffers_finish() frees what there is. */
+HX_MUST_CHECK int cpu_buffers_init(struct cpu_device *d);
+void cpu_buffers_finish(struct cpu_device *d);
 
 /* Rows of several matrices with the same inputs, as one job. */
 struct products {

@@ -122,11 +122,14 @@ static void wake_all(struct pool *p) {
     syscall(SYS_futex, &p->wakes, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-int pool_create(int n_threads, int nice, struct pool **out, char *err, size_t errlen) {
+int pool_threads(int n_threads) {
     if (n_threads <= 0)
         n_threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    if (n_threads <= 0)
-        n_threads = 1;
+    return n_threads > 0 ? n_threads : 1;
+}
+
+int pool_create(int n_threads, int nice, struct pool **out, char *err, size_t errlen) {
+    n_threads = pool_threads(n_threads);
     struct pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
     if (p == NULL)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the compute threads.");

@@ -16,6 +16,8 @@ struct pool;
 HX_MUST_CHECK int pool_create(int n_threads, int nice, struct pool **out, char *err, size_t errlen);
 void pool_destroy(struct pool *p);
 int pool_n_threads(const struct pool *p);
+/* How many threads a pool has that is created with `n_threads`: 0 means the number of CPUs. [any-thread] */
+int pool_threads(int n_threads);
 
 /* Runs fn(arg, chunk, thread) for chunk = 0 … n_chunks-1, each once, and returns when all are done. `thread`
  * is 0 … n_threads-1, for scratch memory. n_chunks < 2^31. [owner] */

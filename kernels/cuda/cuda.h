@@ -16,6 +16,14 @@ int hermesd_cuda_open(int version, const struct kernels_config *config, struct k
 #define CUDA_MODULE_MEMORY "hermesd_cuda_memory"
 int hermesd_cuda_memory(int version, size_t *left, char *err, size_t errlen);
 
+/* Rows of a step with which a prompt is read about as fast as it can be: products of fewer leave most of a
+ * large GPU without work while they wait for weights. */
+#define CUDA_STEP_ROWS 1024
+
+/* Bytes of GPU memory that a device takes at most beside weights, keys and values: states, inputs made ready,
+ * logits, tables. kernels/cuda/memory.c allocates them. [any-thread] */
+size_t cuda_scratch_bytes(const struct kernels_config *config);
+
 /* Loads the module at `path` and opens the first GPU in it: weights are copied to its memory, everything else
  * is allocated now and nothing later. -ENOENT without a module, -ENODEV without driver or GPU, -ENOMEM with
  * the numbers, -ENOTSUP for a shape that the kernels do not have; each with the sentence. The module stays

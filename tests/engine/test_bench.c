@@ -82,7 +82,7 @@ static void test_what_does_not_fit_is_refused(void **state) {
     assert_int_equal(bench_open(&config, &b, err, sizeof err), -ENOMEM);
     assert_non_null(strstr(err, "25870336 tokens at once, which is 77099.6 GiB of keys and values"));
     weights.model.weight_bytes = UINT64_MAX / 2;
-    assert_int_equal(bench_open(&config, &b, err, sizeof err), -ENOMEM);
+    assert_int_equal(bench_open(&config, &b, err, sizeof err), -E2BIG);
     assert_non_null(strstr(err, "does not fit into this machine"));
     weights.model.n_ctx_train = 100999;
     assert_int_equal(bench_open(&config, &b, err, sizeof err), -E2BIG);

@@ -294,7 +294,7 @@ static void test_pool_limits_the_context(void **state) {
 
     struct engine_config config = {.kv_bytes = page - 1};
     struct engine *e;
-    assert_int_equal(local_open_model(&config, &weights.model, false, &e, err, sizeof err), -ENOMEM);
+    assert_int_equal(local_open_model(&config, &weights.model, false, &e, err, sizeof err), -EINVAL);
 }
 
 static void test_cancel_ends_at_the_next_step(void **state) {

@@ -210,7 +210,7 @@ static void test_refusals(void **state) {
     assert_int_equal(engine_open(&config, &none, err, sizeof err), -ENOENT);
     assert_non_null(strstr(err, "/nonexistent/model.gguf"));
     config = (struct engine_config){.model_path = model, .kv_bytes = 100};
-    assert_int_equal(engine_open(&config, &none, err, sizeof err), -ENOMEM);
+    assert_int_equal(engine_open(&config, &none, err, sizeof err), -EINVAL);
     assert_non_null(strstr(err, "100 bytes"));
     start(&h);
     struct engine_session *s = harness_session(&h);

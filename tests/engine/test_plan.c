@@ -1,6 +1,7 @@
 /* Whose rows run when, counted step by step: nobody's next token waits for more than one budget of others,
  * clients get equal shares, priorities and who came first count, a cancel takes effect at the next step. */
 #include "engine/local.h"
+#include "kernels/cpu/cpu.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
@@ -151,7 +152,7 @@ static void test_long_prompts_delay_nobody(void **state) {
     for (int k = from + 1; k < r->n_steps; k++) {
         assert_true(r->steps[k].n_rows <= r->steps[k].budget);
         /* A budget is at most what the engine was opened for, decoding rows among them. */
-        assert_true(r->steps[k].budget <= LOCAL_STEP_ROWS);
+        assert_true(r->steps[k].budget <= CPU_STEP_ROWS);
         if (rows_until(r, 0, k - 1) < 20 + 299)
             assert_int_equal(r->steps[k].rows[0], 1);
         if (rows_until(r, 1, k - 1) < 10 + 279)
@@ -170,30 +171,65 @@ static void test_clients_get_equal_shares(void **state) {
     for (int i = 1; i < 4; i++)
         add(r, i, 1, 0, 600, 1);
     add(r, 4, 2, 0, 500, 1);
-    add(r, 5, 2, -1, 100, 1); /* of a lower priority: it does not count for its client's share now */
+    add(r, 5, 2, -1, 100, 1); /* of a lower priority: what it gets counts for its client all the same */
     run(r);
     for (int k = 1; k < r->n_steps && rows_until(r, 4, k) < 500; k++) {
-        int one = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k), two = rows_until(r, 4, k);
-        assert_in_range(one - two + LOCAL_STEP_ROWS, 0, 2 * LOCAL_STEP_ROWS);
+        int one = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k),
+            two = rows_until(r, 4, k) + rows_until(r, 5, k);
+        assert_in_range(one - two + CPU_STEP_ROWS, 0, 2 * CPU_STEP_ROWS);
     }
     finish(r);
 }
 
-/* The last one to ask has the highest priority: the others get what its steps have left. */
+/* All rows of the steps 1 … step; the first step is the one that was held. */
+static int all_rows_until(const struct record *r, int step) {
+    int n = 0;
+    for (int k = 1; k <= step; k++)
+        n += r->steps[k].n_rows;
+    return n;
+}
+
+/* The last one to ask has the highest priority: it gets all rows but one of LOCAL_LOW_SHARE, which go to the
+ * others, to each of them some. */
 static void test_priorities(void **state) {
     (void)state;
     struct record *r = start(8, 1);
     add(r, 1, 1, -3, 500, 1);
     add(r, 2, 1, 0, 500, 1);
     add(r, 3, 2, 0, 300, 1);
-    add(r, 4, 1, 5, 700, 1);
+    add(r, 4, 1, 5, 1000, 1);
     run(r);
-    for (int k = 1; k < r->n_steps; k++) {
-        if (rows_until(r, 4, k) < 700)
-            assert_int_equal(r->steps[k].rows[4], r->steps[k].n_rows);
-        if (rows_until(r, 2, k) < 500 || rows_until(r, 3, k) < 300)
-            assert_int_equal(r->steps[k].rows[1], 0);
+    int k = 1;
+    for (; rows_until(r, 4, k) < 1000; k++) {
+        int lower = rows_until(r, 1, k) + rows_until(r, 2, k) + rows_until(r, 3, k);
+        assert_in_range(lower, 0, all_rows_until(r, k) / LOCAL_LOW_SHARE);
+        assert_true(lower + CPU_STEP_ROWS / LOCAL_LOW_SHARE + LOCAL_MIN_ROWS >=
+                    all_rows_until(r, k) / LOCAL_LOW_SHARE);
     }
+    for (int i = 1; i < 4; i++)
+        assert_true(rows_until(r, i, k - 1) > 0);
+    int from = k, before = rows_until(r, 1, k);
+    for (; rows_until(r, 2, k) < 500 || rows_until(r, 3, k) < 300; k++)
+        assert_in_range(rows_until(r, 1, k) - before, 0,
+                        (all_rows_until(r, k) - all_rows_until(r, from)) / LOCAL_LOW_SHARE + LOCAL_MIN_ROWS);
+    finish(r);
+}
+
+/* Whatever of a higher priority there is to read: a prompt of the lowest one is read in the time that
+ * LOCAL_LOW_SHARE of it take. */
+static void test_nobody_starves(void **state) {
+    (void)state;
+    struct record *r = start(8, 1);
+    add(r, 1, 1, -10, 100, 1);
+    for (int i = 2; i < 6; i++)
+        add(r, i, 1, i == 5 ? 3 : 10, 900, 1);
+    run(r);
+    int k = 1;
+    while (rows_until(r, 1, k) < 100)
+        k++;
+    /* Two take turns in the share, which is given in pieces. */
+    assert_in_range(all_rows_until(r, k), 100 * LOCAL_LOW_SHARE / 2,
+                    2 * 100 * LOCAL_LOW_SHARE + 2 * CPU_STEP_ROWS);
     finish(r);
 }
 
@@ -282,9 +318,13 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_long_prompts_delay_nobody),    cmocka_unit_test(test_clients_get_equal_shares),
-        cmocka_unit_test(test_clients_come_and_go),          cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_who_came_first_goes_on_first), cmocka_unit_test(test_cancel_within_one_step),
+        cmocka_unit_test(test_long_prompts_delay_nobody),
+        cmocka_unit_test(test_clients_get_equal_shares),
+        cmocka_unit_test(test_clients_come_and_go),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_nobody_starves),
+        cmocka_unit_test(test_who_came_first_goes_on_first),
+        cmocka_unit_test(test_cancel_within_one_step),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

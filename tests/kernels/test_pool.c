@@ -4,10 +4,14 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -74,12 +78,59 @@ static void test_destroy_without_work(void **state) {
         check_jobs(3, 0, 0);
 }
 
+struct seen {
+    _Atomic int chunks_of_helpers, nice;
+    _Atomic bool denormals;
+};
+
+/* Whether something that is smaller than the smallest normal number is kept. */
+static bool has_denormals(void) {
+    volatile float small = 1e-38f, part = 0.01f;
+    return small * part > 0;
+}
+
+/* The owner's chunk does not end before a helper had one. */
+static void look_chunk(void *arg, int chunk, int thread) {
+    struct seen *seen = arg;
+    (void)chunk;
+    if (thread > 0) {
+        seen->nice = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+        seen->denormals = has_denormals();
+        seen->chunks_of_helpers++;
+    }
+    while (seen->chunks_of_helpers == 0)
+        usleep(1000);
+}
+
+/* Helpers give way to the rest of the machine, and none slows down for numbers next to nothing. */
+static void test_helpers_are_nice_and_flush_denormals(void **state) {
+    (void)state;
+    struct pool *p;
+    struct seen seen = {.denormals = true};
+    char err[200];
+    int own = getpriority(PRIO_PROCESS, 0), wanted = own + 5 < 19 ? own + 5 : 19;
+    assert_true(has_denormals());
+    assert_int_equal(pool_create(2, wanted, &p, err, sizeof err), 0);
+    pool_run(p, look_chunk, &seen, 2);
+    pool_destroy(p);
+    assert_true(seen.chunks_of_helpers > 0);
+    assert_int_equal(seen.nice, wanted);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
+#if defined(__x86_64__)
+    assert_false(seen.denormals);
+    assert_true(has_denormals()); /* the owner says for itself */
+    pool_flush_denormals();
+    assert_false(has_denormals());
+#endif
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_thread),
         cmocka_unit_test(test_many_jobs),
         cmocka_unit_test(test_helpers_fall_asleep_between_jobs),
         cmocka_unit_test(test_destroy_without_work),
+        cmocka_unit_test(test_helpers_are_nice_and_flush_denormals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

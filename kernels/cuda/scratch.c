@@ -1,0 +1,55 @@
+/* How much of its memory a GPU needs beside weights, keys and values, worked out where there is none. */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/steps.h"
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* Of one row of a batch: x, q, attn and h; the results of the widest step; all forms of inputs; its place and
+ * its page table. */
+static size_t row_bytes(const struct kernels_config *c) {
+    const struct kernels_model *m = &c->model;
+    size_t dim = (size_t)m->dim + 16, q = (size_t)m->n_heads * (size_t)m->head_dim + 16;
+    size_t kv = (size_t)m->n_kv_heads * (size_t)m->head_dim, ffn = (size_t)m->ffn_dim + 16;
+    size_t widest = larger(larger(ffn, q), dim), step = larger(larger(2 * ffn, q + 2 * kv), dim);
+    size_t prepared = (size_t)steps_prepared_cols((int)widest);
+    size_t forms = prepared * (2 + 2 + 1 + 1) + prepared / 32 * sizeof(struct cuda_rounded) + 8;
+    size_t pages = ((size_t)c->max_context + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS;
+    return (dim + 2 * q + ffn + step + 6 + pages) * 4 + forms;
+}
+
+/* Parts of attention, of as many rows as have them by themselves. */
+static size_t attention_bytes(const struct kernels_config *c) {
+    size_t rows = (size_t)c->max_rows, heads = (size_t)c->model.n_heads;
+    size_t splits = ((size_t)c->max_context + CUDA_SPLIT_TOKENS - 1) / CUDA_SPLIT_TOKENS;
+    if (steps_attention_tensor_can(c->kv_type == DTYPE_F16, c->model.head_dim) && rows > CUDA_MAX_SINGLES)
+        rows = CUDA_MAX_SINGLES;
+    splits = splits < CUDA_SPLITS ? splits : CUDA_SPLITS;
+    return rows * heads * (splits * ((size_t)c->model.head_dim + 2) + 1) * 4;
+}
+
+/* Logits of one output, and what choosing its token takes. */
+static size_t output_bytes(const struct kernels_config *c) {
+    size_t vocab = (size_t)c->model.n_vocab;
+    size_t blocks = vocab / CUDA_SAMPLE_BLOCK + 1, chunks = (size_t)steps_sample_chunks((int)vocab);
+    return vocab * 8 + (vocab / 32 + 1) * 4 + chunks * 8 + blocks * 4 + CUDA_SAMPLE_BINS * 12 +
+           sizeof(struct cuda_sample_how) + 8;
+}
+
+/* A matrix made ready for the library, or as much of it as is made at once. */
+static size_t panel_bytes(const struct kernels_config *c) {
+    const size_t most = (size_t)64 << 20;
+    const struct kernels_model *m = &c->model;
+    size_t q = (size_t)m->n_heads * (size_t)m->head_dim, dim = (size_t)m->dim, ffn = (size_t)m->ffn_dim;
+    size_t wide = larger((size_t)steps_prepared_cols(m->dim) * larger(ffn, q),
+                         (size_t)steps_prepared_cols((int)larger(ffn, q)) * dim);
+    return wide * 2 < most ? wide * 2 : most;
+}
+
+size_t cuda_scratch_bytes(const struct kernels_config *c) {
+    size_t angles = (size_t)c->max_context * (size_t)c->model.head_dim * 4;
+    size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) +
+                   (size_t)c->max_outputs * output_bytes(c) + panel_bytes(c) + angles;
+    return bytes + bytes / 16 + 4096; /* lists of a few numbers each are not counted one by one */
+}
