@@ -17,12 +17,9 @@ int batch_init(struct local_engine *e) {
     step->owners = calloc(sessions, sizeof(struct local_session *));
     e->clients = calloc(sessions, sizeof *e->clients);
     step->sampled = calloc(sessions, sizeof *step->sampled);
-    step->how = calloc(sessions + SPECULATE_ROWS, sizeof *step->how);
-    step->recent = calloc(SPECULATE_ROWS, sizeof *step->recent);
     step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
     if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
-        step->how == NULL || step->recent == NULL || step->tables == NULL || step->owners == NULL ||
-        e->clients == NULL)
+        step->tables == NULL || step->owners == NULL || e->clients == NULL)
         return -ENOMEM;
     return 0;
 }
@@ -35,8 +32,6 @@ void batch_finish(struct local_engine *e) {
     free(step->owners);
     free(e->clients);
     free(step->sampled);
-    free(step->how);
-    free(step->recent);
     free(step->tables);
 }
 
