@@ -86,13 +86,27 @@ struct kernels_row {
  * within their ranges. */
 #define KERNELS_RECENT 64
 struct kernels_sample {
-    bool wanted; /* false: the logits are asked for */
+    bool wanted;   /* false: the logits are asked for */
+    bool logprobs; /* with the token, what logprobs() returns */
+    int32_t n_top; /* and so many of the most likely ones: 0 … KERNELS_TOP_LOGPROBS */
     float temperature, top_p, min_p, repeat_penalty;
     int32_t top_k;
     double draw;           /* uniform, 0 <= draw < 1 */
     const uint32_t *mask;  /* bit id % 32 of mask[id / 32] is set for tokens that may come; NULL: all may */
     const int32_t *recent; /* what the penalty looks back at */
     int32_t n_recent;      /* 0 … KERNELS_RECENT */
+};
+
+/* Logarithms of the probabilities that the model gives: of its logits alone, before penalty, mask and
+ * temperature. */
+#define KERNELS_TOP_LOGPROBS 20
+struct kernels_logprobs {
+    float chosen; /* of the token */
+    int32_t n_top;
+    struct {
+        int32_t token;
+        float logprob;
+    } top[KERNELS_TOP_LOGPROBS]; /* best first, of equal ones the lower token */
 };
 
 /* Borrowed from begin() to sync(). */
@@ -144,6 +158,9 @@ struct kernels_ops {
     /* The token chosen for output o of the batch that was synced last; -1 where none was: take output(). NULL
      * where the device cannot choose. */
     int32_t (*token)(const struct kernels_device *d, int o);
+    /* Of an output that got a token and whose sample asked for them; false where that is not so. Within 1e-5
+     * of what the logits give. NULL where token() is. */
+    bool (*logprobs)(const struct kernels_device *d, int o, struct kernels_logprobs *out);
     /* Copies a state of one row of the running batch to `out` (width as above). -EINVAL for a row out of
      * range. */
     int (*peek)(struct kernels_device *d, enum kernels_state what, int row, float *out);

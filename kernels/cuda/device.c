@@ -172,6 +172,10 @@ static int32_t device_token(const struct kernels_device *base, int o) {
     return choose_token((const struct cuda_device *)(const void *)base, o);
 }
 
+static bool device_logprobs(const struct kernels_device *base, int o, struct kernels_logprobs *out) {
+    return choose_logprobs((const struct cuda_device *)(const void *)base, o, out);
+}
+
 static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
     struct cuda_device *d = cuda_of(base);
     const struct kernels_model *m = &d->config.model;
@@ -255,6 +259,7 @@ static const struct kernels_ops device_ops = {
     .sync = device_sync,
     .output = device_output,
     .token = device_token,
+    .logprobs = device_logprobs,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
     .page_layout = device_page_layout,

@@ -19,14 +19,16 @@ struct cuda_layer {
 struct cuda_graph {
     int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
     bool chooses;                              /* tokens, in place of giving logits */
+    bool logprobs;                             /* and their probabilities */
     struct gpu_graph *graph;
 };
 #define CUDA_GRAPHS 32
 
 /* Choosing tokens (choose.c). Host memory for the copies, device memory as struct cuda_sample has it. */
 struct cuda_choice {
-    bool can;    /* the vocabulary is not too large */
-    bool wanted; /* by the running batch */
+    bool can;      /* the vocabulary is not too large */
+    bool wanted;   /* by the running batch */
+    bool logprobs; /* the same */
     struct cuda_sample_how *host_how, *how;
     uint32_t *host_masks, *masks;
     float *work, *best, *sums;
@@ -34,6 +36,9 @@ struct cuda_choice {
     uint32_t *counts;
     uint64_t *weights;
     int32_t *host_tokens, *tokens;
+    float *top, *chunk_sums; /* as struct cuda_logprob_step has it */
+    int32_t *top_id;
+    struct cuda_logprob *host_of, *of; /* of each output */
 };
 
 enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
@@ -122,5 +127,6 @@ void choose_finish(struct cuda_device *d);
 int choose_begin(struct cuda_device *d, const struct kernels_batch *b);
 int choose_queue(struct cuda_device *d, int n_outputs);
 int32_t choose_token(const struct cuda_device *d, int o);
+bool choose_logprobs(const struct cuda_device *d, int o, struct kernels_logprobs *out);
 
 #endif
