@@ -1,16 +1,21 @@
 /* Which token each output of a step becomes: the device's choice where it makes one, else the sampler's from
  * the logits. */
 #include "engine/local.h"
+#include "engine/logprobs.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(ENGINE_TOP_LOGPROBS == KERNELS_TOP_LOGPROBS,
+               "a device's lists are as long as those of events");
+
 int choose_init(struct local_engine *e) {
     struct step *step = &e->step;
     size_t outputs = (size_t)e->max_sessions + SPECULATE_ROWS;
-    if (!forward_chooses(e->forward))
-        return 0;
+    e->raw = calloc((size_t)e->model->n_vocab, sizeof *e->raw);
+    if (e->raw == NULL || !forward_chooses(e->forward))
+        return e->raw == NULL ? -ENOMEM : 0;
     step->how = calloc(outputs, sizeof *step->how);
     step->recent = calloc(SPECULATE_ROWS, sizeof *step->recent);
     step->mask_words = e->vocab != NULL ? grammar_vocab_words(e->vocab) : 0;
@@ -22,6 +27,7 @@ int choose_init(struct local_engine *e) {
 }
 
 void choose_finish(struct local_engine *e) {
+    free(e->raw);
     free(e->step.how);
     free(e->step.recent);
     free(e->step.masks);
@@ -53,6 +59,8 @@ static void describe(struct local_engine *e, struct local_session *s, int *n_rec
         }
         sampler_describe(&ahead, recent, n_tokens, masked ? mask + (size_t)i * step->mask_words : NULL,
                          &step->how[s->output + i]);
+        step->how[s->output + i].logprobs = s->gen.logprobs;
+        step->how[s->output + i].n_top = s->gen.n_top;
     }
 }
 
@@ -84,7 +92,31 @@ static int32_t choose(struct local_engine *e, struct local_session *s) {
     int32_t token = device_token(e, s);
     if (s->gen.grammar != NULL)
         return constrained_next(e, s, token);
-    return token >= 0 ? choose_taken(e, s, token) : choose_here(e, s, forward_logits(e->forward, s->output));
+    return token >= 0 ? choose_taken(e, s, token) : choose_here(e, s, choose_logits(e, s));
+}
+
+float *choose_logits(struct local_engine *e, const struct local_session *s) {
+    float *logits = forward_logits(e->forward, s->output);
+    if (s->gen.logprobs)
+        memcpy(e->raw, logits, (size_t)e->model->n_vocab * sizeof *logits);
+    return logits;
+}
+
+/* How likely the session's token was: `here` when it was chosen from logits of which there is a copy. */
+static void tell(const struct local_engine *e, const struct local_session *s, int32_t token, bool here,
+                 struct engine_logprobs *told) {
+    struct kernels_logprobs of;
+    *told = (struct engine_logprobs){.there = token >= 0};
+    if (told->there && here)
+        logprobs_of(e->raw, e->model->n_vocab, token, s->gen.n_top, &of);
+    else if (told->there)
+        told->there = forward_logprobs(e->forward, s->output, &of);
+    if (!told->there)
+        return;
+    told->logprob = of.chosen;
+    told->n_top = of.n_top;
+    for (int i = 0; i < of.n_top; i++)
+        told->top[i] = (struct engine_logprob){of.top[i].token, of.top[i].logprob};
 }
 
 int32_t choose_taken(struct local_engine *e, struct local_session *s, int32_t token) {
@@ -100,7 +132,13 @@ int32_t choose_here(struct local_engine *e, struct local_session *s, float *logi
 
 void choose_all(struct local_engine *e) {
     struct step *step = &e->step;
-    for (int i = 0; i < step->n_samples; i++)
-        if (step->samples[i]->output >= 0)
-            step->sampled[i] = choose(e, step->samples[i]);
+    for (int i = 0; i < step->n_samples; i++) {
+        struct local_session *s = step->samples[i];
+        if (s->output < 0)
+            continue;
+        uint64_t before = e->n_by_host;
+        step->sampled[i] = choose(e, s);
+        if (s->gen.logprobs)
+            tell(e, s, step->sampled[i], e->n_by_host > before, &step->told[i]);
+    }
 }

@@ -77,7 +77,7 @@ static int32_t choose_from(struct local_engine *e, struct local_session *s, floa
 static int32_t choose(struct local_engine *e, struct local_session *s, int32_t token) {
     int rc = token >= 0 ? in_time(e, s, token, finish_tokens_left(e, s)) : 0;
     if (rc == 0)
-        return choose_from(e, s, forward_logits(e->forward, s->output));
+        return choose_from(e, s, choose_logits(e, s));
     return rc < 0 ? rc : choose_taken(e, s, token);
 }
 

@@ -113,6 +113,10 @@ int32_t forward_token(const struct forward *f, int o) {
     return f->device->ops->token(f->device, o);
 }
 
+bool forward_logprobs(const struct forward *f, int o, struct kernels_logprobs *out) {
+    return f->device->ops->logprobs(f->device, o, out);
+}
+
 int forward_read_page(struct forward *f, int32_t page, void *out) {
     return f->device->ops->read_page(f->device, page, out);
 }

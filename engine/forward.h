@@ -33,6 +33,8 @@ float *forward_logits(struct forward *f, int o);
  * last batch, -1 where it did not. */
 bool forward_chooses(const struct forward *f);
 int32_t forward_token(const struct forward *f, int o);
+/* Of a token that the device chose, where they were asked for; else false. */
+bool forward_logprobs(const struct forward *f, int o, struct kernels_logprobs *out);
 
 /* The device's pages, as kernels_ops says; between batches. */
 void forward_copy_page(struct forward *f, int32_t to, int32_t from);

@@ -44,6 +44,10 @@ struct generation {
     struct grammar_matcher matcher; /* [engine] begun with the first token */
     struct forced forced;           /* [engine] */
     bool no_forced, no_speculation;
+    bool logprobs;
+    int n_top;
+    struct engine_logprobs *told; /* [engine] of the tokens that no event carried yet; cap_told >= n_told */
+    int n_told, cap_told;
     int32_t early; /* [engine] what constrained_next() returns before there are logits; 0: nothing */
     int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     int computed_tokens;       /* prompt tokens computed since the last generation ended */
@@ -96,6 +100,7 @@ struct step {
     int32_t *outputs;               /* max_sessions + SPECULATE_ROWS */
     struct local_session **samples; /* max_sessions: those that get a token */
     int32_t *sampled;               /* max_sessions: the token of each */
+    struct engine_logprobs *told;   /* the same: how likely, where that is asked for */
     /* Where the device chooses, what it needs for that; else NULL. */
     struct kernels_sample *how;        /* max_sessions + SPECULATE_ROWS */
     int32_t (*recent)[KERNELS_RECENT]; /* SPECULATE_ROWS: texts with guesses in them */
@@ -123,8 +128,9 @@ struct local_engine {
     struct pages *pages;               /* [engine] */
     struct host_pages *host_pages;     /* [engine] NULL: pages that give way are lost */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
-    struct step step;                  /* [engine] */
-    struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */
+    float *raw;       /* [engine] n_vocab: logits before they were scratch, for log-probabilities */
+    struct step step; /* [engine] */
+    struct grammar_vocab *vocab; /* NULL: no grammars with this model, because of vocab_why */
     char vocab_why[160];
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
@@ -226,6 +232,17 @@ void choose_all(struct local_engine *e);
 /* Of a session whose mask is applied: takes the device's token, or chooses from logits (used as scratch). */
 int32_t choose_taken(struct local_engine *e, struct local_session *s, int32_t token);
 int32_t choose_here(struct local_engine *e, struct local_session *s, float *logits);
+/* The logits of the session's output; a copy is kept where they will be asked for. */
+float *choose_logits(struct local_engine *e, const struct local_session *s);
+
+/* engine/logprobs.c: what is told of the tokens behind g->sent. [engine-thread] */
+/* The timeline goes up to `end` now, and is new from `first` on; the token at `chosen_at` (-1: none) was
+ * chosen, and `told` is about it. -ENOMEM. */
+HX_MUST_CHECK int logprobs_keep(struct generation *g, int first, int end, int chosen_at,
+                                const struct engine_logprobs *told);
+/* Gives an event what belongs to its tokens, the first of them. -ENOMEM. */
+HX_MUST_CHECK int logprobs_attach(struct generation *g, struct engine_event *event);
+void logprobs_release(struct generation *g);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */

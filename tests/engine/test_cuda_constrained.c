@@ -7,6 +7,7 @@
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,6 +66,8 @@ static void finish_both(struct pair *p) {
 
 struct run {
     int32_t tokens[MOST];
+    struct engine_logprobs logprobs[MOST];
+    bool told; /* there are such */
     int n, forced, accepted, drafted;
     enum engine_finish finish;
 };
@@ -91,7 +94,23 @@ static void wait_for(struct harness *h, struct engine_session *s, struct run *r)
                       .drafted = o->last.drafted_tokens,
                       .finish = o->last.finish};
     memcpy(r->tokens, o->tokens, (size_t)o->n_tokens * sizeof *o->tokens);
+    r->told = o->logprobs != NULL;
+    if (r->told)
+        memcpy(r->logprobs, o->logprobs, (size_t)o->n_tokens * sizeof *o->logprobs);
     harness_destroy(h, s);
+}
+
+/* The logits themselves differ by what sums in other orders make. */
+static void expect_alike(const struct engine_logprobs *got, const struct engine_logprobs *want) {
+    assert_int_equal(got->there, want->there);
+    if (!want->there)
+        return;
+    assert_true(fabs((double)got->logprob - (double)want->logprob) <= 1e-4);
+    assert_int_equal(got->n_top, want->n_top);
+    for (int i = 0; i < want->n_top; i++) {
+        assert_int_equal(got->top[i].token, want->top[i].token);
+        assert_true(fabs((double)got->top[i].logprob - (double)want->top[i].logprob) <= 1e-4);
+    }
 }
 
 /* The same generation on both; what the GPU's was in *r. */
@@ -103,6 +122,10 @@ static void compare(struct pair *p, int seed, const struct engine_generate *how,
     assert_memory_equal(r->tokens, want.tokens, (size_t)want.n * sizeof *want.tokens);
     assert_int_equal(r->finish, want.finish);
     assert_int_equal(r->forced, want.forced);
+    assert_int_equal(want.told, how->logprobs);
+    assert_int_equal(r->told, how->logprobs);
+    for (int i = 0; i < want.n && how->logprobs; i++)
+        expect_alike(&r->logprobs[i], &want.logprobs[i]);
 }
 
 /* ---- grammars ---- */
@@ -162,6 +185,8 @@ static void test_as_the_cpu(void **state) {
                                       .max_tokens = MOST,
                                       .grammar = g,
                                       .no_forced = i % 3 == 2,
+                                      .logprobs = i % 2 == 1,
+                                      .top_logprobs = i % 4,
                                       .no_speculation = i >= 2 * N_WAYS};
         compare(&p, i, &how, &r);
         assert_int_equal(r.finish, ENGINE_FINISH_STOP);
@@ -191,8 +216,12 @@ static void test_ends_in_time(void **state) {
     for (int most = 11; most <= 24; most++)
         for (int way = 0; way < 3; way++) {
             struct run r;
-            struct engine_generate how = {
-                .sampling = ways[way], .max_tokens = most, .grammar = g, .no_forced = most % 3 == 0};
+            struct engine_generate how = {.sampling = ways[way],
+                                          .max_tokens = most,
+                                          .grammar = g,
+                                          .no_forced = most % 3 == 0,
+                                          .logprobs = true,
+                                          .top_logprobs = 2};
             compare(&p, most, &how, &r);
             assert_in_range(r.n, 1, most);
         }
