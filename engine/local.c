@@ -137,7 +137,7 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
                         : gpu                     ? (size_t)(fit_memory_bytes() / 4)
                                                   : 0;
-    if (host_pages_create(e->forward, n_pages, host_bytes, &e->host_pages) < 0)
+    if (host_pages_create(e->forward, n_pages, host_bytes, HOST_PAGES_AT_ONCE, &e->host_pages) < 0)
         return err_set(err, errlen, -ENOMEM,
                        "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
     e->pages = pages_create(n_pages, host_pages_count(e->host_pages), host_pages_move, e->host_pages);

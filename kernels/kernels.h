@@ -177,6 +177,15 @@ struct kernels_ops {
      * 0, -EINVAL for a page out of range, -EIO for the device. */
     int (*read_page)(struct kernels_device *d, int32_t page, void *out);
     int (*write_page)(struct kernels_device *d, int32_t page, const void *from);
+    /* The same without waiting, where a device can copy beside its steps; else these are NULL. Host memory
+     * for it, zeroed; NULL when there is none left. It is the caller's, who frees it before close(). */
+    void *(*alloc_host)(struct kernels_device *d, size_t bytes);
+    void (*free_host)(struct kernels_device *d, void *memory);
+    /* Between sync() and begin(): queues a copy of a page, page_bytes() bytes, to a place in such memory, or
+     * from there. Whatever is queued later finds it done: steps, copies, moves from the same place. Only the
+     * host must not look there. A page out of range fails at the next sync(). */
+    void (*store_page)(struct kernels_device *d, int32_t page, void *to);
+    void (*fetch_page)(struct kernels_device *d, int32_t page, const void *from);
     /* For people: "cpu (avx2, 2 threads)". Borrowed until close(). */
     const char *(*describe)(const struct kernels_device *d);
     void (*close)(struct kernels_device *d);

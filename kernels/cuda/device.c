@@ -19,6 +19,10 @@ static void keep(struct cuda_device *d, int rc) {
         d->status = err_set(d->sentence, sizeof d->sentence, rc, "The GPU has failed: %s.", gpu_failure());
 }
 
+void cuda_keep(struct cuda_device *d, int rc) {
+    keep(d, rc);
+}
+
 /* ---- the batch ---- */
 
 /* Which of the tables seen so far (`ids`) is `table`; a new one is added. */
@@ -207,6 +211,13 @@ static uint8_t *page_at(const struct cuda_device *d, int32_t page) {
     return kernels_page_fits(&d->config, page) ? d->cache.memory + page * d->cache.page_bytes : NULL;
 }
 
+uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what) {
+    if (page_at(d, page) == NULL && d->status == 0)
+        d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL, "A page to be %s (%d) is out of range.",
+                            what, page);
+    return page_at(d, page);
+}
+
 static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
     struct cuda_device *d = cuda_of(base);
     if (page_at(d, to) != NULL && page_at(d, from) != NULL)
@@ -266,6 +277,10 @@ static const struct kernels_ops device_ops = {
     .copy_page = device_copy_page,
     .read_page = device_read_page,
     .write_page = device_write_page,
+    .alloc_host = move_alloc_host,
+    .free_host = move_free_host,
+    .store_page = move_store_page,
+    .fetch_page = move_fetch_page,
     .describe = device_describe,
     .close = device_close,
 };

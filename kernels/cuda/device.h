@@ -41,6 +41,19 @@ struct cuda_choice {
     struct cuda_logprob *host_of, *of; /* of each output */
 };
 
+/* Pages on their way to the host (move.c). */
+#define CUDA_MOVE_SLOTS 8
+struct cuda_move_slot {
+    struct gpu_event *full, *empty;
+    const void *host; /* where its page goes, or went; NULL: it had none yet */
+};
+struct cuda_moves {
+    struct gpu_stream *stream; /* NULL, as all of it: nobody has asked for memory */
+    uint8_t *memory;           /* n_slots pages */
+    struct cuda_move_slot slots[CUDA_MOVE_SLOTS];
+    int n_slots, next;
+};
+
 enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
 
 struct cuda_device {
@@ -87,6 +100,7 @@ struct cuda_device {
 
     struct cuda_cache cache;
     struct cuda_choice choice;
+    struct cuda_moves moves;
 
     struct cuda_graph graphs[CUDA_GRAPHS]; /* used ones first */
     int n_graphs, oldest_graph;
@@ -119,6 +133,18 @@ HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errl
 void cuda_memory_finish(struct cuda_device *d);
 /* -ENOMEM with the sentence: what for, and how much is left. */
 int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
+
+/* device.c: the first failure is kept until the next sync(). */
+void cuda_keep(struct cuda_device *d, int rc);
+/* A page's memory; NULL, and a failure, when it is out of range: what was to be done with it. */
+uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what);
+
+/* move.c: as struct kernels_ops has them. */
+void move_finish(struct cuda_device *d);
+void *move_alloc_host(struct kernels_device *base, size_t bytes);
+void move_free_host(struct kernels_device *base, void *memory);
+void move_store_page(struct kernels_device *base, int32_t page, void *host);
+void move_fetch_page(struct kernels_device *base, int32_t page, const void *host);
 
 /* choose.c */
 HX_MUST_CHECK int choose_init(struct cuda_device *d, char *err, size_t errlen);
