@@ -17,12 +17,10 @@ int batch_init(struct local_engine *e) {
     step->owners = calloc(sessions, sizeof(struct local_session *));
     e->clients = calloc(sessions, sizeof *e->clients);
     step->sampled = calloc(sessions, sizeof *step->sampled);
-    step->how = calloc(sessions + SPECULATE_ROWS, sizeof *step->how);
-    step->recent = calloc(SPECULATE_ROWS, sizeof *step->recent);
+    step->told = calloc(sessions, sizeof *step->told);
     step->tables = calloc(sessions * (size_t)step->tables_stride, sizeof *step->tables);
     if (step->rows == NULL || step->outputs == NULL || step->samples == NULL || step->sampled == NULL ||
-        step->how == NULL || step->recent == NULL || step->tables == NULL || step->owners == NULL ||
-        e->clients == NULL)
+        step->told == NULL || step->tables == NULL || step->owners == NULL || e->clients == NULL)
         return -ENOMEM;
     return 0;
 }
@@ -35,8 +33,7 @@ void batch_finish(struct local_engine *e) {
     free(step->owners);
     free(e->clients);
     free(step->sampled);
-    free(step->how);
-    free(step->recent);
+    free(step->told);
     free(step->tables);
 }
 
@@ -51,9 +48,11 @@ static const char *why_no_token(int32_t status) {
            "broken.";
 }
 
-/* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. True when a
- * token among them ends the turn; it is not kept. [lock held] */
-static bool keep_forced(struct local_engine *e, struct local_session *s) {
+/* The timeline behind the sure tokens becomes gen.forced.ids; generate() made room for them. Where the
+ * model's token is among them in its place, `told` is about it. 1 when a token among them ends the turn; it
+ * is not kept. -ENOMEM. [lock held] */
+static int keep_forced(struct local_engine *e, struct local_session *s, int32_t token,
+                       const struct engine_logprobs *told) {
     struct generation *g = &s->gen;
     const struct token_list *ids = &g->forced.ids;
     int32_t *tail = s->tokens + g->sure;
@@ -65,14 +64,19 @@ static bool keep_forced(struct local_engine *e, struct local_session *s) {
     size_t n = same;
     for (; n < ids->n && !finish_is_stop(e, s, ids->v[n]); n++)
         tail[n] = ids->v[n];
+    bool chosen = same == n_tail && n > same && ids->v[same] == token;
+    int first = g->sure + (int)same;
     s->n_tokens = g->sure + (int)n;
     g->sure += (int)(g->forced.n_sure < n ? g->forced.n_sure : n);
-    return n < ids->n;
+    int rc = logprobs_keep(g, first, s->n_tokens, chosen ? first : -1, told);
+    return rc < 0 ? rc : n < ids->n;
 }
 
 /* What one step of a generation gave: a token, and perhaps more that follow. [lock held] */
-static void keep_token(struct local_engine *e, struct local_session *s, int32_t token) {
+static void keep_token(struct local_engine *e, struct local_session *s, int32_t token,
+                       const struct engine_logprobs *told) {
     struct generation *g = &s->gen;
+    int rc = 0;
     if (g->first_token_ns == 0)
         g->first_token_ns = clock_mono_ns();
     if (token < 0 && token != CONSTRAINED_FORCED) {
@@ -85,13 +89,17 @@ static void keep_token(struct local_engine *e, struct local_session *s, int32_t 
         return;
     }
     if (!g->no_forced) {
-        stop = keep_forced(e, s) || stop;
+        rc = keep_forced(e, s, token, told);
+        stop = rc == 1 || stop;
     } else if (!stop) {
         s->tokens[s->n_tokens++] = token;
         g->sure = s->n_tokens;
+        rc = logprobs_keep(g, s->n_tokens - 1, s->n_tokens, s->n_tokens - 1, told);
     }
     g->steps += token != CONSTRAINED_FORCED && !finish_is_stop(e, s, token);
-    if (stop || g->forced.over)
+    if (rc < 0)
+        finish_failed(e, s, "The engine is out of memory for what is told of a token.");
+    else if (stop || g->forced.over)
         finish_generation(e, s, ENGINE_FINISH_STOP);
     else if (!finish_send_text(e, s))
         finish_failed(e, s, "The engine is out of memory for the text of a token.");
@@ -109,7 +117,7 @@ static bool keep_all(struct local_engine *e) {
         if (s->output < 0)
             continue;
         if (!s->dead && s->gen.running && !s->gen.cancel)
-            keep_token(e, s, step->sampled[i]);
+            keep_token(e, s, step->sampled[i], &step->told[i]);
         verify_next(e, s);
         more = more || s->output >= 0;
     }

@@ -48,14 +48,14 @@ static int in_time(const struct local_engine *e, const struct local_session *s, 
 
 /* The mask is kept per state, so the tokens left do not go into it; a token that leaves too few is rare, and
  * then chosen again among those that do not. */
-static int32_t choose(struct local_engine *e, struct local_session *s, float *logits) {
+static int32_t choose_from(struct local_engine *e, struct local_session *s, float *logits) {
     struct generation *g = &s->gen;
     uint32_t left = finish_tokens_left(e, s); /* this one included */
     int rc = grammar_matcher_mask(&g->matcher, e->vocab, GRAMMAR_FOREVER, e->mask);
     if (rc < 0)
         return rc;
     sampler_mask(logits, e->model->n_vocab, e->mask);
-    int32_t token = sampler_next(&g->sampler, logits, e->model->n_vocab, s->tokens, s->n_tokens, e->scratch);
+    int32_t token = choose_here(e, s, logits);
     rc = in_time(e, s, token, left);
     if (rc != 0)
         return rc < 0 ? rc : token;
@@ -72,6 +72,15 @@ static int32_t choose(struct local_engine *e, struct local_session *s, float *lo
     return token;
 }
 
+/* What the device chose stands where it is in time; else it is chosen here from the beginning, which draws
+ * the same token first. */
+static int32_t choose(struct local_engine *e, struct local_session *s, int32_t token) {
+    int rc = token >= 0 ? in_time(e, s, token, finish_tokens_left(e, s)) : 0;
+    if (rc == 0)
+        return choose_from(e, s, choose_logits(e, s));
+    return rc < 0 ? rc : choose_taken(e, s, token);
+}
+
 /* What follows without a choice after the token, or after none. */
 static int follow(struct local_engine *e, struct local_session *s, int32_t token) {
     struct generation *g = &s->gen;
@@ -81,28 +90,46 @@ static int follow(struct local_engine *e, struct local_session *s, int32_t token
                          (size_t)(s->n_tokens - g->sure), token, finish_tokens_left(e, s));
 }
 
-/* The beginning of a text, which may be forced. */
-static int begin(struct local_engine *e, struct local_session *s) {
-    int rc = grammar_matcher_init(&s->gen.matcher, s->gen.grammar);
-    return rc < 0 ? rc : follow(e, s, FORCED_BEGIN);
+/* The beginning of a text, where that was not yet. 0, a negative errno, or CONSTRAINED_FORCED. */
+static int32_t begin(struct local_engine *e, struct local_session *s) {
+    struct generation *g = &s->gen;
+    if (g->matcher.grammar != NULL)
+        return 0;
+    int rc = grammar_matcher_init(&g->matcher, g->grammar);
+    rc = rc < 0 ? rc : follow(e, s, FORCED_BEGIN);
+    return rc < 0 ? rc : g->forced.ids.n > 0 || g->forced.over ? CONSTRAINED_FORCED : 0;
 }
 
-int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits) {
+int constrained_masks(struct local_engine *e, struct local_session *s, uint32_t *masks, size_t words) {
     struct generation *g = &s->gen;
-    int rc = 0;
-    if (g->matcher.grammar == NULL) {
-        rc = begin(e, s);
-        if (rc < 0 || g->forced.ids.n > 0 || g->forced.over)
-            return rc < 0 ? rc : CONSTRAINED_FORCED;
+    struct grammar_matcher probe = {0};
+    int n = 0;
+    g->early = begin(e, s);
+    int rc = g->early != 0 ? -1 : grammar_matcher_clone(&probe, &g->matcher);
+    while (rc >= 0) {
+        rc = grammar_matcher_mask(&probe, e->vocab, GRAMMAR_FOREVER, masks + (size_t)n * words);
+        if (rc < 0 || n++ == s->verify.n)
+            break;
+        rc = grammar_matcher_token(&probe, e->vocab, s->verify.ids[n - 1]) == 1 ? 0 : -1;
     }
-    int32_t token = choose(e, s, logits);
+    grammar_matcher_finish(&probe);
+    return n;
+}
+
+int32_t constrained_next(struct local_engine *e, struct local_session *s, int32_t token) {
+    struct generation *g = &s->gen;
+    int32_t early = g->early != 0 ? g->early : begin(e, s);
+    g->early = 0;
+    if (early != 0)
+        return early;
+    token = choose(e, s, token);
     if (token < 0)
         return token;
     if (finish_is_stop(e, s, token)) {
-        rc = follow(e, s, FORCED_END);
+        int rc = follow(e, s, FORCED_END);
         return rc < 0 ? rc : token;
     }
-    rc = grammar_matcher_token(&g->matcher, e->vocab, token);
+    int rc = grammar_matcher_token(&g->matcher, e->vocab, token);
     rc = rc == 1 ? follow(e, s, token) : rc == 0 ? -EPROTO : rc;
     return rc < 0 ? rc : token;
 }

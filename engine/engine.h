@@ -160,6 +160,22 @@ struct engine_generate {
     struct grammar *grammar;
     bool no_forced;      /* every token is the model's choice; to measure what that costs */
     bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c) */
+    bool logprobs;       /* events tell how likely their tokens were; the scripted engine tells nothing */
+    int top_logprobs;    /* and so many of the most likely ones in their places: 0 … ENGINE_TOP_LOGPROBS */
+};
+
+/* How likely the model found a token of the text: logarithms of the probabilities that its logits give, by
+ * themselves (before grammar, penalty and temperature). */
+#define ENGINE_TOP_LOGPROBS 20
+struct engine_logprob {
+    int32_t token;
+    float logprob;
+};
+struct engine_logprobs {
+    bool there; /* false: the model was not asked, because the grammar left no choice; nothing else is set */
+    float logprob;
+    int n_top;
+    struct engine_logprob top[ENGINE_TOP_LOGPROBS]; /* best first */
 };
 
 /* Starts generating after the prefill. One generation at a time per session (-EBUSY). -ENOTSUP for a grammar
@@ -211,6 +227,7 @@ struct engine_event {
      * All ids of TEXT and DONE together are what the generation left on the timeline. */
     int32_t *tokens;
     int n_tokens;
+    struct engine_logprobs *logprobs; /* owned by the event, n_tokens of them; NULL: not asked for */
 
     enum engine_finish finish;
     int prompt_tokens; /* DONE: length of the timeline before the generation */

@@ -51,17 +51,27 @@ static bool join(struct events *q, struct engine_event *event) {
         (struct engine_event *)(void *)((char *)q->last - offsetof(struct engine_event, next));
     if (tail->type != ENGINE_EVENT_TEXT || tail->session != event->session)
         return false;
+    size_t n_tokens = (size_t)(tail->n_tokens + event->n_tokens);
+    if (event->logprobs != NULL) {
+        struct engine_logprobs *told = realloc(tail->logprobs, (n_tokens + 1) * sizeof *told);
+        if (told == NULL)
+            return false;
+        tail->logprobs = told;
+    }
     char *text = realloc(tail->text, tail->len + event->len + 1);
     if (text == NULL)
         return false;
     tail->text = text;
-    int32_t *tokens = realloc(tail->tokens, (size_t)(tail->n_tokens + event->n_tokens + 1) * sizeof *tokens);
+    int32_t *tokens = realloc(tail->tokens, (n_tokens + 1) * sizeof *tokens);
     if (tokens == NULL)
         return false;
     tail->tokens = tokens;
     memcpy(text + tail->len, event->text, event->len);
     tail->len += event->len;
     text[tail->len] = '\0';
+    if (event->logprobs != NULL && event->n_tokens > 0)
+        memcpy(tail->logprobs + tail->n_tokens, event->logprobs,
+               (size_t)event->n_tokens * sizeof *event->logprobs);
     for (int i = 0; i < event->n_tokens; i++)
         tokens[tail->n_tokens++] = event->tokens[i];
     engine_event_free(event);
@@ -125,6 +135,7 @@ void engine_event_free(struct engine_event *event) {
         return;
     free(event->text);
     free(event->tokens);
+    free(event->logprobs);
     free(event);
 }
 

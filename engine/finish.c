@@ -40,7 +40,9 @@ bool finish_send_text(struct local_engine *e, struct local_session *s) {
     if (ok && text.len > 0) {
         struct engine_event *event =
             events_new(&s->base, ENGINE_EVENT_TEXT, &text, s->tokens + g->sent, g->sure - g->sent);
-        ok = event != NULL;
+        ok = event != NULL && logprobs_attach(g, event) == 0;
+        if (!ok)
+            engine_event_free(event);
         if (ok) {
             g->sent = g->sure;
             events_push(&e->base.events, event);
@@ -57,7 +59,7 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     bool ok = finish_send_text(e, s);
     struct engine_event *event =
         events_new(&s->base, ENGINE_EVENT_DONE, NULL, s->tokens + g->sent, s->n_tokens - g->sent);
-    if (!ok || event == NULL) {
+    if (!ok || event == NULL || logprobs_attach(g, event) < 0) {
         engine_event_free(event);
         finish_failed(e, s, "The engine is out of memory.");
         return;
@@ -82,6 +84,7 @@ void finish_generation(struct local_engine *e, struct local_session *s, enum eng
     g->computed_tokens = 0;
     g->running = false;
     constrained_release(g);
+    logprobs_release(g);
     events_push(&e->base.events, event);
 }
 
@@ -91,5 +94,6 @@ void finish_failed(struct local_engine *e, struct local_session *s, const char *
     (void)finish_send_text(e, s); /* as far as it is there */
     s->gen.running = false;
     constrained_release(&s->gen);
+    logprobs_release(&s->gen);
     events_fail(&e->base.events, &s->base, sentence);
 }

@@ -131,12 +131,36 @@ int32_t forward_token(const struct forward *f, int o) {
     return f->device->ops->token(f->device, o);
 }
 
+bool forward_logprobs(const struct forward *f, int o, struct kernels_logprobs *out) {
+    return f->device->ops->logprobs(f->device, o, out);
+}
+
 int forward_read_page(struct forward *f, int32_t page, void *out) {
     return f->device->ops->read_page(f->device, page, out);
 }
 
 int forward_write_page(struct forward *f, int32_t page, const void *from) {
     return f->device->ops->write_page(f->device, page, from);
+}
+
+bool forward_moves_pages(const struct forward *f) {
+    return f->device->ops->store_page != NULL;
+}
+
+void *forward_alloc_host(struct forward *f, size_t bytes) {
+    return f->device->ops->alloc_host != NULL ? f->device->ops->alloc_host(f->device, bytes) : NULL;
+}
+
+void forward_free_host(struct forward *f, void *memory) {
+    f->device->ops->free_host(f->device, memory);
+}
+
+void forward_store_page(struct forward *f, int32_t page, void *to) {
+    f->device->ops->store_page(f->device, page, to);
+}
+
+void forward_fetch_page(struct forward *f, int32_t page, const void *from) {
+    f->device->ops->fetch_page(f->device, page, from);
 }
 
 size_t forward_device_page_bytes(const struct forward *f) {

@@ -39,11 +39,19 @@ float *forward_logits(struct forward *f, int o);
  * last batch, -1 where it did not. */
 bool forward_chooses(const struct forward *f);
 int32_t forward_token(const struct forward *f, int o);
+/* Of a token that the device chose, where they were asked for; else false. */
+bool forward_logprobs(const struct forward *f, int o, struct kernels_logprobs *out);
 
 /* The device's pages, as kernels_ops says; between batches. */
 void forward_copy_page(struct forward *f, int32_t to, int32_t from);
 HX_MUST_CHECK int forward_read_page(struct forward *f, int32_t page, void *out);
 HX_MUST_CHECK int forward_write_page(struct forward *f, int32_t page, const void *from);
+/* NULL where store and fetch are not there. */
+void *forward_alloc_host(struct forward *f, size_t bytes);
+void forward_free_host(struct forward *f, void *memory);
+bool forward_moves_pages(const struct forward *f);
+void forward_store_page(struct forward *f, int32_t page, void *to);
+void forward_fetch_page(struct forward *f, int32_t page, const void *from);
 size_t forward_device_page_bytes(const struct forward *f);
 const char *forward_page_layout(const struct forward *f); /* borrowed until forward_close() */
 

@@ -1,5 +1,5 @@
 /* Host memory for the content of KV pages that a device has no room for: the "elsewhere" of engine/pages.h.
- * Mapped, so memory is taken when a page first goes there. Private to engine/. [engine-thread] */
+ * Private to engine/. [engine-thread] */
 #ifndef ENGINE_HOST_PAGES_H
 #define ENGINE_HOST_PAGES_H
 
@@ -10,13 +10,19 @@
 
 struct host_pages;
 
+/* Memory that a device can copy to beside its steps is taken in pieces of this size, or of one page. */
+#define HOST_PAGES_AT_ONCE ((size_t)64 << 20)
+
 /* Room for as many whole pages of the device as `bytes` holds, at most eight times the n_pages it has. *out
- * is NULL where that is none. -ENOMEM. */
-HX_MUST_CHECK int host_pages_create(struct forward *f, int n_pages, size_t bytes, struct host_pages **out);
+ * is NULL where that is none. Memory is taken when pages first go there: where the device queues its copies,
+ * `at_once` bytes of it, the first of them now; else a page. -ENOMEM. */
+HX_MUST_CHECK int host_pages_create(struct forward *f, int n_pages, size_t bytes, size_t at_once,
+                                    struct host_pages **out);
 void host_pages_destroy(struct host_pages *h);
 /* NULL: 0. */
 int host_pages_count(const struct host_pages *h);
-/* A pages_move; arg: the struct host_pages. */
+/* A pages_move; arg: the struct host_pages. Where the device queues its copies, a failure of one comes with
+ * its next batch. */
 HX_MUST_CHECK int host_pages_move(void *arg, int32_t to, int32_t from);
 
 #endif

@@ -146,12 +146,13 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
                         : gpu                     ? (size_t)(fit_memory_bytes() / 4)
                                                   : 0;
-    if (host_pages_create(e->forward, n_pages, host_bytes, &e->host_pages) < 0)
+    if (host_pages_create(e->forward, n_pages, host_bytes, HOST_PAGES_AT_ONCE, &e->host_pages) < 0)
         return err_set(err, errlen, -ENOMEM,
                        "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
     e->pages = pages_create(n_pages, host_pages_count(e->host_pages), host_pages_move, e->host_pages);
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
-    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0)
+    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0 ||
+        choose_init(e) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
     if (load_prefixes(e, config) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the name of the prefix cache.");
@@ -165,6 +166,7 @@ static void free_all(struct local_engine *e) {
         local_session_free(s);
     }
     batch_finish(e);
+    choose_finish(e);
     constrained_finish(e);
     free(e->scratch);
     pages_destroy(e->pages);

@@ -51,6 +51,11 @@ struct generation {
     struct grammar_matcher matcher; /* [engine] begun with the first token */
     struct forced forced;           /* [engine] */
     bool no_forced, no_speculation;
+    bool logprobs;
+    int n_top;
+    struct engine_logprobs *told; /* [engine] of the tokens that no event carried yet; cap_told >= n_told */
+    int n_told, cap_told;
+    int32_t early; /* [engine] what constrained_next() returns before there are logits; 0: nothing */
     int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     int computed_tokens;       /* prompt tokens computed since the last generation ended */
     int ahead_tokens;          /* of these, before this one was asked for */
@@ -99,13 +104,17 @@ struct local_session {
 
 /* Rows of the running step; sized once. [engine] */
 struct step {
-    struct kernels_row *rows;          /* max_rows */
-    int32_t *outputs;                  /* max_sessions + SPECULATE_ROWS */
-    struct local_session **samples;    /* max_sessions: those that get a token */
-    int32_t *sampled;                  /* max_sessions: the token of each */
-    struct kernels_sample *how;        /* max_sessions + SPECULATE_ROWS: what the device needs to choose */
-    int32_t (*recent)[KERNELS_RECENT]; /* SPECULATE_ROWS: texts with guesses in them, for `how` */
-    int32_t *tables;                   /* max_sessions x tables_stride */
+    struct kernels_row *rows;       /* max_rows */
+    int32_t *outputs;               /* max_sessions + SPECULATE_ROWS */
+    struct local_session **samples; /* max_sessions: those that get a token */
+    int32_t *sampled;               /* max_sessions: the token of each */
+    struct engine_logprobs *told;   /* the same: how likely, where that is asked for */
+    /* Where the device chooses, what it needs for that; else NULL. */
+    struct kernels_sample *how;        /* max_sessions + SPECULATE_ROWS */
+    int32_t (*recent)[KERNELS_RECENT]; /* SPECULATE_ROWS: texts with guesses in them */
+    uint32_t *masks;                   /* max_sessions + SPECULATE_ROWS, mask_words each */
+    size_t mask_words;
+    int32_t *tables; /* max_sessions x tables_stride */
     int tables_stride;
     struct local_session **owners; /* max_sessions: session of each table */
     int n_rows, n_outputs, n_samples, n_tables;
@@ -127,8 +136,9 @@ struct local_engine {
     struct pages *pages;               /* [engine] */
     struct host_pages *host_pages;     /* [engine] NULL: pages that give way are lost */
     struct sampler_candidate *scratch; /* [engine] n_vocab */
-    struct step step;                  /* [engine] */
-    struct grammar_vocab *vocab;       /* NULL: no grammars with this model, because of vocab_why */
+    float *raw;       /* [engine] n_vocab: logits before they were scratch, for log-probabilities */
+    struct step step; /* [engine] */
+    struct grammar_vocab *vocab; /* NULL: no grammars with this model, because of vocab_why */
     char vocab_why[160];
     uint32_t *mask; /* [engine] n_vocab bits */
     int max_context, max_rows, max_sessions;
@@ -157,8 +167,9 @@ struct local_engine {
     struct local_session *sessions;
     int n_sessions;
     uint64_t last_order;
-    uint64_t n_steps;    /* that were run */
-    uint64_t n_computed; /* tokens, by these */
+    uint64_t n_steps;                /* that were run */
+    uint64_t n_computed;             /* tokens, by these */
+    uint64_t n_by_device, n_by_host; /* tokens that the device chose; and the sampler, from logits [engine] */
     /* Called before each step runs, without the lock; for tests. */
     void (*observe)(void *arg, const struct local_engine *e);
     void *observe_arg;
@@ -220,20 +231,42 @@ void hold_roll_back(struct local_engine *e, struct local_session *s, int n, bool
 void hold_release(struct local_engine *e, struct local_session *s, enum engine_miss why);
 
 /* engine/choose.c: the tokens of a step's outputs. [engine-thread] */
+/* -ENOMEM. */
+HX_MUST_CHECK int choose_init(struct local_engine *e);
+void choose_finish(struct local_engine *e);
 /* What the device may choose, guessed rows too; NULL: nothing. Borrowed until the step has run. */
 const struct kernels_sample *choose_prepare(struct local_engine *e);
 /* After the step: a token of each session that has logits for its next in step.sampled, the device's where it
  * chose. Again once these were kept and logits of guessed rows have their turn. */
 void choose_all(struct local_engine *e);
+/* Of a session whose mask is applied: takes the device's token, or chooses from logits (used as scratch). */
+int32_t choose_taken(struct local_engine *e, struct local_session *s, int32_t token);
+int32_t choose_here(struct local_engine *e, struct local_session *s, float *logits);
+/* The logits of the session's output; a copy is kept where they will be asked for. */
+float *choose_logits(struct local_engine *e, const struct local_session *s);
+
+/* engine/logprobs.c: what is told of the tokens behind g->sent. [engine-thread] */
+/* The timeline goes up to `end` now, and is new from `first` on; the token at `chosen_at` (-1: none) was
+ * chosen, and `told` is about it. -ENOMEM. */
+HX_MUST_CHECK int logprobs_keep(struct generation *g, int first, int end, int chosen_at,
+                                const struct engine_logprobs *told);
+/* Gives an event what belongs to its tokens, the first of them. -ENOMEM. */
+HX_MUST_CHECK int logprobs_attach(struct generation *g, struct engine_event *event);
+void logprobs_release(struct generation *g);
 
 /* engine/constrained.c: sampling under the grammar of the generation. [engine-thread] */
 /* Makes what it needs of the model's vocabulary. -ENOMEM. */
 HX_MUST_CHECK int constrained_init(struct local_engine *e);
 void constrained_finish(struct local_engine *e);
-/* The next token of the session from these logits (used as scratch), or a negative errno. Unless the
+/* Before the step: what the next token may be, and those after each of the session's guesses, as masks of
+ * `words` words from `masks` on. Returns how many: none when the model is not asked, or there was an error,
+ * which constrained_next() returns. */
+int constrained_masks(struct local_engine *e, struct local_session *s, uint32_t *masks, size_t words);
+/* The next token of the session, or a negative errno: `token`, which the device chose under the first of the
+ * masks, or chosen here from the output's logits (-1, or when it comes too late). Unless the
  * generation is without forced tokens, gen.forced.ids stand for the token and those after gen.sure. */
 #define CONSTRAINED_FORCED INT32_MIN /* the model had no choice: there is no token but those */
-HX_MUST_CHECK int32_t constrained_next(struct local_engine *e, struct local_session *s, float *logits);
+HX_MUST_CHECK int32_t constrained_next(struct local_engine *e, struct local_session *s, int32_t token);
 /* The generation is over, or the session. */
 void constrained_release(struct generation *g);
 

@@ -278,3 +278,8 @@ void sampler_chosen(struct sampler *s) {
     if (s->how.temperature > 0 && s->how.top_k != 1)
         (void)draw(s);
 }
+
+bool sampler_is_at(const struct sampler *s, const struct kernels_sample *described) {
+    struct sampler ahead = *s;
+    return draw(&ahead) == described->draw;
+}

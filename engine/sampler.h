@@ -46,5 +46,7 @@ int32_t sampler_next(struct sampler *s, float *logits, int n_vocab, const int32_
 void sampler_describe(const struct sampler *s, const int32_t *recent, int n_recent, const uint32_t *mask,
                       struct kernels_sample *out);
 void sampler_chosen(struct sampler *s);
+/* Whether what was described is what the sampler would do now: with the random number that it draws next. */
+bool sampler_is_at(const struct sampler *s, const struct kernels_sample *described);
 
 #endif

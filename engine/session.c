@@ -17,6 +17,7 @@ static struct local_session *session_of(struct engine_session *s) {
 
 void local_session_free(struct local_session *s) {
     constrained_release(&s->gen);
+    logprobs_release(&s->gen);
     free(s->tokens);
     free(s->pages);
     draft_finish(&s->verify.draft);
@@ -212,9 +213,14 @@ static int session_generate(struct engine_session *base, const struct engine_gen
     struct local_engine *e = engine_of(base);
     struct generation g = {.max_tokens = how->max_tokens,
                            .no_forced = how->no_forced || how->grammar == NULL,
-                           .no_speculation = how->no_speculation};
+                           .no_speculation = how->no_speculation,
+                           .logprobs = how->logprobs,
+                           .n_top = how->top_logprobs};
     if (how->max_tokens <= 0)
         return err_set(err, errlen, -EINVAL, "max_tokens must be positive, not %d.", how->max_tokens);
+    if (how->top_logprobs < 0 || how->top_logprobs > ENGINE_TOP_LOGPROBS)
+        return err_set(err, errlen, -EINVAL, "top_logprobs must be 0 to %d, not %d.", ENGINE_TOP_LOGPROBS,
+                       how->top_logprobs);
     if (how->grammar != NULL && e->vocab == NULL)
         return err_set(err, errlen, -ENOTSUP, "Model '%s' cannot follow a grammar: %s", e->model->name,
                        e->vocab_why);

@@ -86,13 +86,27 @@ struct kernels_row {
  * within their ranges. */
 #define KERNELS_RECENT 64
 struct kernels_sample {
-    bool wanted; /* false: the logits are asked for */
+    bool wanted;   /* false: the logits are asked for */
+    bool logprobs; /* with the token, what logprobs() returns */
+    int32_t n_top; /* and so many of the most likely ones: 0 … KERNELS_TOP_LOGPROBS */
     float temperature, top_p, min_p, repeat_penalty;
     int32_t top_k;
     double draw;           /* uniform, 0 <= draw < 1 */
     const uint32_t *mask;  /* bit id % 32 of mask[id / 32] is set for tokens that may come; NULL: all may */
     const int32_t *recent; /* what the penalty looks back at */
     int32_t n_recent;      /* 0 … KERNELS_RECENT */
+};
+
+/* Logarithms of the probabilities that the model gives: of its logits alone, before penalty, mask and
+ * temperature. */
+#define KERNELS_TOP_LOGPROBS 20
+struct kernels_logprobs {
+    float chosen; /* of the token */
+    int32_t n_top;
+    struct {
+        int32_t token;
+        float logprob;
+    } top[KERNELS_TOP_LOGPROBS]; /* best first, of equal ones the lower token */
 };
 
 /* Borrowed from begin() to sync(). */
@@ -144,6 +158,9 @@ struct kernels_ops {
     /* The token chosen for output o of the batch that was synced last; -1 where none was: take output(). NULL
      * where the device cannot choose. */
     int32_t (*token)(const struct kernels_device *d, int o);
+    /* Of an output that got a token and whose sample asked for them; false where that is not so. Within 1e-5
+     * of what the logits give. NULL where token() is. */
+    bool (*logprobs)(const struct kernels_device *d, int o, struct kernels_logprobs *out);
     /* Copies a state of one row of the running batch to `out` (width as above). -EINVAL for a row out of
      * range. */
     int (*peek)(struct kernels_device *d, enum kernels_state what, int row, float *out);
@@ -160,6 +177,15 @@ struct kernels_ops {
      * 0, -EINVAL for a page out of range, -EIO for the device. */
     int (*read_page)(struct kernels_device *d, int32_t page, void *out);
     int (*write_page)(struct kernels_device *d, int32_t page, const void *from);
+    /* The same without waiting, where a device can copy beside its steps; else these are NULL. Host memory
+     * for it, zeroed; NULL when there is none left. It is the caller's, who frees it before close(). */
+    void *(*alloc_host)(struct kernels_device *d, size_t bytes);
+    void (*free_host)(struct kernels_device *d, void *memory);
+    /* Between sync() and begin(): queues a copy of a page, page_bytes() bytes, to a place in such memory, or
+     * from there. Whatever is queued later finds it done: steps, copies, moves from the same place. Only the
+     * host must not look there. A page out of range fails at the next sync(). */
+    void (*store_page)(struct kernels_device *d, int32_t page, void *to);
+    void (*fetch_page)(struct kernels_device *d, int32_t page, const void *from);
     /* For people: "cpu (avx2, 2 threads)". Borrowed until close(). */
     const char *(*describe)(const struct kernels_device *d);
     void (*close)(struct kernels_device *d);

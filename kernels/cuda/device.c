@@ -19,6 +19,10 @@ static void keep(struct cuda_device *d, int rc) {
         d->status = err_set(d->sentence, sizeof d->sentence, rc, "The GPU has failed: %s.", gpu_failure());
 }
 
+void cuda_keep(struct cuda_device *d, int rc) {
+    keep(d, rc);
+}
+
 /* ---- the batch ---- */
 
 /* Which of the tables seen so far (`ids`) is `table`; a new one is added. */
@@ -172,6 +176,10 @@ static int32_t device_token(const struct kernels_device *base, int o) {
     return choose_token((const struct cuda_device *)(const void *)base, o);
 }
 
+static bool device_logprobs(const struct kernels_device *base, int o, struct kernels_logprobs *out) {
+    return choose_logprobs((const struct cuda_device *)(const void *)base, o, out);
+}
+
 static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
     struct cuda_device *d = cuda_of(base);
     const struct kernels_model *m = &d->config.model;
@@ -201,6 +209,13 @@ static const char *device_page_layout(const struct kernels_device *base) {
 
 static uint8_t *page_at(const struct cuda_device *d, int32_t page) {
     return kernels_page_fits(&d->config, page) ? d->cache.memory + page * d->cache.page_bytes : NULL;
+}
+
+uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what) {
+    if (page_at(d, page) == NULL && d->status == 0)
+        d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL, "A page to be %s (%d) is out of range.",
+                            what, page);
+    return page_at(d, page);
 }
 
 static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
@@ -255,12 +270,17 @@ static const struct kernels_ops device_ops = {
     .sync = device_sync,
     .output = device_output,
     .token = device_token,
+    .logprobs = device_logprobs,
     .peek = device_peek,
     .page_bytes = device_page_bytes,
     .page_layout = device_page_layout,
     .copy_page = device_copy_page,
     .read_page = device_read_page,
     .write_page = device_write_page,
+    .alloc_host = move_alloc_host,
+    .free_host = move_free_host,
+    .store_page = move_store_page,
+    .fetch_page = move_fetch_page,
     .describe = device_describe,
     .close = device_close,
 };

@@ -19,14 +19,16 @@ struct cuda_layer {
 struct cuda_graph {
     int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
     bool chooses;                              /* tokens, in place of giving logits */
+    bool logprobs;                             /* and their probabilities */
     struct gpu_graph *graph;
 };
 #define CUDA_GRAPHS 32
 
 /* Choosing tokens (choose.c). Host memory for the copies, device memory as struct cuda_sample has it. */
 struct cuda_choice {
-    bool can;    /* the vocabulary is not too large */
-    bool wanted; /* by the running batch */
+    bool can;      /* the vocabulary is not too large */
+    bool wanted;   /* by the running batch */
+    bool logprobs; /* the same */
     struct cuda_sample_how *host_how, *how;
     uint32_t *host_masks, *masks;
     float *work, *best, *sums;
@@ -34,6 +36,22 @@ struct cuda_choice {
     uint32_t *counts;
     uint64_t *weights;
     int32_t *host_tokens, *tokens;
+    float *top, *chunk_sums; /* as struct cuda_logprob_step has it */
+    int32_t *top_id;
+    struct cuda_logprob *host_of, *of; /* of each output */
+};
+
+/* Pages on their way to the host (move.c). */
+#define CUDA_MOVE_SLOTS 8
+struct cuda_move_slot {
+    struct gpu_event *full, *empty;
+    const void *host; /* where its page goes, or went; NULL: it had none yet */
+};
+struct cuda_moves {
+    struct gpu_stream *stream; /* NULL, as all of it: nobody has asked for memory */
+    uint8_t *memory;           /* n_slots pages */
+    struct cuda_move_slot slots[CUDA_MOVE_SLOTS];
+    int n_slots, next;
 };
 
 enum cuda_mode { CUDA_DIRECT, CUDA_RECORDING, CUDA_REPLAYING };
@@ -82,6 +100,7 @@ struct cuda_device {
 
     struct cuda_cache cache;
     struct cuda_choice choice;
+    struct cuda_moves moves;
 
     struct cuda_graph graphs[CUDA_GRAPHS]; /* used ones first */
     int n_graphs, oldest_graph;
@@ -115,6 +134,18 @@ void cuda_memory_finish(struct cuda_device *d);
 /* -ENOMEM with the sentence: what for, and how much is left. */
 int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
 
+/* device.c: the first failure is kept until the next sync(). */
+void cuda_keep(struct cuda_device *d, int rc);
+/* A page's memory; NULL, and a failure, when it is out of range: what was to be done with it. */
+uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what);
+
+/* move.c: as struct kernels_ops has them. */
+void move_finish(struct cuda_device *d);
+void *move_alloc_host(struct kernels_device *base, size_t bytes);
+void move_free_host(struct kernels_device *base, void *memory);
+void move_store_page(struct kernels_device *base, int32_t page, void *host);
+void move_fetch_page(struct kernels_device *base, int32_t page, const void *host);
+
 /* choose.c */
 HX_MUST_CHECK int choose_init(struct cuda_device *d, char *err, size_t errlen);
 void choose_finish(struct cuda_device *d);
@@ -122,5 +153,6 @@ void choose_finish(struct cuda_device *d);
 int choose_begin(struct cuda_device *d, const struct kernels_batch *b);
 int choose_queue(struct cuda_device *d, int n_outputs);
 int32_t choose_token(const struct cuda_device *d, int o);
+bool choose_logprobs(const struct cuda_device *d, int o, struct kernels_logprobs *out);
 
 #endif

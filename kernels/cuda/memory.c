@@ -314,6 +314,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
 
 void cuda_memory_finish(struct cuda_device *d) {
     gpu_blas_close(d->blas);
+    move_finish(d);
     gpu_stream_destroy(d->stream);
     for (int i = 0; d->layers != NULL && i < d->config.model.n_layers; i++) {
         struct cuda_layer *l = &d->layers[i];

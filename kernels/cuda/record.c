@@ -127,7 +127,8 @@ static struct gpu_graph *find_graph(const struct cuda_device *d) {
     for (int i = 0; i < d->n_graphs; i++) {
         const struct cuda_graph *g = &d->graphs[i];
         if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits &&
-            g->singles == d->now.singles && g->tiles == d->now.tiles && g->chooses == d->now.chooses)
+            g->singles == d->now.singles && g->tiles == d->now.tiles && g->chooses == d->now.chooses &&
+            g->logprobs == d->now.logprobs)
             return g->graph;
     }
     return NULL;
@@ -155,7 +156,8 @@ int record_begin(struct cuda_device *d, int n_rows, int n_outputs) {
                                  .splits = d->splits,
                                  .singles = d->n_singles,
                                  .tiles = d->n_tiles,
-                                 .chooses = d->choice.wanted};
+                                 .chooses = d->choice.wanted,
+                                 .logprobs = d->choice.logprobs};
     if (n_rows > MAX_ROWS)
         return gpu_forget(d->stream);
     d->now.rows = rounded(n_rows) < d->config.max_rows ? rounded(n_rows) : d->config.max_rows;

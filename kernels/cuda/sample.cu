@@ -7,14 +7,13 @@
  * walking the sums, or by sorting what lies in the first bins
  *
  * Weights in bins are whole numbers, whose sum does not depend on the order. */
-#include "kernels/cuda/gpu.h"
+#include "kernels/cuda/best.cuh"
 #include "kernels/cuda/steps.h"
 
 #include <math.h>
 
 #define THREADS 256
 #define EACH    (CUDA_SAMPLE_CHUNK / THREADS)
-#define NONE    0x7FFFFFFF
 #define UNIT    70368744177664.0 /* 2^46: the sum over a vocabulary fits 64 bits */
 
 struct scan_shared {
@@ -23,41 +22,12 @@ struct scan_shared {
     int32_t id[THREADS / 32];
 };
 
-/* ---- the largest, the first of equal ones ---- */
-
-GPU_INLINE bool better(float v, int32_t id, float than, int32_t than_id) {
-    return v > than || (v == than && id < than_id);
-}
-
-/* Of all threads of the block, the same for all. `best` and `ids` have a place per warp. */
-GPU_INLINE void best_of_block(float *best, int32_t *ids, float *v, int32_t *id) {
-    GPU_UNROLL
-    for (int o = 16; o > 0; o /= 2) {
-        float other = gpu_shuffle_xor(GPU_ALL_LANES, *v, o);
-        int32_t other_id = gpu_shuffle_xor(GPU_ALL_LANES, *id, o);
-        if (better(other, other_id, *v, *id)) {
-            *v = other;
-            *id = other_id;
-        }
-    }
-    if (gpu_lane() == 0) {
-        best[gpu_warp()] = *v;
-        ids[gpu_warp()] = *id;
-    }
-    gpu_barrier();
-    for (int w = 0; w < THREADS / 32; w++)
-        if (better(best[w], ids[w], *v, *id)) {
-            *v = best[w];
-            *id = ids[w];
-        }
-}
-
-/* The row's largest; its token is NONE where nothing is a number. */
+/* The row's largest; its token is BEST_NONE where nothing is a number. */
 GPU_INLINE void best_of_row(const struct cuda_sample &p, int row, float *best, int32_t *ids, float *v,
                             int32_t *id) {
     int chunks = (p.n_vocab + CUDA_SAMPLE_CHUNK - 1) / CUDA_SAMPLE_CHUNK;
     *v = -INFINITY;
-    *id = NONE;
+    *id = BEST_NONE;
     for (int i = (int)gpu_thread(); i < chunks; i += THREADS) {
         float other = p.best[(int64_t)row * chunks + i];
         int32_t other_id = p.best_id[(int64_t)row * chunks + i];
@@ -66,7 +36,7 @@ GPU_INLINE void best_of_row(const struct cuda_sample &p, int row, float *best, i
             *id = other_id;
         }
     }
-    best_of_block(best, ids, v, id);
+    best_of_block<THREADS>(best, ids, v, id);
 }
 
 /* ---- masks, penalties, the largest of a chunk ---- */
@@ -94,12 +64,12 @@ GPU_KERNEL(THREADS) kernel_sample_scan(const struct cuda_sample p) {
     if (row >= *p.batch.n_outputs || p.how[row].mode == CUDA_SAMPLE_NOT)
         return;
     const struct cuda_sample_how &how = p.how[row];
-    const uint32_t *mask = p.masks + (int64_t)row * ((p.n_vocab + 31) / 32);
+    const uint32_t *mask = how.mask < 0 ? nullptr : p.masks + (int64_t)how.mask * ((p.n_vocab + 31) / 32);
     int first = chunk * CUDA_SAMPLE_CHUNK;
     GPU_UNROLL
     for (int i = 0; i < EACH; i++) {
         int id = first + i * THREADS + t;
-        bool there = id < p.n_vocab && (how.masked == 0 || (mask[id / 32] >> (id % 32) & 1u) != 0);
+        bool there = id < p.n_vocab && (mask == nullptr || (mask[id / 32] >> (id % 32) & 1u) != 0);
         s.v[i * THREADS + t] = there ? p.logits[(int64_t)row * p.n_vocab + id] : -INFINITY;
     }
     gpu_barrier();
@@ -107,7 +77,7 @@ GPU_KERNEL(THREADS) kernel_sample_scan(const struct cuda_sample p) {
         penalise(how, first, s.v);
     gpu_barrier();
     float best = -INFINITY;
-    int32_t best_id = NONE;
+    int32_t best_id = BEST_NONE;
     GPU_UNROLL
     for (int i = 0; i < EACH; i++) {
         int id = first + i * THREADS + t;
@@ -119,7 +89,7 @@ GPU_KERNEL(THREADS) kernel_sample_scan(const struct cuda_sample p) {
             best_id = id;
         }
     }
-    best_of_block(s.best, s.id, &best, &best_id);
+    best_of_block<THREADS>(s.best, s.id, &best, &best_id);
     if (t == 0) {
         int64_t at = (int64_t)row * gpu_blocks_x() + chunk;
         p.best[at] = best;
@@ -237,7 +207,7 @@ GPU_KERNEL(THREADS) kernel_sample_weigh(const struct cuda_sample p) {
     int32_t id;
     best_of_row(p, row, s.best, s.id, &best, &id);
     float top = gpu_mul(best, inverse);
-    if (id == NONE)
+    if (id == BEST_NONE)
         return;
     if (p.how[row].mode == CUDA_SAMPLE_ANY)
         weigh_all(p, &s, row, inverse, top);
@@ -386,7 +356,7 @@ GPU_INLINE int32_t pick_some(const struct cuda_sample &p, struct pick_shared *s,
         size *= 2;
     for (int i = s->n + t; i < size; i += THREADS) {
         s->some.x[i] = -INFINITY;
-        s->some.id[i] = NONE;
+        s->some.id[i] = BEST_NONE;
     }
     for (int i = t; i < p.n_vocab; i += THREADS) {
         float x = p.work[(int64_t)row * p.n_vocab + i];
@@ -415,10 +385,10 @@ GPU_KERNEL(THREADS) kernel_sample_pick(const struct cuda_sample p) {
     int32_t token = -1, id;
     if (mode != CUDA_SAMPLE_NOT) {
         best_of_row(p, row, s.best, s.best_id, &best, &id);
-        token = id == NONE ? 0 : id;
-        if (id != NONE && mode == CUDA_SAMPLE_ANY)
+        token = id == BEST_NONE ? 0 : id;
+        if (id != BEST_NONE && mode == CUDA_SAMPLE_ANY)
             token = pick_any(p, &s, row, token);
-        else if (id != NONE && mode == CUDA_SAMPLE_SOME)
+        else if (id != BEST_NONE && mode == CUDA_SAMPLE_SOME)
             token = pick_some(p, &s, row, best);
     }
     if (gpu_thread() == 0)

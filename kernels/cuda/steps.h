@@ -325,14 +325,15 @@ struct cuda_sample_how {
     float top_p, min_p, penalty;
     int32_t mode; /* enum cuda_sample_mode */
     int32_t top_k;
-    int32_t masked; /* the output's row of masks counts */
+    int32_t mask;            /* which of the masks counts; -1: none */
+    int32_t logprobs, n_top; /* log-probabilities are wanted: the token's and of so many others */
     int32_t n_recent;
     int32_t recent[CUDA_SAMPLE_RECENT];
 };
 struct cuda_sample {
     struct cuda_batch batch;
     const struct cuda_sample_how *how; /* of each output */
-    const uint32_t *masks;             /* outputs x (n_vocab + 31) / 32 */
+    const uint32_t *masks;             /* each (n_vocab + 31) / 32 */
     const float *logits;               /* outputs x n_vocab */
     float *work;                       /* outputs x n_vocab: logits with penalty and mask, then weights */
     float *best;                       /* outputs x chunks: the largest of each chunk */
@@ -347,6 +348,28 @@ int steps_sample(struct gpu_stream *s, const struct cuda_sample *p, int n_output
 static inline int steps_sample_chunks(int n_vocab) {
     return (n_vocab + CUDA_SAMPLE_CHUNK - 1) / CUDA_SAMPLE_CHUNK;
 }
+
+/* Of the logits that the model gave, for outputs whose token was chosen and that ask for it. The logarithm of
+ * a token's probability is its logit - largest - log(sum). */
+#define CUDA_LOGPROB_TOP 20
+struct cuda_logprob {
+    double sum; /* of e^(logit - largest) */
+    float largest, chosen;
+    float top[CUDA_LOGPROB_TOP];      /* best first, the first of equal ones */
+    int32_t top_id[CUDA_LOGPROB_TOP]; /* -1: there are no more */
+};
+struct cuda_logprob_step {
+    struct cuda_batch batch;
+    const struct cuda_sample_how *how;
+    const float *logits;
+    const int32_t *tokens;
+    float *top; /* outputs x chunks x CUDA_LOGPROB_TOP */
+    int32_t *top_id;
+    float *sums; /* outputs x chunks: of e^(logit - the chunk's largest) */
+    struct cuda_logprob *out;
+    int32_t n_vocab;
+};
+int steps_logprobs(struct gpu_stream *s, const struct cuda_logprob_step *p, int n_outputs);
 
 /* Bytes of shared memory that a product over `cols` columns needs for one row; above the GPU's limit the
  * model cannot run. */

@@ -119,6 +119,7 @@ unsigned order_turn(const struct order_pass *p, unsigned i, unsigned n);
 /* One lane of a mask that is not 0. */
 unsigned order_lane(uint32_t mask);
 /* True for `odds` in 100 in a random order, `otherwise` in the others. */
+bool order_is_backward(void);
 bool order_draw(unsigned odds, bool otherwise);
 
 /* memory.c */

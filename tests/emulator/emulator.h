@@ -39,7 +39,7 @@ extern "C" {
 
 enum emu_order {
     EMU_FORWARD,  /* threads, warps and blocks ascending */
-    EMU_BACKWARD, /* descending */
+    EMU_BACKWARD, /* descending; and of several queues the newest runs ahead, not behind */
     EMU_RANDOM,   /* drawn from a seed */
 };
 /* False where the same tests run on a real GPU (tests/gpu/real_device.c): the rest of this list does nothing
@@ -58,6 +58,10 @@ void emu_set_memory(size_t bytes);
 /* Whether the library of kernels/cuda/blas.h is installed (it is at first); products it was asked for. */
 void emu_set_blas(bool installed);
 uint64_t emu_blas_products(void);
+/* Waits for an event that were queued so far. For proofs that each is needed: the one with this number (the
+ * first is 1) is left out; 0: none. */
+uint64_t emu_event_waits(void);
+void emu_leave_out_wait(uint64_t number);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */

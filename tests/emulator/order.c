@@ -78,6 +78,11 @@ unsigned order_lane(uint32_t mask) {
     return (unsigned)__builtin_ctz(mask);
 }
 
+bool order_is_backward(void) {
+    choose();
+    return order == EMU_BACKWARD;
+}
+
 bool order_draw(unsigned odds, bool otherwise) {
     choose();
     return order == EMU_RANDOM ? draw() % 100 < odds : otherwise;

@@ -1,5 +1,5 @@
-/* Streams, events, graphs and launches. Queued work runs when somebody waits for it, or, in a random order,
- * at some point before. */
+/* Streams, events, graphs and launches. Queued work runs when somebody waits for it; in a random order, at
+ * some point before; backward, that of the newest of several streams at once. */
 #include "tests/emulator/block.h"
 
 #include "kernels/cuda/host.h"
@@ -49,7 +49,7 @@ struct gpu_graph {
 
 static struct gpu_stream *streams;
 static char failure[160];
-static uint64_t launches, graphs_recorded, graphs_run;
+static uint64_t launches, graphs_recorded, graphs_run, event_waits, wait_left_out;
 static struct block *spare[64]; /* blocks are large: used again */
 static int n_spare;
 
@@ -71,6 +71,14 @@ uint64_t emu_graphs_recorded(void) {
 
 uint64_t emu_graphs_run(void) {
     return graphs_run;
+}
+
+uint64_t emu_event_waits(void) {
+    return event_waits;
+}
+
+void emu_leave_out_wait(uint64_t number) {
+    wait_left_out = number;
 }
 
 const char *gpu_failure(void) {
@@ -261,6 +269,10 @@ static int add(struct gpu_stream *s, const struct work *what) {
     }
     *s->last = w;
     s->last = &w->next;
+    if (s == streams && s->next != NULL && order_is_backward()) {
+        advance(s, true);
+        memory_expose(false);
+    }
     /* In a random order, something that waits may run at once. Of a stream with one piece of work there is
      * no next one to start early, so keep that one. */
     for (struct gpu_stream *o = streams; o != NULL; o = o->next)
@@ -363,6 +375,8 @@ int gpu_event_record(struct gpu_event *e, struct gpu_stream *s) {
 }
 
 int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
+    if (++event_waits == wait_left_out)
+        return health();
     return add(s, &(struct work){.kind = WORK_WAIT, .event = e, .ticket = e->recorded});
 }
 

@@ -29,6 +29,7 @@ static void outcome_clear(struct outcome *o) {
     struct engine_session *s = o->session;
     free(o->text);
     free(o->tokens);
+    free(o->logprobs);
     *o = (struct outcome){.session = s};
 }
 
@@ -89,6 +90,11 @@ static void add_event(struct harness *h, const struct engine_event *event) {
     if (event->user != h || o->done || o->failed)
         abort();
     o->tokens = must(realloc(o->tokens, (size_t)(o->n_tokens + event->n_tokens + 1) * sizeof *o->tokens));
+    if (event->logprobs != NULL) {
+        o->logprobs =
+            must(realloc(o->logprobs, (size_t)(o->n_tokens + event->n_tokens + 1) * sizeof *o->logprobs));
+        memcpy(o->logprobs + o->n_tokens, event->logprobs, (size_t)event->n_tokens * sizeof *event->logprobs);
+    }
     for (int i = 0; i < event->n_tokens; i++)
         o->tokens[o->n_tokens++] = event->tokens[i];
     if (event->type == ENGINE_EVENT_TEXT) {
@@ -105,6 +111,7 @@ static void add_event(struct harness *h, const struct engine_event *event) {
     o->last = *event;
     o->last.text = NULL;
     o->last.tokens = NULL;
+    o->last.logprobs = NULL;
 }
 
 static void take(struct harness *h) {

@@ -16,6 +16,7 @@ struct outcome {
     int n_text_events;
     int32_t *tokens; /* of TEXT and DONE events, joined */
     int n_tokens;
+    struct engine_logprobs *logprobs; /* n_tokens of them; NULL: not asked for */
     bool done, failed;
     struct engine_event last; /* a copy of DONE or FAILED without its pointers */
     char sentence[300];       /* of FAILED */

@@ -1,5 +1,6 @@
 /* Tokens chosen on the GPU are those that engine/sampler.c chooses from the same logits with the same seed.
  */
+#include "engine/logprobs.h"
 #include "engine/sampler.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cuda/cuda.h"
@@ -16,7 +17,8 @@
 
 #include <cmocka.h>
 
-#define ROWS 6
+#define ROWS          6
+#define LOGPROB_BOUND 1e-5
 
 /* ---- the kernels, on given logits ---- */
 
@@ -27,9 +29,11 @@ struct bench {
     float *logits; /* host: ROWS x n_vocab */
     uint32_t *masks;
     struct cuda_sample_how how[ROWS];
-    void *device[12];
+    struct cuda_logprob_step logprobs;
+    void *device[20];
     int n_device;
     int32_t *host_tokens;
+    struct cuda_logprob *host_of;
 };
 
 static void *device(struct bench *b, size_t bytes, enum gpu_memory kind) {
@@ -44,7 +48,8 @@ static void open_bench(struct bench *b, int n_vocab) {
     b->logits = malloc(ROWS * v * sizeof *b->logits);
     b->masks = malloc(ROWS * words * sizeof *b->masks);
     b->host_tokens = gpu_alloc_host(ROWS * sizeof *b->host_tokens);
-    assert_true(b->logits != NULL && b->masks != NULL && b->host_tokens != NULL);
+    b->host_of = gpu_alloc_host(ROWS * sizeof *b->host_of);
+    assert_true(b->logits != NULL && b->masks != NULL && b->host_tokens != NULL && b->host_of != NULL);
     int32_t *n = device(b, 4, GPU_KEPT);
     const int32_t rows = ROWS;
     assert_int_equal(gpu_upload_now(n, &rows, 4), 0);
@@ -60,6 +65,16 @@ static void open_bench(struct bench *b, int n_vocab) {
                                    .weights = device(b, ROWS * CUDA_SAMPLE_BINS * 8, GPU_TRANSIENT),
                                    .tokens = device(b, ROWS * 4, GPU_TRANSIENT),
                                    .n_vocab = n_vocab};
+    b->logprobs =
+        (struct cuda_logprob_step){.batch = b->step.batch,
+                                   .how = b->step.how,
+                                   .logits = b->step.logits,
+                                   .tokens = b->step.tokens,
+                                   .top = device(b, ROWS * chunks * CUDA_LOGPROB_TOP * 4, GPU_TRANSIENT),
+                                   .top_id = device(b, ROWS * chunks * CUDA_LOGPROB_TOP * 4, GPU_TRANSIENT),
+                                   .sums = device(b, ROWS * chunks * 4, GPU_TRANSIENT),
+                                   .out = device(b, ROWS * sizeof *b->host_of, GPU_TRANSIENT),
+                                   .n_vocab = n_vocab};
     assert_int_equal(gpu_stream_create(&b->stream), 0);
 }
 
@@ -68,6 +83,7 @@ static void close_bench(struct bench *b) {
     for (int i = 0; i < b->n_device; i++)
         gpu_free(b->device[i]);
     gpu_free_host(b->host_tokens);
+    gpu_free_host(b->host_of);
     free(b->logits);
     free(b->masks);
     assert_int_equal(emu_memory_used(), 0);
@@ -84,6 +100,8 @@ static void run_bench(struct bench *b) {
     upload(b->step.logits, b->logits, ROWS * v * 4);
     assert_int_equal(gpu_forget(b->stream), 0);
     assert_int_equal(steps_sample(b->stream, &b->step, ROWS), 0);
+    assert_int_equal(steps_logprobs(b->stream, &b->logprobs, ROWS), 0);
+    assert_int_equal(gpu_download(b->stream, b->host_of, b->logprobs.out, ROWS * sizeof *b->host_of), 0);
     assert_int_equal(gpu_download(b->stream, b->host_tokens, b->step.tokens, ROWS * 4), 0);
     assert_int_equal(gpu_sync(b->stream), 0);
 }
@@ -104,6 +122,35 @@ static enum cuda_sample_mode mode_of(const struct kernels_sample *s) {
     return s->top_k == 0 && s->top_p >= 1 && s->min_p <= 0 ? CUDA_SAMPLE_ANY : CUDA_SAMPLE_SOME;
 }
 
+static void check_near(const char *what, int row, double got, double want) {
+    if (!(fabs(got - want) <= LOGPROB_BOUND))
+        fail_msg("row %d: the logarithm of %s is %.9g on the GPU, %.9g on the CPU", row, what, got, want);
+}
+
+/* Before anything is done to the row's logits here. */
+static void check_logprobs(const struct bench *b, int r) {
+    const struct cuda_sample_how *how = &b->how[r];
+    const struct cuda_logprob *got = &b->host_of[r];
+    struct kernels_logprobs want;
+    if (how->logprobs == 0) {
+        const unsigned char *bytes = (const unsigned char *)got;
+        for (size_t i = 0; i < sizeof *got; i++)
+            assert_int_equal(bytes[i], bytes[0]); /* spoiled: nobody wrote there */
+        return;
+    }
+    int32_t token = b->host_tokens[r];
+    logprobs_of(b->logits + (size_t)r * (size_t)b->n_vocab, b->n_vocab, token < 0 ? 0 : token, how->n_top,
+                &want);
+    double rest = (double)got->largest + log(got->sum);
+    if (token >= 0)
+        check_near("the token", r, (double)got->chosen - rest, (double)want.chosen);
+    assert_int_equal(want.n_top, how->n_top);
+    for (int i = 0; i < want.n_top; i++) {
+        assert_int_equal(got->top_id[i], want.top[i].token);
+        check_near("one of the likely ones", r, (double)got->top[i] - rest, (double)want.top[i].logprob);
+    }
+}
+
 /* One round of all rows on both; returns how many the GPU left to the host. */
 static int check_round(struct bench *b, const struct engine_sampling *how, uint64_t seed, bool masked) {
     static const int32_t recent[5] = {3, 17, 3, 900, 40};
@@ -122,7 +169,8 @@ static int check_round(struct bench *b, const struct engine_sampling *how, uint6
         struct kernels_sample s;
         h.seed = seed + (uint64_t)r;
         assert_int_equal(sampler_init(&samplers[r], &h, err, sizeof err), 0);
-        sampler_describe(&samplers[r], recent, 5, masked ? b->masks + (size_t)r * words : NULL, &s);
+        sampler_describe(&samplers[r], recent, 5, masked ? b->masks + (size_t)(ROWS - 1 - r) * words : NULL,
+                         &s);
         b->how[r] = (struct cuda_sample_how){.draw = s.draw,
                                              .inverse = s.temperature > 0 ? 1 / s.temperature : 1,
                                              .top_p = s.top_p,
@@ -130,15 +178,20 @@ static int check_round(struct bench *b, const struct engine_sampling *how, uint6
                                              .penalty = s.repeat_penalty,
                                              .mode = mode_of(&s),
                                              .top_k = s.top_k,
-                                             .masked = masked,
+                                             .mask = masked ? ROWS - 1 - r : -1,
+                                             .logprobs = r != 2,
+                                             .n_top = r < 2    ? 0
+                                                      : r == 5 ? 20
+                                                               : 2 * r,
                                              .n_recent = s.n_recent};
         memcpy(b->how[r].recent, s.recent, (size_t)s.n_recent * 4);
     }
     run_bench(b);
     for (int r = 0; r < ROWS; r++) {
         float *logits = b->logits + (size_t)r * v;
+        check_logprobs(b, r);
         if (masked)
-            sampler_mask(logits, b->n_vocab, b->masks + (size_t)r * words);
+            sampler_mask(logits, b->n_vocab, b->masks + (size_t)(ROWS - 1 - r) * words);
         struct sampler after = samplers[r];
         int32_t want = sampler_next(&samplers[r], logits, b->n_vocab, recent, 5, scratch);
         sampler_chosen(&after);
@@ -198,7 +251,7 @@ static void test_a_large_vocabulary(void **state) {
     print_message("%d of %d choices were left to the host\n", left, ROWS * 4);
 }
 
-/* Nothing is a number, nothing may come, one token may. */
+/* Nothing is a number, nothing may come, one token may; the same of a mask. */
 static void test_odd_logits(void **state) {
     (void)state;
     struct bench b;
@@ -209,18 +262,50 @@ static void test_odd_logits(void **state) {
         memset(b.masks, 0, ROWS * 16);
         b.masks[3 * 4 + 2] = 1; /* row 3: token 64 */
         for (int r = 0; r < ROWS; r++)
-            b.how[r] = (struct cuda_sample_how){
-                .draw = 0.5, .inverse = 1, .top_p = 0.5f, .penalty = 1, .mode = mode, .masked = r == 3};
+            b.how[r] = (struct cuda_sample_how){.draw = 0.5,
+                                                .inverse = 1,
+                                                .top_p = 0.5f,
+                                                .penalty = 1,
+                                                .mode = mode,
+                                                .mask = r == 3   ? 3
+                                                        : r == 5 ? 0
+                                                                 : -1,
+                                                .logprobs = 1,
+                                                .n_top = 5};
         run_bench(&b);
         assert_int_equal(b.host_tokens[0], mode == CUDA_SAMPLE_NOT ? -1 : 0);
         assert_int_equal(b.host_tokens[1], mode == CUDA_SAMPLE_NOT ? -1 : 0);
         assert_int_equal(b.host_tokens[3], mode == CUDA_SAMPLE_NOT ? -1 : 64);
         assert_true(mode == CUDA_SAMPLE_NOT || b.host_tokens[4] >= 97);
+        assert_int_equal(b.host_tokens[5], mode == CUDA_SAMPLE_NOT ? -1 : 0); /* nothing may come */
+        if (mode == CUDA_SAMPLE_NOT)
+            continue;
+        assert_int_equal(b.host_of[0].top_id[0], -1);
+        assert_int_equal(b.host_of[1].top_id[0], -1);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(b.host_of[4].top_id[i], 99 - i);
     }
     close_bench(&b);
 }
 
 /* ---- the device: a batch, also as a graph ---- */
+
+/* `asked`: the batch came with wishes. */
+static void check_device_logprobs(struct kernels_device *d, int r, int32_t token,
+                                  const struct kernels_sample *how, bool asked) {
+    struct kernels_logprobs got, want;
+    bool there = d->ops->logprobs(d, r, &got);
+    assert_int_equal(there, asked && how->wanted && how->logprobs && token >= 0);
+    if (!there)
+        return;
+    logprobs_of(d->ops->output(d, r), 1500, token, how->n_top, &want);
+    check_near("the token", r, (double)got.chosen, (double)want.chosen);
+    assert_int_equal(got.n_top, how->n_top);
+    for (int i = 0; i < got.n_top; i++) {
+        assert_int_equal(got.top[i].token, want.top[i].token);
+        check_near("one of the likely ones", r, (double)got.top[i].logprob, (double)want.top[i].logprob);
+    }
+}
 
 static void test_the_device_chooses(void **state) {
     (void)state;
@@ -253,6 +338,8 @@ static void test_the_device_chooses(void **state) {
             sampler_describe(&s[r], NULL, 0, NULL, &how[r]);
         }
         how[2].wanted = step != 4;
+        how[0].logprobs = how[2].logprobs = step >= 3; /* of these, one gets a token and one may not */
+        how[0].n_top = 3;
         const struct kernels_batch batch = {.rows = rows,
                                             .n_rows = 3,
                                             .pages = pages,
@@ -270,13 +357,14 @@ static void test_the_device_chooses(void **state) {
         d->ops->logits(d);
         assert_int_equal(d->ops->sync(d, err, sizeof err), 0);
         for (int r = 0; r < 3; r++) {
-            int32_t got = d->ops->token(d, r),
-                    want = sampler_next(&s[r], d->ops->output(d, r), 1500, NULL, 0, scratch);
+            int32_t got = d->ops->token(d, r);
+            check_device_logprobs(d, r, got, &how[r], step < 5);
+            int32_t want = sampler_next(&s[r], d->ops->output(d, r), 1500, NULL, 0, scratch);
             assert_int_equal(got, step == 5 || (step == 4 && r == 2) ? -1 : want);
         }
     }
     assert_int_equal(emu_graphs_run() - run, 6);
-    assert_int_equal(emu_graphs_recorded() - recorded, 2); /* with choice and without */
+    assert_int_equal(emu_graphs_recorded() - recorded, 3); /* with choice, with probabilities, without */
     d->ops->close(d);
     random_model_finish(&m);
 }

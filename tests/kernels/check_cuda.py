@@ -17,7 +17,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
-FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
 
 # Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
 # compiling small kernels with known PTX.

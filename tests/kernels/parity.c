@@ -162,6 +162,30 @@ static bool goes_on_as(struct kernels_device *d, const struct kernels_model *m, 
     return memcmp(d->ops->output(d, 0), logits, (size_t)m->n_vocab * sizeof *logits) == 0;
 }
 
+/* The same pages by way of the host, in the place of each other and back, with nobody waiting between. */
+static void check_moves(struct kernels_device *d, const struct kernels_model *m, const float *logits) {
+    static const int32_t second[PARITY_STRIDE] = {5, 3};
+    size_t bytes = d->ops->page_bytes(d);
+    uint8_t *host = d->ops->alloc_host(d, 2 * bytes);
+    char err[300];
+    assert_non_null(host);
+    d->ops->store_page(d, 5, host);
+    d->ops->store_page(d, 3, host + bytes);
+    d->ops->fetch_page(d, 5, host + bytes);
+    d->ops->fetch_page(d, 3, host);
+    assert_false(goes_on_as(d, m, second, logits));
+    d->ops->fetch_page(d, 5, host);
+    d->ops->fetch_page(d, 3, host + bytes);
+    assert_true(goes_on_as(d, m, second, logits));
+    d->ops->store_page(d, 1 << 20, host);
+    assert_int_equal(d->ops->sync(d, err, sizeof err), -EINVAL);
+    d->ops->fetch_page(d, -1, host);
+    assert_int_equal(d->ops->sync(d, err, sizeof err), -EINVAL);
+    d->ops->store_page(d, 5, host + bytes); /* the memory goes while it is under way */
+    d->ops->free_host(d, host);
+    assert_true(goes_on_as(d, m, second, logits));
+}
+
 void parity_pages(struct kernels_device *d, const struct kernels_model *m) {
     static const int32_t first[PARITY_STRIDE] = {7, 2}, second[PARITY_STRIDE] = {5, 3};
     struct kernels_row rows[71];
@@ -183,6 +207,9 @@ void parity_pages(struct kernels_device *d, const struct kernels_model *m) {
     assert_int_equal(d->ops->write_page(d, 5, page), 0);
     assert_true(goes_on_as(d, m, second, logits));
     assert_true(goes_on_as(d, m, first, logits));
+
+    if (d->ops->store_page != NULL)
+        check_moves(d, m, logits);
 
     assert_int_equal(d->ops->read_page(d, -1, page), -EINVAL);
     assert_int_equal(d->ops->write_page(d, 1 << 20, page), -EINVAL);

@@ -80,7 +80,7 @@ static void run_model(enum dtype kv, enum dtype type, bool exact) {
     random_model_finish(&m);
 }
 
-/* Tokens chosen in every way, of a vocabulary of two chunks. */
+/* Tokens chosen in every way, of a vocabulary of two chunks, and their probabilities. */
 static void run_choice(void) {
     static const int32_t pages[3 * PARITY_STRIDE] = {[PARITY_STRIDE] = 1, [2 * PARITY_STRIDE] = 2};
     static const int32_t outputs[] = {0, 1, 2}, recent[] = {5, 6, 5};
@@ -102,6 +102,8 @@ static void run_choice(void) {
     for (int i = 0; i < 3; i++) {
         rows[i] = (struct kernels_row){.token = i, .table = i};
         how[i] = (struct kernels_sample){.wanted = true,
+                                         .logprobs = i > 0,
+                                         .n_top = 5,
                                          .temperature = i == 0 ? 0 : 1,
                                          .top_p = i == 2 ? 0.9f : 1,
                                          .repeat_penalty = 1.2f,
