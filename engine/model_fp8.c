@@ -42,15 +42,20 @@ static int check_args(const struct model *m, const cJSON *args, const char *what
     return 0;
 }
 
-static int check_group(const struct model *m, const cJSON *group, char *err, size_t errlen) {
+static int read_group(const struct model *m, const cJSON *group, struct model_fp8 *f, char *err,
+                      size_t errlen) {
     const cJSON *weights = cJSON_GetObjectItemCaseSensitive(group, "weights");
     const cJSON *inputs = cJSON_GetObjectItemCaseSensitive(group, "input_activations");
     const char *strategy = json_get_string(weights, "strategy");
     int rc = check_args(m, weights, "weights", err, errlen);
     if (rc == 0 && !is_one_of(strategy, "tensor", "channel"))
         rc = refuse(m, "weights of strategy", strategy, "tensor or channel", err, errlen);
-    if (rc < 0 || inputs == NULL || cJSON_IsNull(inputs))
+    if (rc < 0 || inputs == NULL || cJSON_IsNull(inputs)) {
+        f->inputs = false;
         return rc;
+    }
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(inputs, "dynamic")))
+        f->fixed = false;
     strategy = json_get_string(inputs, "strategy");
     rc = check_args(m, inputs, "input_activations", err, errlen);
     if (rc == 0 && !is_one_of(strategy, "tensor", "token"))
@@ -58,7 +63,7 @@ static int check_group(const struct model *m, const cJSON *group, char *err, siz
     return rc;
 }
 
-static int check_config(const struct model *m, const cJSON *q, char *err, size_t errlen) {
+static int read_config(const struct model *m, const cJSON *q, struct model_fp8 *f, char *err, size_t errlen) {
     const char *method = json_get_string(q, "quant_method"), *format = json_get_string(q, "format");
     const cJSON *groups = cJSON_GetObjectItemCaseSensitive(q, "config_groups"), *group;
     const cJSON *sparsity = cJSON_GetObjectItemCaseSensitive(q, "sparsity_config");
@@ -73,8 +78,9 @@ static int check_config(const struct model *m, const cJSON *q, char *err, size_t
         return err_set(err, errlen, -EINVAL,
                        "config.json of model '%s': quantization_config should have config_groups.", m->path);
     int rc = 0;
+    f->inputs = f->fixed = true;
     cJSON_ArrayForEach(group, groups) {
-        rc = rc ? rc : check_group(m, group, err, errlen);
+        rc = rc ? rc : read_group(m, group, f, err, errlen);
     }
     return rc;
 }
@@ -83,7 +89,7 @@ int model_fp8_init(struct model_fp8 *f, const struct model *m, const cJSON *conf
                    size_t errlen) {
     const cJSON *q = cJSON_GetObjectItemCaseSensitive(config, "quantization_config");
     *f = (struct model_fp8){.allowed = q != NULL && !cJSON_IsNull(q)};
-    int rc = f->allowed ? check_config(m, q, err, errlen) : 0;
+    int rc = f->allowed ? read_config(m, q, f, err, errlen) : 0;
     if (rc < 0)
         return rc;
     f->layers = calloc((size_t)m->n_layers, sizeof *f->layers);
@@ -134,10 +140,13 @@ static int apply(struct model *m, const struct model_fp8 *f, struct tensor *w, c
         return bad(m, name, "it is F8_E4M3, and config.json has no quantization_config", err, errlen);
     if (scale->data == NULL)
         return bad(m, name, "it is F8_E4M3 and has no weight_scale", err, errlen);
+    w->input_scale = f->inputs ? TENSOR_INPUT_BY_ROW : 0;
     if (input->data != NULL) {
         float v = convert_element(input->type, input->data, 0);
         if (input->rows * input->cols != 1 || !(v > 0 && v <= 1e30f))
             return bad(m, name, "its input_scale should be one positive number", err, errlen);
+        if (f->inputs && f->fixed)
+            w->input_scale = v;
     }
     return expand(m, scale, name, w->rows, &w->row_scales, err, errlen);
 }

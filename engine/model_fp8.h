@@ -3,9 +3,12 @@
  * "X.weight_scale" holds its factor, one for the matrix or one per row. "X.input_scale" belongs to static
  * activations.
  *
- * Weights are taken as they are: decoded value times scale. Activations stay as the device has them; what the
- * config says of them (static, dynamic) is for devices that multiply in FP8, and is only checked. So is
- * kv_cache_scheme left alone: keys and values are kept in a wider type. Private to engine/. */
+ * Weights are taken as they are: decoded value times scale. What the config says of activations goes to the
+ * devices that multiply in FP8, as struct tensor's input_scale: where all groups have input_activations,
+ * static ones divided by input_scale (without one, as dynamic ones), dynamic ones each row by itself, also
+ * where the strategy is "tensor" (one scale for the whole batch would make a row depend on its company);
+ * otherwise they are not rounded. kv_cache_scheme is left alone: keys and values are kept in a wider type.
+ * Private to engine/. */
 #ifndef ENGINE_MODEL_FP8_H
 #define ENGINE_MODEL_FP8_H
 
@@ -14,6 +17,7 @@
 
 struct model_fp8 {
     bool allowed;               /* the config says FP8 */
+    bool inputs, fixed;         /* inputs may be rounded; and by their input_scale */
     struct model_layer *layers; /* n_layers: the weight_scale of each weight, in its place */
     struct tensor output;       /* and that of the head */
     struct model_layer *input_layers;

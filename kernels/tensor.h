@@ -34,7 +34,12 @@ struct tensor {
     /* `rows` factors, one per row, of which every element is a multiple; NULL: all 1. Only with
      * DTYPE_F8_E4M3. */
     const float *row_scales;
+    /* How inputs of products with it may be rounded to E4M3, by a device that multiplies in FP8: 0: not at
+     * all; TENSOR_INPUT_BY_ROW: each row by itself, its largest magnitude becomes the largest number; else
+     * all are divided by this factor. Only with DTYPE_F8_E4M3. */
+    float input_scale;
 };
+#define TENSOR_INPUT_BY_ROW (-1.0f)
 
 /* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp
  * ROPE_TYPE_NORM), Hugging Face half-split pairs (i, i + head_dim/2) (NEOX). The projection rows of the file

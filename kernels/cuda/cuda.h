@@ -7,7 +7,7 @@
 
 /* The one function of the module, and the version of everything that passes through it: struct
  * kernels_config, kernels_ops and what they point to. */
-#define CUDA_MODULE_VERSION 6
+#define CUDA_MODULE_VERSION 7
 #define CUDA_MODULE_OPEN    "hermesd_cuda_open"
 int hermesd_cuda_open(int version, const struct kernels_config *config, struct kernels_device **out,
                       char *err, size_t errlen);

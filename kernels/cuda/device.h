@@ -91,6 +91,7 @@ struct cuda_device {
     int32_t large_stride;
     uint16_t *panel;
     size_t panel_bytes;
+    enum gpu_f8 f8; /* how the library multiplies FP8 */
     float *part_out, *part_stats;
     uint32_t *tickets;
     int max_splits;
@@ -133,6 +134,12 @@ HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errl
 void cuda_memory_finish(struct cuda_device *d);
 /* -ENOMEM with the sentence: what for, and how much is left. */
 int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
+/* Adds a remark to what describe() says. */
+void cuda_describe_more(struct cuda_device *d, const char *what);
+
+/* f8.c */
+/* How the library multiplies the layers' F8, to d->f8 and as a remark, once the library is there. */
+void f8_choose(struct cuda_device *d);
 
 /* device.c: the first failure is kept until the next sync(). */
 void cuda_keep(struct cuda_device *d, int rc);

@@ -29,11 +29,12 @@
  *   gpu_bf16_to_float gpu_f16_to_float gpu_float_to_bf16 gpu_float_to_f16   of uint16_t
  *   gpu_pack_bf16(a, b) gpu_pack_f16(a, b)   two of them in a word, a in the low half
  *   gpu_f8x2_to_f16x2(two)                the two low bytes, E4M3, as two F16
- *   gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max
- *   gpu_mul gpu_add gpu_divide_exact      rounded once each, never taken together to gpu_fma
- *   gpu_exp_double                        of double, within one unit in the last place
- *   gpu_round(v)                          to the nearest whole number, ties to even; |v| below 2^31
- *   gpu_divide(a, b)                      within 2 units in the last place; b below 2^126 */
+ *   gpu_pack_f8(a, b)                     two E4M3 in the low half of a word, a in its low byte; what is
+ * larger than 448 becomes 448 gpu_bits_to_float gpu_float_to_bits gpu_exp gpu_rsqrt gpu_fma gpu_max gpu_mul
+ * gpu_add gpu_divide_exact      rounded once each, never taken together to gpu_fma gpu_exp_double of double,
+ * within one unit in the last place gpu_round(v)                          to the nearest whole number, ties
+ * to even; |v| below 2^31 gpu_divide(a, b)                      within 2 units in the last place; b below
+ * 2^126 */
 #ifndef KERNELS_CUDA_GPU_H
 #define KERNELS_CUDA_GPU_H
 

@@ -250,6 +250,18 @@ GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
 GPU_INLINE int32_t gpu_round(float v) {
     return __float2int_rn(v);
 }
+#if __CUDA_ARCH__ >= 890
+GPU_INLINE uint32_t gpu_pack_f8(float a, float b) {
+    uint16_t r;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %2, %1;" : "=h"(r) : "f"(a), "f"(b)); /* the first is the high one */
+    return r;
+}
+#else
+#include "kernels/cuda/gpu_f8.h"
+GPU_INLINE uint32_t gpu_pack_f8(float a, float b) {
+    return gpu_f8_bits(a) | gpu_f8_bits(b) << 8;
+}
+#endif
 GPU_INLINE float gpu_exp(float x) {
     return __expf(x);
 }

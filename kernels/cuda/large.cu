@@ -1,6 +1,7 @@
 /* Products with more rows than the tensor core kernel is for: by the library, into memory of their own; then
  * one kernel takes the results of each pair to where they belong. Weights that the library cannot read become
- * BF16, as many rows at a time as their memory holds. */
+ * BF16, as many rows at a time as their memory holds; F8 is read as it is where library, GPU and model allow
+ * it (steps.h, cuda_product.f8). */
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/product.cuh"
 
@@ -47,6 +48,17 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_panel(const struct large_panel p) {
 
 /* ---- results ---- */
 
+/* What a sum of the library is still to be multiplied by: of the row, and of a row of weights. */
+GPU_INLINE float finish_input(const struct cuda_product &p, int family, int row) {
+    if (family == CUDA_FAMILY_F16)
+        return p.prepared.factors[row];
+    return family == CUDA_FAMILY_F8 && p.f8 == GPU_F8_PLAIN ? p.prepared.f8_scales[row] : 1.0f;
+}
+
+GPU_INLINE float finish_weight(const struct cuda_product &p, const struct cuda_matrix &w, int row) {
+    return p.f8 == GPU_F8_SCALED ? 1.0f : weights_factor(w, row);
+}
+
 GPU_KERNEL(PRODUCT_THREADS) kernel_finish(const struct cuda_product p) {
     int pair = (int)(gpu_block_x() * PRODUCT_THREADS + gpu_thread()), row = (int)gpu_block_y();
     gpu_wait_previous();
@@ -59,9 +71,9 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_finish(const struct cuda_product p) {
         return;
     struct pair_rows rows = pair_rows_of(p, section, pair);
     const float *from = p.large + (int64_t)row * p.large_stride;
-    float factor = family == CUDA_FAMILY_F16 ? p.prepared.factors[row] : 1.0f;
-    float a = from[s.base[0] + rows.row[0]] * factor * weights_factor(s.w[0], rows.row[0]);
-    float b = from[s.base[1] + rows.row[1]] * factor * weights_factor(s.w[1], rows.row[1]);
+    float factor = finish_input(p, family, row);
+    float a = from[s.base[0] + rows.row[0]] * factor * finish_weight(p, s.w[0], rows.row[0]);
+    float b = from[s.base[1] + rows.row[1]] * factor * finish_weight(p, s.w[1], rows.row[1]);
     product_store(p, section, pair, row, a, b);
 }
 
@@ -74,11 +86,30 @@ static int unpack(struct gpu_stream *s, const struct cuda_product *p, const stru
     return GPU_LAUNCH(how, kernel_panel, panel);
 }
 
+/* F8 with F8: zeros behind the last column on both sides. */
+static int multiply_f8(struct gpu_blas *blas, const struct cuda_product *p, const struct cuda_matrix *w,
+                       int base, int n_rows) {
+    struct gpu_gemm_f8 g = {};
+    g.w = w->values;
+    g.x = p->prepared.f8;
+    g.w_scales = (const float *)(const void *)w->scales;
+    g.x_scales = p->prepared.f8_scales;
+    g.out = p->large + base;
+    g.w_stride = g.cols = w->chunks * 16;
+    g.x_stride = steps_prepared_cols(p->cols);
+    g.out_stride = p->large_stride;
+    g.w_rows = w->rows;
+    g.x_rows = n_rows;
+    return gpu_blas_product_f8(blas, &g);
+}
+
 /* All rows of one matrix with all rows of the batch. */
 static int multiply(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,
                     const struct cuda_matrix *w, int base, int n_rows) {
     bool f16 = w->type == CUDA_F16, direct = f16 || w->type == CUDA_BF16;
     struct gpu_gemm g = {};
+    if (w->type == CUDA_F8 && p->f8 != GPU_F8_NOT)
+        return multiply_f8(blas, p, w, base, n_rows);
     g.x = f16 ? p->prepared.f16 : p->prepared.bf16;
     g.x_stride = steps_prepared_cols(p->cols);
     g.x_rows = n_rows;

@@ -73,7 +73,7 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     return rc;
 }
 
-static void describe_more(struct cuda_device *d, const char *what) {
+void cuda_describe_more(struct cuda_device *d, const char *what) {
     size_t n = strlen(d->describe);
     (void)snprintf(d->describe + n, sizeof d->describe - n, ", %s", what);
 }
@@ -88,7 +88,7 @@ static void note_widened(struct cuda_device *d) {
             any = any || all[k]->type == DTYPE_Q2_K || all[k]->type == DTYPE_Q3_K;
     }
     if (any)
-        describe_more(d, "Q2_K and Q3_K in four bits");
+        cuda_describe_more(d, "Q2_K and Q3_K in four bits");
 }
 
 /* Cosine and sine of every position, as the CPU computes them: a GPU's own for large angles are slow. */
@@ -194,7 +194,7 @@ static int wanted_forms(const struct cuda_device *d) {
         const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
             forms |= steps_form(steps_family(all[k]->type)) |
-                     (large ? steps_large_form(steps_family(all[k]->type)) : 0);
+                     (large ? steps_large_form(steps_family(all[k]->type), (int)d->f8) : 0);
     }
     return d->config.exact ? 0 : forms;
 }
@@ -214,6 +214,10 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
         d->prepared.f16 = need(rows * cols, 2, GPU_TRANSIENT, "the batch", &rc, err, errlen);
         d->prepared.factors = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
     }
+    if ((forms & CUDA_FORM_F8) != 0) {
+        d->prepared.f8 = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+        d->prepared.f8_scales = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    }
     if ((forms & CUDA_FORM_ROUNDED) != 0) {
         d->prepared.rounded = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
         d->prepared.records =
@@ -226,9 +230,9 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
  * largest matrix as BF16 or as much of it as PANEL_BYTES hold. */
 #define PANEL_BYTES ((size_t)64 << 20)
 
-static void add_panel(const struct cuda_matrix *w, size_t *bytes) {
+static void add_panel(const struct cuda_matrix *w, enum gpu_f8 f8, size_t *bytes) {
     size_t row = (size_t)steps_prepared_cols(w->cols) * 2, all = row * (size_t)w->rows;
-    if (w->type != CUDA_F8 && !steps_quantised(w->type))
+    if (w->type == CUDA_F8 ? f8 != GPU_F8_NOT : !steps_quantised(w->type))
         return;
     all = all < PANEL_BYTES ? all : PANEL_BYTES > row ? PANEL_BYTES : row;
     *bytes = *bytes > all ? *bytes : all;
@@ -242,18 +246,19 @@ static int allocate_large(struct cuda_device *d, char *err, size_t errlen) {
     if (d->config.exact || d->config.max_rows <= CUDA_LARGE_ROWS)
         return 0;
     if (gpu_blas_open(d->stream, &d->blas, why, sizeof why) < 0) {
-        describe_more(d, why);
+        cuda_describe_more(d, why);
         return 0;
     }
     widest = widest > heads * (size_t)m->head_dim ? widest : heads * (size_t)m->head_dim;
     widest = widest > (size_t)m->dim ? widest : (size_t)m->dim;
     d->large_stride = (int32_t)widest;
     d->large = need((size_t)d->config.max_rows * widest, 4, GPU_TRANSIENT, "large batches", &rc, err, errlen);
+    f8_choose(d);
     for (int i = 0; i < m->n_layers; i++) {
         const struct cuda_layer *l = &d->layers[i];
         const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
-            add_panel(all[k], &d->panel_bytes);
+            add_panel(all[k], d->f8, &d->panel_bytes);
     }
     if (d->panel_bytes > 0)
         d->panel = need(d->panel_bytes, 1, GPU_TRANSIENT, "large batches", &rc, err, errlen);
@@ -328,9 +333,15 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
-    void *prepared[] = {
-        d->prepared.bf16, d->prepared.f16, d->prepared.factors, d->prepared.rounded, d->prepared.records,
-        d->large,         d->panel};
+    void *prepared[] = {d->prepared.bf16,
+                        d->prepared.f16,
+                        d->prepared.factors,
+                        d->prepared.f8,
+                        d->prepared.f8_scales,
+                        d->prepared.rounded,
+                        d->prepared.records,
+                        d->large,
+                        d->panel};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

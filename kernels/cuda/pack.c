@@ -63,6 +63,7 @@ static struct cuda_matrix shape_of(const struct tensor *w, bool as_f32) {
                             .rows = (int32_t)w->rows,
                             .cols = (int32_t)w->cols};
     int cols = steps_unit_cols(m.type);
+    m.input_scale = m.type == CUDA_F8 ? w->input_scale : 0;
     m.chunks = (int32_t)((w->cols + cols - 1) / cols);
     if (steps_quantised(m.type))
         m.blocks = m.chunks;

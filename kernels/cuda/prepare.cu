@@ -1,5 +1,5 @@
-/* Rows of the batch made ready for tensor cores: normalised where the step wants it, then in BF16, in F16, or
- * rounded to 8 bits, whatever its weights want. */
+/* Rows of the batch made ready for tensor cores: normalised where the step wants it, then in BF16, in F16, in
+ * E4M3 for the library, or rounded to 8 bits, whatever its weights want. */
 #include "kernels/cuda/product.cuh"
 
 struct prepare_shared {
@@ -47,6 +47,22 @@ GPU_INLINE struct gpu_u4 prepare_bf16(const float v[8]) {
     return {w[0], w[1], w[2], w[3]};
 }
 
+/* What inputs in E4M3 are divided by: the matrices' own factor, or what makes `most` the largest number, 448
+ * (compressed-tensors, quantization/utils/helpers.py, calculate_qparams(): symmetric, one group per token).
+ */
+GPU_INLINE float prepare_f8_scale(const struct cuda_product &p, float most) {
+    return p.input_scale > 0 ? p.input_scale : most > 1e-30f ? most * (1.0f / 448.0f) : 1.0f;
+}
+
+GPU_INLINE void prepare_f8(const float v[8], float inverse, uint8_t *to) {
+    uint32_t w[4];
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        w[i] = gpu_pack_f8(v[2 * i] * inverse, v[2 * i + 1] * inverse);
+    *(uint32_t *)to = w[0] | w[1] << 16;
+    *(uint32_t *)(to + 4) = w[2] | w[3] << 16;
+}
+
 GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
     GPU_SHARED(struct prepare_shared, shared);
     int row = (int)gpu_block_x(), n = steps_prepared_cols(p.cols);
@@ -56,9 +72,12 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
         return;
     const float *input = product_input(p, row);
     float most, scale = prepare_scale(p, &shared, input, &most), factor = prepare_factor(most * scale);
-    float inverse = gpu_divide(1.0f, factor);
+    float inverse = gpu_divide(1.0f, factor), f8_scale = prepare_f8_scale(p, most * scale);
+    float f8_inverse = gpu_divide(1.0f, f8_scale);
     if ((p.forms & CUDA_FORM_F16) != 0 && gpu_thread() == 0)
         p.prepared.factors[row] = factor;
+    if ((p.forms & CUDA_FORM_F8) != 0 && gpu_thread() == 0)
+        p.prepared.f8_scales[row] = f8_scale;
     for (int c = (int)gpu_thread() * 8; c < (n + 2047) / 2048 * 2048; c += PRODUCT_THREADS * 8) {
         float v[8];
         uint32_t bytes[2];
@@ -73,6 +92,8 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
             *(struct gpu_u4 *)(p.prepared.bf16 + at) = prepare_bf16(v);
         if ((p.forms & CUDA_FORM_F16) != 0)
             *(struct gpu_u4 *)(p.prepared.f16 + at) = prepare_f16(v, inverse);
+        if ((p.forms & CUDA_FORM_F8) != 0)
+            prepare_f8(v, f8_inverse, p.prepared.f8 + at);
         if ((p.forms & CUDA_FORM_ROUNDED) == 0)
             continue;
         uint32_t *to = (uint32_t *)(p.prepared.rounded + at);

@@ -330,6 +330,20 @@ static int families_of(const struct cuda_product *p) {
     return families;
 }
 
+/* The scale of inputs in F8, which the step's matrices share: the largest that they ask for; 0: each row has
+ * its own. */
+static float input_scale_of(const struct cuda_product *p) {
+    float most = 0;
+    for (int i = 0; i < p->n_sections; i++)
+        for (int k = 0; k < 2; k++) {
+            const struct cuda_matrix *w = &p->sections[i].w[k];
+            if (w->type == CUDA_F8 && w->input_scale <= 0)
+                return 0;
+            most = w->type == CUDA_F8 && w->input_scale > most ? w->input_scale : most;
+        }
+    return most;
+}
+
 /* What several families need: their forms, then one launch each. */
 static int product_by_family(struct gpu_stream *s, struct cuda_product *p, int n_rows) {
     int families = p->families, rc = steps_prepare(s, p, n_rows);
@@ -351,7 +365,8 @@ extern "C" int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const 
         return steps_product_rows(s, &part, n_rows);
     for (int f = 0; f < CUDA_FAMILIES; f++)
         if ((part.families >> f & 1) != 0)
-            part.forms |= large ? steps_large_form(f) : steps_form(f);
+            part.forms |= large ? steps_large_form(f, part.f8) : steps_form(f);
+    part.input_scale = input_scale_of(p);
     if (!large)
         return product_by_family(s, &part, n_rows);
     int rc = steps_prepare(s, &part, n_rows), plain = part.families & 1 << CUDA_FAMILY_F32;

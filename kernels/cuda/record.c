@@ -25,7 +25,8 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .large = d->large,
                                  .large_stride = d->large_stride,
                                  .panel = d->panel,
-                                 .panel_bytes = d->panel_bytes};
+                                 .panel_bytes = d->panel_bytes,
+                                 .f8 = (int32_t)d->f8};
 }
 
 static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,

@@ -74,6 +74,7 @@ struct cuda_matrix {
     int32_t chunks; /* of a row */
     int32_t blocks; /* of 32 columns, of a row */
     int32_t high_bytes, scale_bytes;
+    float input_scale; /* of F8: see struct tensor */
 };
 
 /* Columns of what one lane takes at a time: a chunk, or a block. */
@@ -226,7 +227,8 @@ STEPS_BOTH int steps_family(int type) {
 enum cuda_form {
     CUDA_FORM_BF16 = 1,
     CUDA_FORM_F16 = 2, /* of a row divided by its factor, a power of 2 */
-    CUDA_FORM_ROUNDED = 4
+    CUDA_FORM_ROUNDED = 4,
+    CUDA_FORM_F8 = 8 /* of a row divided by its scale, which is of the row, or the matrix asks for */
 };
 STEPS_BOTH int steps_form(int family) {
     return family == CUDA_FAMILY_F32    ? 0
@@ -247,6 +249,8 @@ struct cuda_rounded {
 struct cuda_prepared {
     uint16_t *bf16, *f16;
     float *factors; /* of f16, one per row */
+    uint8_t *f8;
+    float *f8_scales; /* of f8, one per row */
     uint8_t *rounded;
     struct cuda_rounded *records; /* of 32 columns each */
 };
@@ -275,6 +279,8 @@ struct cuda_product {
     int32_t large_stride; /* floats of a row */
     uint16_t *panel;      /* weights on their way to the library */
     size_t panel_bytes;
+    int32_t f8;        /* enum gpu_f8: how the library multiplies F8; GPU_F8_NOT: as BF16 */
+    float input_scale; /* of inputs in F8; 0: each row has its own; set by steps_product() */
     /* attn_in alone */
     struct cuda_cache cache;
     const float *rope; /* per position head_dim/2 pairs of cosine and sine */
@@ -299,9 +305,12 @@ int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struc
                         int n_rows);
 /* Rows of a batch above which the library multiplies. */
 #define CUDA_LARGE_ROWS 64
-/* The form of inputs that the library takes for a family. */
-STEPS_BOTH int steps_large_form(int family) {
-    return family == CUDA_FAMILY_F32 ? 0 : family == CUDA_FAMILY_F16 ? CUDA_FORM_F16 : CUDA_FORM_BF16;
+/* The form of inputs that the library takes for a family; f8: enum gpu_f8. */
+STEPS_BOTH int steps_large_form(int family, int f8) {
+    return family == CUDA_FAMILY_F32                              ? 0
+           : family == CUDA_FAMILY_F16                            ? CUDA_FORM_F16
+           : family == CUDA_FAMILY_F8 && f8 != 0 /* GPU_F8_NOT */ ? CUDA_FORM_F8
+                                                                  : CUDA_FORM_BF16;
 }
 
 /* tokens[o] = the next token of each output, as engine/sampler.h chooses it; -1 where that is left to the

@@ -1,15 +1,12 @@
-/* kernels/cuda/blas.h in plain loops: stands in for the library, and proves nothing about it. */
-#include "kernels/cuda/blas.h"
+/* cuBLAS as kernels/cuda/blas_api.h knows it, in plain loops: stands in for the library, and proves nothing
+ * about its numbers. */
+#include "kernels/cuda/blas_api.h"
 
 #include "kernels/cpu/convert.h"
+#include "kernels/cuda/host.h"
 #include "tests/emulator/block.h"
 
-#include <errno.h>
 #include <stdlib.h>
-
-struct gpu_blas {
-    struct gpu_stream *stream;
-};
 
 static bool there = true;
 static uint64_t products;
@@ -22,53 +19,82 @@ uint64_t emu_blas_products(void) {
     return products;
 }
 
-int gpu_blas_open(struct gpu_stream *s, struct gpu_blas **out, char *why, size_t why_len) {
-    struct gpu_blas *b = there ? calloc(1, sizeof *b) : NULL;
-    if (b == NULL)
-        return err_set(why, why_len, -ENOENT, "no cuBLAS");
-    b->stream = s;
-    *out = b;
+struct handle {
+    struct gpu_stream *stream;
+};
+
+static int create(void **handle) {
+    *handle = calloc(1, sizeof(struct handle));
+    return *handle == NULL;
+}
+
+static int destroy(void *handle) {
+    free(handle);
     return 0;
 }
 
-void gpu_blas_close(struct gpu_blas *b) {
-    free(b);
+static int set_stream(void *handle, struct gpu_stream *s) {
+    ((struct handle *)handle)->stream = s;
+    return 0;
 }
+
+/* out^T = w x^T: what gpu_blas_product() asks for. */
+struct gemm {
+    const uint16_t *w, *x;
+    float *out;
+    int w_rows, x_rows, cols, w_stride, x_stride, out_stride;
+    bool f16;
+};
 
 static float number(bool f16, uint16_t bits) {
     return f16 ? convert_f16_to_f32(bits) : convert_bf16_to_f32(bits);
 }
 
 static void multiply(const void *arg) {
-    const struct gpu_gemm *g = arg;
+    const struct gemm *g = arg;
     float *w = malloc((size_t)g->cols * sizeof *w),
           *x = malloc((size_t)g->cols * (size_t)g->x_rows * sizeof *x);
     if (w == NULL || x == NULL)
         abort();
     for (int r = 0; r < g->x_rows; r++)
         for (int k = 0; k < g->cols; k++)
-            x[r * g->cols + k] = number(g->f16, g->x[r * g->x_stride + k]);
+            x[r * g->cols + k] = number(g->f16, g->x[(int64_t)r * g->x_stride + k]);
     for (int i = 0; i < g->w_rows; i++) {
         for (int k = 0; k < g->cols; k++)
-            w[k] = number(g->f16, g->w[i * g->w_stride + k]);
+            w[k] = number(g->f16, g->w[(int64_t)i * g->w_stride + k]);
         for (int r = 0; r < g->x_rows; r++) {
             float sum = 0;
             for (int k = 0; k < g->cols; k++)
                 sum += w[k] * x[r * g->cols + k];
-            g->out[r * g->out_stride + i] = sum;
+            g->out[(int64_t)r * g->out_stride + i] = sum;
         }
     }
     free(w);
     free(x);
 }
 
-int gpu_blas_product(struct gpu_blas *b, const struct gpu_gemm *g) {
-    size_t last_w = (size_t)(g->w_rows - 1) * (size_t)g->w_stride + (size_t)g->cols;
-    size_t last_x = (size_t)(g->x_rows - 1) * (size_t)g->x_stride + (size_t)g->cols;
-    size_t last_out = (size_t)(g->x_rows - 1) * (size_t)g->out_stride + (size_t)g->w_rows;
-    memory_check_device(g->w, last_w * sizeof *g->w, "a library's product");
-    memory_check_device(g->x, last_x * sizeof *g->x, "a library's product");
-    memory_check_device(g->out, last_out * sizeof *g->out, "a library's product");
+static int gemm(void *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha, const void *a,
+                int a_type, int lda, const void *b, int b_type, int ldb, const void *beta, void *c,
+                int c_type, int ldc, int compute, int algo) {
+    const struct gemm g = {a, b, c, m, n, k, lda, ldb, ldc, a_type == BLAS_R_16F};
+    bool half = a_type == BLAS_R_16F || a_type == BLAS_R_16BF;
+    if (handle == NULL || trans_a != BLAS_OP_T || trans_b != BLAS_OP_N || !half || b_type != a_type ||
+        c_type != BLAS_R_32F || compute != BLAS_COMPUTE_32F || algo != BLAS_GEMM_DEFAULT ||
+        *(const float *)alpha != 1 || *(const float *)beta != 0)
+        return BLAS_NOT_SUPPORTED; /* it may be; nobody here asks for it */
+    if (m < 1 || n < 1 || k < 1 || lda < k || ldb < k || ldc < m)
+        return BLAS_INVALID_VALUE;
+    size_t last_w = (size_t)(m - 1) * (size_t)lda + (size_t)k,
+           last_x = (size_t)(n - 1) * (size_t)ldb + (size_t)k;
+    size_t last_out = (size_t)(n - 1) * (size_t)ldc + (size_t)m;
+    memory_check_device(a, last_w * sizeof *g.w, "a library's product");
+    memory_check_device(b, last_x * sizeof *g.x, "a library's product");
+    memory_check_device(c, last_out * sizeof *g.out, "a library's product");
     products++;
-    return queue_host(b->stream, multiply, g, sizeof *g);
+    return queue_host(((struct handle *)handle)->stream, multiply, &g, sizeof g) < 0 ? 14 : 0;
+}
+
+const struct blas_functions *blas_find(void) {
+    static const struct blas_functions all = {create, destroy, set_stream, gemm};
+    return there ? &all : NULL;
 }

@@ -55,13 +55,23 @@ uint64_t emu_graphs_run(void);
 /* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
 size_t emu_memory_used(void);
 void emu_set_memory(size_t bytes);
-/* Whether the library of kernels/cuda/blas.h is installed (it is at first); products it was asked for. */
+/* Whether cuBLAS is installed (it is at first); products it was asked for. */
 void emu_set_blas(bool installed);
 uint64_t emu_blas_products(void);
 /* Waits for an event that were queued so far. For proofs that each is needed: the one with this number (the
  * first is 1) is left out; 0: none. */
 uint64_t emu_event_waits(void);
 void emu_leave_out_wait(uint64_t number);
+/* Which cuBLASLt there is, on which GPU; products it was asked for. */
+enum emu_lt {
+    EMU_LT_VECTORS, /* FP8, with scales of rows: 12.9 or later, on sm_90; so at first */
+    EMU_LT_SCALARS, /* FP8, and no kernels for scales of rows */
+    EMU_LT_OLD,     /* FP8, and modes of scales are unknown: before 12.8 */
+    EMU_LT_NO_F8,   /* no kernels for FP8: sm_80 */
+    EMU_LT_ABSENT
+};
+void emu_set_lt(enum emu_lt installed);
+uint64_t emu_lt_products(void);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */

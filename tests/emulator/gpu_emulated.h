@@ -249,6 +249,10 @@ GPU_INLINE uint32_t gpu_f8x2_to_f16x2(uint32_t two) {
 GPU_INLINE int32_t gpu_round(float v) {
     return v > -2147483648.0f && v < 2147483648.0f ? static_cast<int32_t>(std::nearbyint(v)) : 0;
 }
+#include "kernels/cuda/gpu_f8.h"
+GPU_INLINE uint32_t gpu_pack_f8(float a, float b) {
+    return gpu_f8_bits(a) | gpu_f8_bits(b) << 8;
+}
 GPU_INLINE float gpu_exp(float x) {
     return std::exp(x);
 }

@@ -1,12 +1,22 @@
 #!/usr/bin/env python3
-"""Product kernels with one fault each, made from the sources themselves: proof that the tests would see it.
+"""Copies of a kernel file with one fault each: proof that the tests would see it.
 
-  mutate.py FOLDER     writes FOLDER/<mutant>/<mutant>.cu (its headers beside it, where the fault is in one) and
-                       FOLDER/mutants.h, the list for test_mutants.c
-  mutate.py --names    prints the mutants' names
+  mutate.py LIST FOLDER   writes FOLDER/NAME/mutant_NAME.cu for each fault, beside it the headers that are not as in the
+                          sources, and FOLDER/mutants.inc with a line for each; prints the names, with ; between them
 
-A fault is a text of the source and what stands there instead; the text must be there exactly once. Each mutant keeps one
-kernel of its file, so that it compiles quickly."""
+LIST is text: blocks with an empty line between them, # begins a comment. The first block says what all copies share:
+
+  source FILE     the file of kernels/cuda they are copies of
+  symbol NAME     a function that is called mutant_… in the copies, … being the fault's name; further ones in the same line
+                  are called NAME_… and stand in nobody's way
+  line TEXT       of mutants.inc; MUTANT(@name@) where there is none
+
+A block "cut FILE" shortens a file in all copies, so that they compile quickly: from the text after "-" on, everything is
+replaced by what stands after "+". Every other block is one fault: its name; lines "key: value" (in: the file with the fault,
+where that is not the source; says: what the emulator says, "right" where there is no fault, a wrong result where nothing is
+said; others as the list's line and cuts want them); then one or more changes, each of lines with "-", which stand in the file
+exactly once, and lines with "+", which take their place. Where they stand there more than once, a number after the name says
+which are meant. @key@ is the fault's value, @name@ its name."""
 import os
 import re
 import sys
@@ -14,123 +24,107 @@ import sys
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CUDA = os.path.join(ROOT, "kernels", "cuda")
 
-BF16, F8, Q4_K, Q6_K = "BF16", "F8", "Q4_K", "Q6_K"
-FAMILY = {BF16: "CUDA_FAMILY_BF16", F8: "CUDA_FAMILY_F8", Q4_K: "CUDA_FAMILY_Q", Q6_K: "CUDA_FAMILY_HALVED"}
-NEVER_WAITED = "no thread of the block waited"
 
-BARRIER = "        gpu_barrier(); /* everybody's copies are there */\n"
-WAIT = "        gpu_copy_wait<1>();\n"
-WAIT_PREVIOUS = "    gpu_wait_previous();\n"
-INPUTS = "    fetch_inputs<FAMILY, N>(p, first_row, n_rows, buffers, 0);\n"
-LOOP = "    gpu_barrier();\n    for (;;)"
-# name, file with the fault, type of the weights, [(text, replacement)], what the emulator says (None: the result is wrong; "":
-# there is no fault)
-MUTANTS = [
-    ("tensor_right_bf16", "tensor.cu", BF16, [], ""),
-    ("tensor_right_f8", "tensor.cu", F8, [], ""),
-    ("tensor_right_q4_k", "tensor.cu", Q4_K, [], ""),
-    ("tensor_right_q6_k", "tensor.cu", Q6_K, [], ""),
-    ("tensor_no_barrier", "tensor.cu", BF16, [(WAIT + BARRIER, WAIT)], None),
-    ("tensor_late_wait", "tensor.cu", BF16, [(WAIT + BARRIER, BARRIER + WAIT)], None),
-    ("tensor_group_too_few", "tensor.cu", BF16, [("gpu_copy_wait<1>", "gpu_copy_wait<2>")], "copies are under way"),
-    ("tensor_no_second_barrier", "tensor.cu", Q4_K, [("        gpu_barrier(); /* this buffer is filled again */\n", "")], None),
-    ("tensor_no_row_barrier", "tensor.cu", Q4_K, [("    gpu_barrier();\n    if (ours) {", "    if (ours) {")], "goes beyond an allocation"),
-    ("tensor_no_sum_barrier", "tensor.cu", BF16, [("(sum, parts);\n    gpu_barrier();\n", "(sum, parts);\n")], None),
-    ("tensor_wrong_rows", "tensor.cu", BF16, [("(at + lane % 16)", "(at + lane / 16 * 8 + lane % 8)")], None),
-    ("tensor_wrong_b", "tensor.cu", BF16, [("gpu_mma_bf16(sum[n], a[i], b + 2 * i)", "gpu_mma_bf16(sum[n], a[i], b + 2 - 2 * i)")],
-     None),
-    ("tensor_wrong_d", "tensor.cu", BF16, [("lane / 4 + r / 2 * 8", "lane / 4 + r % 2 * 8"), ("lane % 4 * 2 + r % 2", "lane % 4 * 2 + r / 2")], None),
-    ("tensor_wrong_f8", "tensor.cu", F8, [("inputs + n * 8 * tensor_inputs<FAMILY> + k * 2);\n            const uint32_t b[2] = {in[0], in[1]}",
-                                           "inputs + n * 8 * tensor_inputs<FAMILY> + k * 2);\n            const uint32_t b[2] = {in[1], in[0]}")], None),
-    ("tensor_wrong_a_s8", "tensor.cu", Q4_K, [("{upper[0], lower[0], upper[1], lower[1]}", "{upper[0], upper[1], lower[0], lower[1]}")],
-     None),
-    ("tensor_wrong_half", "tensor.cu", Q6_K, [("gpu_mma_s8(low, first, b);", "gpu_mma_s8(high, first, b);"),
-                                              ("gpu_mma_s8(high, last, b);", "gpu_mma_s8(low, last, b);")], None),
-    ("tensor_stale_scales", "tensor.cu", Q4_K, [("(s, raw, next);", "(s, raw, now);")], None),
-    ("tensor_no_wait_previous", "tensor.cu", BF16, [(WAIT_PREVIOUS, "")], NEVER_WAITED),
-    ("tensor_early_inputs", "tensor.cu", Q4_K, [(WAIT_PREVIOUS, ""), (INPUTS, INPUTS + WAIT_PREVIOUS)], None),
-    ("prepare_right", "prepare.cu", BF16, [], ""),
-    ("prepare_no_wait_previous", "prepare.cu", BF16, [(WAIT_PREVIOUS, "")], NEVER_WAITED),
-    ("prepare_no_barrier", "product.cuh", BF16, [("part[gpu_warp()] = v;\n    gpu_barrier();\n", "part[gpu_warp()] = v;\n")], None),
-    ("rows_right", "products.cu", Q4_K, [], ""),
-    ("rows_no_barrier", "products.cu", Q4_K, [(LOOP, "    for (;;)")], None),
-    ("rows_no_wait_previous", "products.cu", Q4_K, [(WAIT_PREVIOUS, "")], NEVER_WAITED),
-    ("rows_early_inputs", "products.cu", Q4_K, [(WAIT_PREVIOUS, ""), (LOOP, WAIT_PREVIOUS + LOOP)], None),
-    ("rows_wrong_half", "products.cu", Q4_K, [("(r[m], h, j)", "(r[m], 1 - h, j)")], None),
-    ("rows_wrong_unit", "products.cu", BF16, [("(pair, u + 64 + 32 * k", "(pair, u + 32 + 32 * k")], None),
-]
-
-
-def read(name):
-    with open(os.path.join(CUDA, name), encoding="utf-8") as f:
+def read(path):
+    with open(path, encoding="utf-8") as f:
         return f.read()
 
 
-def cut(name, kind, weights, source):
-    """The file with one kernel, behind the function mutant_<name>."""
-    if kind == "tensor":
-        head = source[:source.index("template <int FAMILY>\nstatic int launch_family")]
-        return head + f"""extern "C" int mutant_{name}(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {{
-    return launch<{FAMILY[weights]}, 8>(s, p, n_rows);
-}}
-"""
-    if kind == "prepare":
-        return source.replace("steps_prepare(", f"mutant_{name}(")
-    source = source[:source.index("/* Bits of the families of a step's sections. */")]
-    source = source.replace("steps_product_rows(", f"mutant_{name}(")
-    return re.sub(r"\bsteps_(product_shared|add_section)\(", rf"{name}_\1(", source)
-
-
-def few_types(header):
-    """weights.cuh with one type of each kind."""
-    plain, rest = header.index("#define WEIGHTS_PLAIN"), "#endif\n"
-    return header[:plain] + """#define WEIGHTS_PLAIN(call) WEIGHTS_CASE(CUDA_BF16, call)
-#define WEIGHTS_QUANTISED(call) WEIGHTS_CASE(CUDA_Q4_K, call) WEIGHTS_CASE(CUDA_Q6_K, call)
-
-""" + rest
-
-
-def faulty(source, name, changes):
-    for text, instead in changes:
-        if source.count(text) != 1:
-            sys.exit(f"{name}: its text stands {source.count(text)} times in the source: {text!r}")
-        source = source.replace(text, instead)
-    return source
-
-
 def write(path, text):
+    """Only where it changes, so that nothing is built again without need."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    old = None
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            old = f.read()
-    if old != text:
+    if not os.path.exists(path) or read(path) != text:
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
 
 
-def main():
-    if sys.argv[1] == "--names":
-        print(";".join(m[0] for m in MUTANTS))
-        return
-    lines = []
-    for name, file, weights, changes, says in MUTANTS:
-        kind = name.split("_")[0]
-        unit = {"tensor": "tensor.cu", "prepare": "prepare.cu", "rows": "products.cu"}[kind]
-        folder = os.path.join(sys.argv[1], name)
-        headers = {"weights.cuh": few_types(read("weights.cuh"))}
-        source = read(unit)
-        if file == unit:
-            source = faulty(source, name, changes)
-        else:
-            headers[file] = faulty(read(file), name, changes)
-        for header, text in headers.items():
-            write(os.path.join(folder, "kernels", "cuda", header), text)
-        write(os.path.join(folder, name + ".cu"), cut(name, kind, weights, source))
-        quoted = "NULL" if says is None else f'"{says}"'
-        lines.append(f"MUTANT({name}, {kind.upper()}, DTYPE_{weights if weights != F8 else 'F8_E4M3'}, {quoted})")
-    write(os.path.join(sys.argv[1], "mutants.h"), "\n".join(lines) + "\n")
+def changes_of(lines):
+    """[(old, new)] of lines that begin with - and +."""
+    found = []
+    for line in lines:
+        if line[0] == "-" and (not found or found[-1][1]):
+            found.append(([], []))
+        if not found or line[0] not in "-+":
+            sys.exit(f"no - or + begins the line {line!r}")
+        found[-1][line[0] == "+"].append(line[1:])
+    return [("\n".join(old).strip(), "\n".join(new).strip()) for old, new in found]
+
+
+class Block:
+    """The first line, the values of "key: value" lines, and the changes."""
+
+    def __init__(self, text):
+        self.head, *rest = text.split("\n")
+        keys = [line for line in rest if re.match(r"\w+: ", line)]
+        self.values = dict(line.split(": ", 1) for line in keys)
+        self.changes = changes_of([line for line in rest if line not in keys])
+
+
+def replaced(text, which, old, new, name):
+    n = text.count(old)
+    if n == 0 or (n > 1 and which == 0) or which > n:
+        sys.exit(f"mutant {name}: its text is in the file {n} times: {old!r}")
+    parts = text.split(old)
+    at = max(which, 1)
+    return old.join(parts[:at]) + new + old.join(parts[at:])
+
+
+def fill(text, values):
+    return re.sub(r"@(\w+)@", lambda m: values[m.group(1)], text)
+
+
+def quoted(says):
+    return "NULL" if says is None else '""' if says == "right" else f'"{says}"'
+
+
+class List:
+    def __init__(self, path):
+        text = "\n".join(line for line in read(path).split("\n") if not line.startswith("#"))
+        first, *blocks = re.split(r"\n{2,}", text.strip())
+        self.symbols, self.line = [], "MUTANT(@name@)"
+        for line in first.split("\n"):
+            what, _, value = line.partition(" ")
+            if what == "source":
+                self.source = value
+            elif what == "symbol":
+                self.symbols = value.split()
+            elif what == "line":
+                self.line = value
+            else:
+                sys.exit(f"{path}: unknown {what!r}")
+        blocks = [Block(b) for b in blocks]
+        self.cuts = {b.head.split()[1]: b.changes[0] for b in blocks if b.head.startswith("cut ")}
+        self.faults = [b for b in blocks if not b.head.startswith("cut ")]
+
+    def files(self, fault, name, which):
+        """{file: its text} of what is not as in the sources, the source included."""
+        texts = {self.source: read(os.path.join(CUDA, self.source))}
+        faulty = fault.values.get("in", self.source)
+        texts.setdefault(faulty, read(os.path.join(CUDA, faulty)))
+        for old, new in fault.changes:
+            texts[faulty] = replaced(texts[faulty], which, old, new, name)
+        for file, (start, end) in self.cuts.items():
+            text = texts.get(file) or read(os.path.join(CUDA, file))
+            if start not in text:
+                sys.exit(f"mutant {name}: {file} is to be cut at a text that it does not have: {start!r}")
+            texts[file] = text[:text.index(start)] + fill(end, {**fault.values, "name": name}) + "\n"
+        return texts
+
+    def write(self, folder):
+        names, lines = [], []
+        for fault in self.faults:
+            name, _, which = fault.head.partition(" ")
+            texts = self.files(fault, name, int(which or 0))
+            renamed = "".join(f"#define {symbol} {'mutant' if i == 0 else symbol}_{name}\n" for i, symbol in enumerate(self.symbols))
+            write(os.path.join(folder, name, f"mutant_{name}.cu"), renamed + texts.pop(self.source))
+            for file, text in texts.items():
+                write(os.path.join(folder, name, "kernels", "cuda", file), text)
+            values = {**fault.values, "name": name, "says": quoted(fault.values.get("says"))}
+            names.append(name)
+            lines.append(fill(self.line, values) + "\n")
+        write(os.path.join(folder, "mutants.inc"), "".join(lines))
+        return names
 
 
 if __name__ == "__main__":
-    main()
+    print(";".join(List(sys.argv[1]).write(sys.argv[2])), end="")

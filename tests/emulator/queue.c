@@ -85,6 +85,12 @@ const char *gpu_failure(void) {
     return failure;
 }
 
+int gpu_fail(const char *what, int code) {
+    if (failure[0] == '\0')
+        (void)snprintf(failure, sizeof failure, "%s: error %d", what, code);
+    return -EIO;
+}
+
 static int health(void) {
     return failure[0] != '\0' ? -EIO : 0;
 }

@@ -16,6 +16,7 @@ struct collectives {
     int added, largest_int;
     float bf16[4], f16[4];
     unsigned back_bf16[4], back_f16[4];
+    unsigned f8[4]; /* pairs */
     float exp1, rsqrt4;
 };
 
@@ -32,6 +33,10 @@ GPU_INLINE void collect_numbers(struct collectives *out) {
         out->bf16[i] = gpu_bf16_to_float((uint16_t)out->back_bf16[i]);
         out->f16[i] = gpu_f16_to_float((uint16_t)out->back_f16[i]);
     }
+    /* to the nearest, ties to even, at 1, at 448 and at the smallest; the largest; what is no number */
+    const float eighths[8] = {1.0625f, -1.1875f, 463.0f, -1e9f, 0x1p-10f, 0x3p-10f, 0x1.fp-7f, NAN};
+    for (int i = 0; i < 4; i++)
+        out->f8[i] = gpu_pack_f8(eighths[2 * i], eighths[2 * i + 1]);
     out->exp1 = gpu_exp(1.0f);
     out->rsqrt4 = gpu_rsqrt(4.0f);
 }
@@ -108,6 +113,9 @@ static int check_matrices(const struct collectives *c) {
 static int check_numbers(const struct collectives *c) {
     static const unsigned bf16[4] = {0x3FC0, 0xBE80, 0x4780, 0x4040},
                           f16[4] = {0x3E00, 0xB400, 0x7BFF, 0x4200};
+    static const unsigned f8[4] = {0xBA38, 0xFE7E, 0x0200, 0x7F08};
+    if (memcmp(c->f8, f8, sizeof f8) != 0)
+        return __LINE__;
     if (memcmp(c->back_bf16, bf16, sizeof bf16) != 0 || memcmp(c->back_f16, f16, sizeof f16) != 0)
         return __LINE__;
     if (c->bf16[0] != 1.5f || c->bf16[2] != 65536.0f || c->f16[1] != -0.25f || c->f16[2] != 65504.0f)

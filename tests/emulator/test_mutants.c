@@ -1,5 +1,5 @@
-/* The product kernels of kernels/cuda with one fault each (mutate.py) are caught, and without one are right:
- * embedding, preparation and product of a small matrix, one after the other as a model runs them. */
+/* The product kernels of kernels/cuda with one fault each (mutants_*.txt) are caught, and without one are
+ * right: embedding, preparation and product of a small matrix, one after the other as a model runs them. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cuda/pack.h"
 #include "tests/emulator/apart.h"
@@ -31,14 +31,15 @@ struct mutant {
 
 #define MUTANT(name, kind, type, says)                                                                       \
     int mutant_##name(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
-#include "mutants.h"
+#include <prepare/mutants.inc>
+#include <rows/mutants.inc>
+#include <tensor/mutants.inc>
 #undef MUTANT
-#define KIND_TENSOR                    TENSOR
-#define KIND_PREPARE                   PREPARE
-#define KIND_ROWS                      ROWS_ALONE
-#define MUTANT(name, kind, type, says) {#name, KIND_##kind, type, says, mutant_##name},
+#define MUTANT(name, kind, type, says) {#name, kind, type, says, mutant_##name},
 static const struct mutant mutants[] = {
-#include "mutants.h"
+#include <prepare/mutants.inc>
+#include <rows/mutants.inc>
+#include <tensor/mutants.inc>
 };
 
 static void *device(size_t bytes) {

@@ -52,6 +52,20 @@ static void test_against_transformers(void **state) {
     }
 }
 
+/* What devices hear of the inputs: of the first and the last matrix of a layer. */
+static void check_inputs(const char *path, bool own, bool by_row) {
+    struct model *m = NULL;
+    char err[500];
+    if (model_open_weights(path, &m, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    const struct tensor *all[] = {&m->layers[0].wq, &m->layers[m->n_layers - 1].w_down};
+    for (int i = 0; i < 2; i++) {
+        float scale = all[i]->input_scale;
+        assert_true(own ? scale > 0 && scale < 1 : scale == (by_row ? TENSOR_INPUT_BY_ROW : 0));
+    }
+    model_close(m);
+}
+
 /* ---- copies of fp8-tensor with a lie ---- */
 
 #define C "config.json"
@@ -222,6 +236,22 @@ static int setup(void **state) {
     return 0;
 }
 
+/* Dynamic, static, static without its scales, none, and two groups that do not agree. */
+static void test_inputs(void **state) {
+    (void)state;
+    check_inputs("tests/data/fp8-channel/hf", false, true);
+    check_inputs("tests/data/fp8-tensor/hf", true, false);
+    lie(C, 0, "\"dynamic\": false", "\"dynamic\": true");
+    check_inputs(folder, false, true);
+    lie(C, 0, "\"input_activations\"", "\"input_roundings\"");
+    check_inputs(folder, false, false);
+    lie(C, 0, "\"config_groups\": {",
+        "\"config_groups\": {\"a\": {\"weights\": {\"num_bits\": 8, \"type\": "
+        "\"float\", \"strategy\": \"tensor\"}}, ");
+    check_inputs(folder, false, false);
+    restore(C);
+}
+
 static int teardown(void **state) {
     (void)state;
     char path[512];
@@ -236,6 +266,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_transformers),
         cmocka_unit_test(test_each_lie_is_named),
+        cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_scales_are_positive_numbers),
         cmocka_unit_test(test_cut_at_every_byte),
     };

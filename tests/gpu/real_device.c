@@ -49,3 +49,11 @@ void emu_set_blas(bool installed) {
 uint64_t emu_blas_products(void) {
     return 0;
 }
+
+void emu_set_lt(enum emu_lt installed) {
+    (void)installed;
+}
+
+uint64_t emu_lt_products(void) {
+    return 0;
+}

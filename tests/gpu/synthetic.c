@@ -47,7 +47,12 @@ static int map_block(struct synthetic *s, enum dtype type, size_t bytes) {
 
 static struct tensor matrix(const struct synthetic *s, enum dtype type, int64_t rows, int64_t cols,
                             const float *factors) {
-    return (struct tensor){.data = s->map, .type = type, .rows = rows, .cols = cols, .row_scales = factors};
+    return (struct tensor){.data = s->map,
+                           .type = type,
+                           .rows = rows,
+                           .cols = cols,
+                           .row_scales = factors,
+                           .input_scale = type == DTYPE_F8_E4M3 ? TENSOR_INPUT_BY_ROW : 0};
 }
 
 int synthetic_init(struct synthetic *s, const struct synthetic_shape *shape, enum dtype type, int n_layers) {

@@ -30,7 +30,11 @@ struct tensor random_tensor(enum dtype type, int64_t rows, int64_t cols, float s
         encode_row(type, v, cols, data + (size_t)r * row_bytes);
     }
     free(v);
-    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
+    return (struct tensor){.data = data,
+                           .type = type,
+                           .rows = rows,
+                           .cols = cols,
+                           .input_scale = type == DTYPE_F8_E4M3 ? TENSOR_INPUT_BY_ROW : 0};
 }
 
 static struct tensor norm_tensor(int64_t cols, uint64_t *state) {

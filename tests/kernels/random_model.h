@@ -14,7 +14,8 @@ struct random_shape {
 
 /* Uniform in [-1, 1); advances *state. */
 float random_float(uint64_t *state);
-/* rows x cols values of about N(0, scale^2), stored as `type`; free(t.data). */
+/* rows x cols values of about N(0, scale^2), stored as `type`; free(t.data). Inputs of E4M3 may be rounded.
+ */
 struct tensor random_tensor(enum dtype type, int64_t rows, int64_t cols, float scale, uint64_t *state);
 
 /* Fills *m; random_model_finish() frees it. Aborts when memory is out. */
