@@ -297,7 +297,7 @@ EXPORTED int hermesd_cuda_memory(int version, size_t *left, char *err, size_t er
     char describe[96];
     size_t total = 0;
     int rc = check_version(version, err, errlen);
-    rc = rc ? rc : gpu_open(describe, sizeof describe, err, errlen);
+    rc = rc ? rc : gpu_open(0, describe, sizeof describe, err, errlen);
     if (rc == 0 && gpu_memory_left(left, &total) < 0)
         rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
     return rc;
@@ -321,7 +321,7 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
     d->config = *config;
     d->table_ids = calloc((size_t)config->max_rows, sizeof *d->table_ids);
     rc = d->table_ids == NULL ? err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.") : 0;
-    rc = rc ? rc : gpu_open(d->describe, sizeof d->describe, err, errlen);
+    rc = rc ? rc : gpu_open(0, d->describe, sizeof d->describe, err, errlen);
     (void)snprintf(d->page_layout, sizeof d->page_layout, "cuda %d %s", CUDA_PAGE_VERSION,
                    config->kv_type == DTYPE_F16 ? "F16" : "F32");
     rc = rc ? rc : cuda_memory_init(d, err, errlen);
