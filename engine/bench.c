@@ -125,7 +125,8 @@ static int allocate(struct bench *b, const struct bench_config *c, int context, 
                                      .n_pages = b->n_pages,
                                      .kv_type = c->kv_type,
                                      .n_threads = c->n_threads,
-                                     .gpu_module = c->gpu_module};
+                                     .gpu_module = c->gpu_module,
+                                     .gpus = c->gpus};
     return forward_open(c->model, &forward, &b->forward, err, errlen);
 }
 

@@ -25,6 +25,17 @@ void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, st
     f->tokens_that_fit = f->kv_limit_bytes / f->kv_bytes_per_token;
 }
 
+static uint64_t bytes_of(const struct tensor *t) {
+    return (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
+}
+
+uint64_t fit_weight_bytes(const struct model *m, int n_devices) {
+    uint64_t whole = bytes_of(&m->tok_embd) + bytes_of(&m->output_norm);
+    for (int i = 0; i < m->n_layers; i++)
+        whole += bytes_of(&m->layers[i].attn_norm) + bytes_of(&m->layers[i].ffn_norm);
+    return m->weight_bytes + whole * (uint64_t)(n_devices - 1);
+}
+
 const char *fit_size(char out[32], uint64_t bytes) {
     double mib = (double)bytes / (1024.0 * 1024.0);
     (void)snprintf(out, 32, mib >= 1024 ? "%.1f GiB" : "%.1f MiB", mib >= 1024 ? mib / 1024 : mib);

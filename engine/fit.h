@@ -18,6 +18,8 @@ struct fit {
 uint64_t fit_memory_bytes(void);
 /* For keys and values in `kv_type` (see kernels_config) and `memory_bytes` of memory. */
 void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, struct fit *f);
+/* Bytes of the weights on `n_devices` that share them, all together: embeddings and norms are on each. */
+uint64_t fit_weight_bytes(const struct model *m, int n_devices);
 /* 0, or -ENOMEM with a sentence that has the numbers: weights by type, keys and values, memory. */
 HX_MUST_CHECK int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen);
 

@@ -60,7 +60,8 @@ int forward_open(const struct model *m, const struct forward_config *config, str
                                      .kv_type = config->kv_type,
                                      .n_threads = config->n_threads,
                                      .nice = config->nice,
-                                     .exact = config->exact};
+                                     .exact = config->exact,
+                                     .gpus = config->gpus};
     int rc = config->gpu_module != NULL ? cuda_open(config->gpu_module, &kernels, &f->device, err, errlen)
              : config->reference        ? cpu_reference_open(&kernels, &f->device, err, errlen)
                                         : cpu_open(&kernels, &f->device, err, errlen);

@@ -40,18 +40,18 @@ enum dtype local_kv_type(enum engine_kv kv) {
 }
 
 /* Bytes for keys and values when nobody said how many; -ENOMEM when the weights alone are too many. */
-static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
-                     char *err, size_t errlen) {
+static int kv_budget(const struct local_engine *e, const struct engine_config *config, const char *gpu_module,
+                     enum dtype kv_type, size_t *budget, char *err, size_t errlen) {
     struct fit fit;
-    size_t left = 0;
+    size_t left = 0, weights = (size_t)fit_weight_bytes(e->model, gpus_count(&config->gpus));
     int rc = 0;
     if (gpu_module == NULL) {
         fit_of(e->model, kv_type, fit_memory_bytes(), &fit);
         rc = fit_check(e->model, &fit, err, errlen);
         *budget = (size_t)fit.kv_limit_bytes;
     } else {
-        rc = cuda_memory_left(gpu_module, &left, err, errlen);
-        *budget = left > e->model->weight_bytes ? (left - e->model->weight_bytes) / 5 * 4 : 0;
+        rc = cuda_memory_left(gpu_module, &config->gpus, &left, err, errlen);
+        *budget = left > weights ? (left - weights) / 5 * 4 : 0;
     }
     return rc;
 }
@@ -62,7 +62,7 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     int context = config->max_context > 0 ? config->max_context : e->model->n_ctx_train;
     context = context <= 0 || context > MAX_CONTEXT ? MAX_CONTEXT : context;
     size_t page_bytes = forward_page_bytes(e->model, kv_type), budget = 0;
-    int rc = kv_budget(e, gpu_module, kv_type, &budget, err, errlen);
+    int rc = kv_budget(e, config, gpu_module, kv_type, &budget, err, errlen);
     if (rc < 0)
         return rc;
     budget = config->kv_bytes > 0 ? config->kv_bytes : budget;
@@ -101,7 +101,8 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
                                      .n_threads = config->n_threads,
                                      .nice = COMPUTE_NICE,
                                      .exact = exact,
-                                     .gpu_module = gpu_module};
+                                     .gpu_module = gpu_module,
+                                     .gpus = config->gpus};
     return forward_open(e->model, &forward, &e->forward, err, errlen);
 }
 

@@ -21,12 +21,14 @@
  * kernels for one row, for 2 to 64 rows and for more (of the logits, outputs count, and more than 64 are as
  * 64). Within the first two kinds of batch the same holds; between kinds, sums run in other orders and inputs
  * are rounded otherwise (see kernels/cuda/products.cu), so that one product differs by what rounding makes:
- * at most 1e-2 of its norm. There a session may generate another token in company than alone, where two
- * tokens are as good as equally likely. */
+ * at most 1e-2 of its norm. Several GPUs add up their parts of x in an order that may change with the number
+ * of rows: with more than two of them, F32's last bits may differ in any kind of batch. There a session may
+ * generate another token in company than alone, where two tokens are as good as equally likely. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
 #include "base/err.h"
+#include "kernels/gpus.h"
 #include "kernels/tensor.h"
 
 #include <stdbool.h>
@@ -72,6 +74,7 @@ struct kernels_config {
     int nice;           /* of the compute threads the device starts; ignored by GPUs */
     bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
                            kernels/cpu/cpu.h) */
+    struct gpus gpus;   /* that share the model; ignored by the CPU */
 };
 
 /* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,

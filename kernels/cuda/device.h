@@ -3,6 +3,7 @@
 #define KERNELS_CUDA_DEVICE_H
 
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/link.h"
 #include "kernels/cuda/steps.h"
 #include "kernels/kernels.h"
 
@@ -19,7 +20,7 @@ struct cuda_layer {
 struct cuda_graph {
     int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
     bool chooses;                              /* tokens, in place of giving logits */
-    struct gpu_graph *graph;
+    struct gpu_graph *graphs[GPUS_MAX];        /* of each rank; none: NULL in the first place */
 };
 #define CUDA_GRAPHS 32
 
@@ -45,10 +46,17 @@ struct cuda_device {
     char page_layout[32];
     struct gpu_stream *stream;
 
+    /* ranks.h; the config's model is the rank's part, but for the numbers of its vocabulary */
+    int gpu, rank, n_ranks;
+    struct cuda_device *ranks[GPUS_MAX]; /* of rank 0, itself first */
+    struct gpu_link *link;               /* of rank 0; NULL: it is the only one */
+    struct kernels_layer *part_layers;   /* of config.model */
+    int32_t first_output;                /* token of the first row of `output` */
+
     /* weights */
     struct cuda_layer *layers;
     struct cuda_matrix embeddings, output;
-    bool tied; /* output is the embedding table */
+    bool tied; /* output is the embedding table, or rows of it */
     float *output_norm;
     float *rope; /* max_context x head_dim/2 x {cosine, sine} */
 
