@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Copies of a kernel's source with one fault each, for tests that must catch them.
+"""Copies of a source with one fault each, for tests that must catch them.
 
-  mutate.py SOURCE LIST SYMBOL FOLDER   writes FOLDER/mutant_NAME.cu, in which SYMBOL is called mutant_NAME, and
-                                        FOLDER/mutants.inc with a line MUTANT(NAME) for each; prints the names
+  mutate.py SOURCE LIST SYMBOL FOLDER   writes FOLDER/mutant_NAME.cu (or .c, as SOURCE), in which SYMBOL is called
+                                        mutant_NAME, and FOLDER/mutants.inc with a line MUTANT(NAME) for each; prints
+                                        the names. Several SYMBOLs, apart by commas: mutant_NAME_SYMBOL
 
 LIST: blocks of lines with an empty line between them: the name and, where the text is there more than once, which of
 them is meant; "-" and the text to be replaced, within one line; "+" and what takes its place."""
@@ -44,10 +45,11 @@ def main():
     with open(source_path, encoding="utf-8") as f:
         source = f.read()
     os.makedirs(folder, exist_ok=True)
-    names = []
+    names, symbols = [], symbol.split(",")
     for name, which, old, new in read_list(list_path):
-        text = f"#define {symbol} mutant_{name}\n" + replaced(source, name, which, old, new)
-        write(os.path.join(folder, f"mutant_{name}.cu"), text)
+        called = {s: f"mutant_{name}" if len(symbols) == 1 else f"mutant_{name}_{s}" for s in symbols}
+        text = "".join(f"#define {s} {called[s]}\n" for s in symbols) + replaced(source, name, which, old, new)
+        write(os.path.join(folder, f"mutant_{name}" + os.path.splitext(source_path)[1]), text)
         names.append(name)
     write(os.path.join(folder, "mutants.inc"), "".join(f"MUTANT({name})\n" for name in names))
     print(";".join(names), end="")
