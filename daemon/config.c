@@ -35,6 +35,8 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                        "the hermes-worker executable"},
     [CONFIG_DEVICE] = {"device", "HERMESD_DEVICE", CONFIG_TYPE_TEXT, 0, 0, "DEVICE",
                        "what runs the model: cuda, cpu, or auto for a GPU where there is one"},
+    [CONFIG_DEVICES] = {"devices", "HERMESD_DEVICES", CONFIG_TYPE_TEXT, 0, 0, "N,N",
+                        "which GPUs share the model, by number: 0, or 0,1 for two"},
     [CONFIG_CUDA_MODULE] = {"cuda_module", "HERMESD_CUDA_MODULE", CONFIG_TYPE_PATH, 0, 0, "FILE",
                             "the module that drives a GPU"},
     [CONFIG_THREADS] = {"threads", "HERMESD_THREADS", CONFIG_TYPE_INT, 0, 1024, "N",
@@ -235,6 +237,14 @@ int config_set(struct config *c, enum config_key key, const char *text, enum con
     } else if (key == CONFIG_DEVICE && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0 &&
                strcmp(text, "cuda") != 0) {
         return err_set(err, errlen, -EINVAL, "%s: device is '%s'; it must be auto, cpu or cuda", where, text);
+    } else if (key == CONFIG_DEVICES) {
+        struct gpus gpus;
+        if (gpus_parse(text, &gpus) != 0) {
+            return err_set(err, errlen, -EINVAL,
+                           "%s: devices is '%s'; it must be numbers of GPUs apart by commas, such as 0,1, "
+                           "each once, from 0 to %d, at most %d of them",
+                           where, text, GPUS_LARGEST, GPUS_MAX);
+        }
     } else if (key == CONFIG_KV) {
         enum engine_kv kv;
         if (engine_kv_parse(text, &kv) != 0) {

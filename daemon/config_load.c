@@ -167,6 +167,7 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         const char *text;
     } defaults[] = {
         {CONFIG_DEVICE, "auto"},
+        {CONFIG_DEVICES, "0"},
         {CONFIG_THREADS, "0"},
         {CONFIG_CONTEXT, "0"},
         {CONFIG_KV, "f16"},

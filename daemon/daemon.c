@@ -247,6 +247,14 @@ enum engine_device daemon_wanted_device(const struct config *c) {
                                                          : ENGINE_DEVICE_CPU;
 }
 
+struct gpus daemon_wanted_gpus(const struct config *c) {
+    struct gpus gpus = {0};
+    const char *text = config_text(c, CONFIG_DEVICES);
+    if (text != NULL)
+        (void)gpus_parse(text, &gpus); /* it was read before: none is the first */
+    return gpus;
+}
+
 enum engine_kv daemon_wanted_kv(const struct config *c) {
     enum engine_kv kv = ENGINE_KV_F16;
     const char *text = config_text(c, CONFIG_KV);
@@ -262,6 +270,7 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
         .scripted = scripted != NULL,
         .device = daemon_wanted_device(d->config),
         .gpu_module = config_text(d->config, CONFIG_CUDA_MODULE),
+        .gpus = daemon_wanted_gpus(d->config),
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
         .kv = daemon_wanted_kv(d->config),

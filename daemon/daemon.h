@@ -23,8 +23,9 @@ int daemon_serve(const struct config *config);
  * was refused or complained. */
 int daemon_check(const struct config *config);
 
-/* CONFIG_DEVICE and CONFIG_KV as the engine takes them. */
+/* CONFIG_DEVICE, CONFIG_DEVICES and CONFIG_KV as the engine takes them. */
 enum engine_device daemon_wanted_device(const struct config *config);
+struct gpus daemon_wanted_gpus(const struct config *config);
 enum engine_kv daemon_wanted_kv(const struct config *config);
 
 #endif

@@ -221,6 +221,7 @@ static int bench(int argc, char **argv) {
             .model = config_text(&config, CONFIG_MODEL),
             .gpu_module = config_text(&config, CONFIG_CUDA_MODULE),
             .device = daemon_wanted_device(&config),
+            .gpus = daemon_wanted_gpus(&config),
             .kv = daemon_wanted_kv(&config),
             .n_threads = (int)config_int(&config, CONFIG_THREADS),
         };

@@ -84,7 +84,8 @@ static struct forward_config configure(const struct bench_config *c, int context
                                    .max_context = context,
                                    .kv_type = c->kv_type,
                                    .n_threads = c->n_threads,
-                                   .gpu_module = c->gpu_module};
+                                   .gpu_module = c->gpu_module,
+                                   .gpus = c->gpus};
 }
 
 /* The longest session and the most tokens of all tests, or why there are none. */

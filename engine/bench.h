@@ -5,6 +5,7 @@
 #define ENGINE_BENCH_H
 
 #include "engine/model.h"
+#include "kernels/gpus.h"
 
 #define BENCH_MAX_REPETITIONS 100
 
@@ -20,6 +21,7 @@ struct bench_config {
     enum dtype kv_type;             /* see kernels_config */
     int n_threads;                  /* 0: one per CPU */
     const char *gpu_module;         /* NULL: the CPU */
+    struct gpus gpus;               /* see forward_config */
     const struct bench_test *tests; /* that will be run: they say how much is allocated */
     int n_tests;
 };

@@ -31,6 +31,7 @@ struct list {
 struct options {
     const char *model, *gpu_module;
     enum engine_device device;
+    struct gpus gpus;
     enum engine_kv kv;
     int n_threads, repetitions;
     struct list prompts, news, depths, batches;
@@ -41,7 +42,8 @@ static int usage(void) {
     (void)fprintf(
         stderr,
         "usage: hermesd bench [-m MODEL] [-p N,N] [-n N,N] [-d N,N] [-b N,N] [-r N] [-t N]\n"
-        "                     [--device auto|cpu|cuda] [--cuda-module FILE] [--kv f16|f32|q8] [--json]\n"
+        "                     [--device auto|cpu|cuda] [--devices N,N] [--cuda-module FILE]\n"
+        "                     [--kv f16|f32|q8] [--json]\n"
         "       hermesd bench --membw [--peak] [-t N] [--json]\n"
         "  -m MODEL   GGUF file or Hugging Face folder; else the one the daemon would take\n"
         "  -p N,N     prompts to read (pp512, pp2048); 0: none\n"
@@ -51,6 +53,7 @@ static int usage(void) {
         "  -b N,N     sessions that write at once (1, 4, 16 at depth 0; 1 at the other)\n"
         "  -r N       repetitions (5)\n"
         "  -t N       compute threads; 0: one per CPU\n"
+        "  --devices  which GPUs share the model, by number (0,1)\n"
         "  --json     one object per line\n"
         "  --membw    only how fast this machine reads its memory, all threads together\n"
         "  --peak     only how many multiply-adds its registers take, in F32 and in 8-bit integers\n"
@@ -103,7 +106,7 @@ static int parse_device(const char *text, enum engine_device *out) {
     return -1;
 }
 
-enum { LONG_KV = 999, LONG_DEVICE, LONG_MODULE, LONG_JSON, LONG_MEMBW, LONG_PEAK };
+enum { LONG_KV = 999, LONG_DEVICE, LONG_DEVICES, LONG_MODULE, LONG_JSON, LONG_MEMBW, LONG_PEAK };
 
 static int take(int c, struct options *o) {
     switch (c) {
@@ -126,6 +129,8 @@ static int take(int c, struct options *o) {
         return engine_kv_parse(optarg, &o->kv);
     case LONG_DEVICE:
         return parse_device(optarg, &o->device);
+    case LONG_DEVICES:
+        return gpus_parse(optarg, &o->gpus);
     case LONG_MODULE:
         o->gpu_module = optarg;
         return 0;
@@ -148,6 +153,7 @@ static int parse(int argc, char **argv, struct options *o) {
                                           {"threads", required_argument, NULL, 't'},
                                           {"repetitions", required_argument, NULL, 'r'},
                                           {"device", required_argument, NULL, LONG_DEVICE},
+                                          {"devices", required_argument, NULL, LONG_DEVICES},
                                           {"cuda-module", required_argument, NULL, LONG_MODULE},
                                           {"json", no_argument, NULL, LONG_JSON},
                                           {"kv", required_argument, NULL, LONG_KV},
@@ -265,6 +271,7 @@ static int open_bench(const struct options *o, struct bench_config *config, stru
                        "A GPU is wanted, and no CUDA module is installed; use --device cpu.");
     if (o->device != ENGINE_DEVICE_CPU && o->gpu_module != NULL) {
         config->gpu_module = o->gpu_module;
+        config->gpus = o->gpus;
         rc = bench_open(config, b, err, errlen);
         report->gpu = rc == 0;
         if (rc < 0 && o->device != ENGINE_DEVICE_CUDA && rc != -E2BIG)
@@ -324,6 +331,7 @@ int cli_bench(int argc, char **argv, const struct cli_bench_settings *settings) 
     struct options o = {.model = settings->model,
                         .gpu_module = settings->gpu_module,
                         .device = settings->device,
+                        .gpus = settings->gpus,
                         .kv = settings->kv,
                         .n_threads = settings->n_threads,
                         .repetitions = REPETITIONS};

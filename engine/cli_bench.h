@@ -8,6 +8,7 @@
 struct cli_bench_settings {
     const char *model;      /* NULL: none; then -m is needed */
     const char *gpu_module; /* NULL: there is none */
+    struct gpus gpus;       /* that share the model */
     enum engine_device device;
     enum engine_kv kv;
     int n_threads; /* 0: one per CPU */

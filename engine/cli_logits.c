@@ -121,6 +121,11 @@ static int write_line(struct buf *out, const struct model *m, const int32_t *ids
 
 int engine_cli_logits(const char *model_path, const int32_t *ids, int n, int top, struct buf *out, char *err,
                       size_t errlen) {
+    return engine_cli_logits_on(NULL, &(struct gpus){0}, model_path, ids, n, top, out, err, errlen);
+}
+
+int engine_cli_logits_on(const char *gpu_module, const struct gpus *gpus, const char *model_path,
+                         const int32_t *ids, int n, int top, struct buf *out, char *err, size_t errlen) {
     struct model *m = NULL;
     struct forward *f = NULL;
     int rc = model_open_weights(model_path, &m, err, errlen);
@@ -133,7 +138,9 @@ int engine_cli_logits(const char *model_path, const int32_t *ids, int n, int top
                                         .max_context = n,
                                         .n_pages = (n + KERNELS_PAGE_TOKENS - 1) / KERNELS_PAGE_TOKENS,
                                         .kv_type = DTYPE_F32,
-                                        .exact = true};
+                                        .exact = true,
+                                        .gpu_module = gpu_module,
+                                        .gpus = *gpus};
         rc = forward_open(m, &config, &f, err, errlen);
     }
     rc = rc ? rc : run(f, ids, n, err, errlen);

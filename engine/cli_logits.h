@@ -4,6 +4,7 @@
 #define ENGINE_CLI_LOGITS_H
 
 #include "base/buf.h"
+#include "kernels/gpus.h"
 
 #include <stdint.h>
 
@@ -14,5 +15,9 @@
  * context. */
 HX_MUST_CHECK int engine_cli_logits(const char *model_path, const int32_t *ids, int n, int top,
                                     struct buf *out, char *err, size_t errlen);
+/* The same on the GPUs of a module (kernels/cuda/cuda.h), and cuda_open()'s errors; NULL: on the CPU. */
+HX_MUST_CHECK int engine_cli_logits_on(const char *gpu_module, const struct gpus *gpus,
+                                       const char *model_path, const int32_t *ids, int n, int top,
+                                       struct buf *out, char *err, size_t errlen);
 
 #endif

@@ -19,6 +19,8 @@ struct options {
     const char *model;
     const char *ids;
     int top;
+    const char *gpu_module; /* NULL: the CPU */
+    struct gpus gpus;
     bool json;
     int plan_devices, plan_gb; /* 0: no plan */
 };
@@ -27,14 +29,15 @@ static int usage(void) {
     (void)fprintf(
         stderr,
         "usage: hermesd model inspect FILE [--json | --plan[=NxGB]]\n"
-        "       hermesd model logits -m FILE --ids 1,2,3 [--top N]\n"
+        "       hermesd model logits -m FILE --ids 1,2,3 [--top N] [--cuda-module FILE [--devices N,N]]\n"
         "       hermesd model verify FILE [--json]\n"
         "       hermesd model quantize IN OUT TYPE [--dry-run] [--json]\n"
         "  inspect  shapes, element types, memory needed and there, tokenizer and tensors of a model\n"
-        "           --plan: how it would lie on N devices of so many GB each (2x80); the daemon runs a\n"
-        "           model on one device yet\n"
+        "           --plan: how it would lie on N devices of so many GB each (2x80), which run it as\n"
+        "           --devices 0,1 says\n"
         "  logits   the logits after these tokens as one line of JSON: the N largest (10), or all in\n"
-        "           order of id with --top 0; in exact F32, for comparing with other programs\n"
+        "           order of id with --top 0; in exact F32, for comparing with other programs; on the\n"
+        "           CPU, or on the GPU of a module or several that share the model\n"
         "  verify   structure, every number, the tokenizer and the tokens that Hermes needs; 1 for a "
         "problem\n"
         "  quantize the model as a GGUF file of another element type\n"
@@ -66,9 +69,10 @@ static bool parse_plan(const char *text, struct options *o) {
 
 static int parse(int argc, char **argv, struct options *o) {
     static const struct option known[] = {
-        {"model", required_argument, NULL, 'm'}, {"ids", required_argument, NULL, 'i'},
-        {"top", required_argument, NULL, 't'},   {"json", no_argument, NULL, 'j'},
-        {"plan", optional_argument, NULL, 'p'},  {NULL, 0, NULL, 0}};
+        {"model", required_argument, NULL, 'm'},   {"ids", required_argument, NULL, 'i'},
+        {"top", required_argument, NULL, 't'},     {"json", no_argument, NULL, 'j'},
+        {"plan", optional_argument, NULL, 'p'},    {"cuda-module", required_argument, NULL, 'c'},
+        {"devices", required_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
     int c;
     optind = 0; /* glibc: begin anew, whoever used getopt before */
     while ((c = getopt_long(argc, argv, "m:", known, NULL)) != -1) {
@@ -79,6 +83,12 @@ static int parse(int argc, char **argv, struct options *o) {
             o->ids = optarg;
         else if (c == 'j')
             o->json = true;
+        else if (c == 'c')
+            o->gpu_module = optarg;
+        else if (c == 'd' && gpus_parse(optarg, &o->gpus) < 0)
+            return -1;
+        else if (c == 'd')
+            continue;
         else if (c == 'p' && !parse_plan(optarg, o))
             return -1;
         else if (c == 'p')
@@ -88,7 +98,7 @@ static int parse(int argc, char **argv, struct options *o) {
     }
     if (o->model == NULL && optind < argc)
         o->model = argv[optind++];
-    return o->model != NULL && optind == argc ? 0 : -1;
+    return o->model != NULL && optind == argc && (o->gpus.n == 0 || o->gpu_module != NULL) ? 0 : -1;
 }
 
 /* Ids apart by commas; their number or -1. */
@@ -149,7 +159,7 @@ static int logits(const struct options *o) {
         return 2;
     }
     buf_init(&out, MAX_OUTPUT_BYTES);
-    int rc = engine_cli_logits(o->model, ids, n, o->top, &out, err, sizeof err);
+    int rc = engine_cli_logits_on(o->gpu_module, &o->gpus, o->model, ids, n, o->top, &out, err, sizeof err);
     free(ids);
     return finish(rc, &out, err);
 }
@@ -172,6 +182,8 @@ int cli_model(int argc, char **argv) {
         return cli_quantize(argc - 1, argv + 1);
     bool wants_inspect = strcmp(argv[1], "inspect") == 0, wants_logits = strcmp(argv[1], "logits") == 0;
     if (parse(argc - 1, argv + 1, &o) < 0)
+        return usage();
+    if (o.gpu_module != NULL && !wants_logits)
         return usage();
     if (wants_inspect && o.ids == NULL && !(o.json && o.plan_devices > 0))
         return inspect(&o);

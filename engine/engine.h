@@ -11,6 +11,7 @@
 #define ENGINE_ENGINE_H
 
 #include "base/err.h"
+#include "kernels/gpus.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +43,7 @@ struct engine_config {
     bool scripted;
     enum engine_device device;
     const char *gpu_module; /* file of the CUDA module; NULL: there is none */
+    struct gpus gpus;       /* which GPUs share the model, where they run it */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     enum engine_kv kv;

@@ -24,19 +24,36 @@ uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type) {
     return forward_scratch_bytes(m, &config);
 }
 
-void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
-            struct fit *f) {
-    uint64_t page = forward_page_bytes(m, kv_type), taken = m->weight_bytes + scratch_bytes;
+static uint64_t bytes_of(const struct tensor *t) {
+    return (uint64_t)dtype_row_bytes(t->type, t->cols) * (uint64_t)t->rows;
+}
+
+uint64_t fit_weight_bytes(const struct model *m, int n_devices) {
+    uint64_t whole = bytes_of(&m->tok_embd) + bytes_of(&m->output_norm);
+    for (int i = 0; i < m->n_layers; i++)
+        whole += bytes_of(&m->layers[i].attn_norm) + bytes_of(&m->layers[i].ffn_norm);
+    return m->weight_bytes + whole * (uint64_t)(n_devices - 1);
+}
+
+void fit_of_several(const struct model *m, enum dtype kv_type, int n_devices, uint64_t memory_bytes,
+                    uint64_t scratch_bytes, struct fit *f) {
+    uint64_t page = forward_page_bytes(m, kv_type), weights = fit_weight_bytes(m, n_devices);
+    uint64_t taken = weights + scratch_bytes;
     uint64_t left = memory_bytes > taken ? memory_bytes - taken : 0;
     *f = (struct fit){.memory_bytes = memory_bytes,
                       .where = "this machine",
                       .scratch_bytes = scratch_bytes,
                       .left_bytes = left,
-                      .weight_bytes = m->weight_bytes,
+                      .weight_bytes = weights,
                       .kv_bytes_per_token = page / KERNELS_PAGE_TOKENS,
                       .kv_limit_bytes = left < memory_bytes / 4 ? left : memory_bytes / 4,
                       .fits = left >= page};
     f->tokens_that_fit = f->kv_limit_bytes / f->kv_bytes_per_token;
+}
+
+void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
+            struct fit *f) {
+    fit_of_several(m, kv_type, 1, memory_bytes, scratch_bytes, f);
 }
 
 const char *fit_size(char out[32], uint64_t bytes) {

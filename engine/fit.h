@@ -21,10 +21,15 @@ struct fit {
 uint64_t fit_memory_bytes(void);
 /* What the CPU needs beside weights, keys and values at most, as the daemon runs it by default. */
 uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type);
+/* Bytes of the weights on `n_devices` that share them, all together: embeddings and norms are on each. */
+uint64_t fit_weight_bytes(const struct model *m, int n_devices);
 /* For keys and values in `kv_type` (see kernels_config), `memory_bytes` of memory, and a device that needs
  * `scratch_bytes` of it for itself. */
 void fit_of(const struct model *m, enum dtype kv_type, uint64_t memory_bytes, uint64_t scratch_bytes,
             struct fit *f);
+/* The same for `n_devices` that share the model, memory and scratch of all of them together. */
+void fit_of_several(const struct model *m, enum dtype kv_type, int n_devices, uint64_t memory_bytes,
+                    uint64_t scratch_bytes, struct fit *f);
 /* 0, or -E2BIG with a sentence that has the numbers: weights by type, scratch, keys and values,
  * memory, tokens that would fit beside them. */
 HX_MUST_CHECK int fit_check(const struct model *m, const struct fit *f, char *err, size_t errlen);

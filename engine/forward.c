@@ -42,7 +42,8 @@ static struct kernels_config fill(const struct model *m, const struct kernels_la
                                    .kv_type = config->kv_type,
                                    .n_threads = config->n_threads,
                                    .nice = config->nice,
-                                   .exact = config->exact};
+                                   .exact = config->exact,
+                                   .gpus = config->gpus};
 }
 
 int forward_open(const struct model *m, const struct forward_config *config, struct forward **out, char *err,

@@ -17,7 +17,8 @@ struct forward_config {
     bool exact;     /* products in F32 throughout */
     bool reference; /* the oracle device instead of the fast one; for tests */
     const char
-        *gpu_module; /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
+        *gpu_module;  /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
+    struct gpus gpus; /* of the module: which ones share the model */
 };
 
 /* Opens the device for `m`, which must outlive it. */

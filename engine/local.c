@@ -39,9 +39,10 @@ enum dtype local_kv_type(enum engine_kv kv) {
 }
 
 /* Bytes for keys and values when nobody said how many; -E2BIG when the rest alone is too much for the
- * machine, -ENOMEM for the GPU, which others may be using. */
-static int kv_budget(const struct local_engine *e, const char *gpu_module, enum dtype kv_type, size_t *budget,
-                     char *err, size_t errlen) {
+ * machine, -ENOMEM for the GPU, which others may be using. What several GPUs share is counted on all of them
+ * together, and what each of them has whole as often as there are. */
+static int kv_budget(const struct local_engine *e, const struct engine_config *config, const char *gpu_module,
+                     enum dtype kv_type, size_t *budget, char *err, size_t errlen) {
     struct fit fit;
     size_t left = 0;
     if (gpu_module == NULL) {
@@ -49,11 +50,11 @@ static int kv_budget(const struct local_engine *e, const char *gpu_module, enum 
         *budget = (size_t)fit.kv_limit_bytes;
         return fit_check(e->model, &fit, err, errlen);
     }
-    int rc = cuda_memory_left(gpu_module, &left, err, errlen);
+    int n = gpus_count(&config->gpus), rc = cuda_memory_left(gpu_module, &config->gpus, &left, err, errlen);
     if (rc < 0)
         return rc;
-    fit_of(e->model, kv_type, left, e->scratch_bytes, &fit);
-    fit.where = "the GPU";
+    fit_of_several(e->model, kv_type, n, left, e->scratch_bytes, &fit);
+    fit.where = n > 1 ? "the GPUs" : "the GPU";
     size_t most = left > fit.weight_bytes ? (left - (size_t)fit.weight_bytes) / 5 * 4 : 0;
     *budget = most < fit.left_bytes ? most : (size_t)fit.left_bytes;
     return fit_check(e->model, &fit, err, errlen) < 0 ? -ENOMEM : 0;
@@ -69,7 +70,7 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
                       enum dtype kv_type, int *n_pages, char *err, size_t errlen) {
     int context = context_of(e, config);
     size_t page_bytes = forward_page_bytes(e->model, kv_type), budget = 0;
-    int rc = kv_budget(e, gpu_module, kv_type, &budget, err, errlen);
+    int rc = kv_budget(e, config, gpu_module, kv_type, &budget, err, errlen);
     if (rc < 0)
         return rc;
     budget = config->kv_bytes > 0 ? config->kv_bytes : budget;
@@ -102,7 +103,8 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
                                      .n_threads = config->n_threads,
                                      .nice = COMPUTE_NICE,
                                      .exact = exact,
-                                     .gpu_module = gpu_module};
+                                     .gpu_module = gpu_module,
+                                     .gpus = config->gpus};
     e->scratch_bytes = forward_scratch_bytes(e->model, &forward);
     int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
     if (rc < 0)

@@ -22,12 +22,15 @@
  * 64). Within the first two kinds of batch the same holds; between kinds, sums run in other orders and inputs
  * are rounded otherwise (see kernels/cuda/products.cu), so that one product differs by what rounding makes:
  * at most 1e-2 of its norm. Where more than 64 rows are rounded to FP8, because the model says so (struct
- * tensor, input_scale), it is about 3e-2 of what such a sum is in the mean. There a session may generate
- * another token in company than alone, where two tokens are as good as equally likely. */
+ * tensor, input_scale), it is about 3e-2 of what such a sum is in the mean. Several GPUs add up their parts of
+ * x in an order that may change with the number of rows: with more than two of them, F32's last bits may
+ * differ in any kind of batch. There a session may generate another token in company than alone, where two
+ * tokens are as good as equally likely. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
 #include "base/err.h"
+#include "kernels/gpus.h"
 #include "kernels/tensor.h"
 
 #include <stdbool.h>
@@ -73,6 +76,7 @@ struct kernels_config {
     int nice;           /* of the compute threads the device starts; ignored by GPUs */
     bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
                            kernels/cpu/cpu.h) */
+    struct gpus gpus;   /* that share the model; ignored by the CPU */
 };
 
 /* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,

@@ -2,6 +2,8 @@
 #include "kernels/cuda/device.h"
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/part.h"
+#include "kernels/cuda/ranks.h"
 #include "kernels/cuda/record.h"
 
 #include <errno.h>
@@ -103,12 +105,12 @@ static void step_begin(struct kernels_device *base, const struct kernels_batch *
                         "A row, page or output of a batch of %d rows is out of range.", batch->n_rows);
         return;
     }
-    keep(d, gpu_sync(d->stream)); /* the batch of before may still be read, where nobody has synced */
+    keep(d, ranks_sync(d)); /* the batch of before may still be read, where nobody has synced */
     d->running = batch;
     if (batch->n_rows == 0)
         return;
     size_t n = write_batch(d, batch);
-    keep(d, gpu_upload(d->stream, d->device_batch, d->host_batch, n * sizeof *d->host_batch));
+    keep(d, ranks_upload_batch(d, n));
     keep(d, choose_begin(d, batch));
     keep(d, record_begin(d, batch->n_rows, batch->n_outputs));
 }
@@ -153,7 +155,7 @@ static void step_logits(struct kernels_device *base) {
 static int device_sync(struct kernels_device *base, char *err, size_t errlen) {
     struct cuda_device *d = cuda_of(base);
     keep(d, record_leave(d));
-    keep(d, gpu_sync(d->stream));
+    keep(d, ranks_sync(d));
     int rc = d->status;
     d->status = 0;
     return rc < 0 ? err_set(err, errlen, rc, "%s", d->sentence) : 0;
@@ -180,48 +182,58 @@ static bool device_logprobs(const struct kernels_device *base, int o, struct ker
     return choose_logprobs((const struct cuda_device *)(const void *)base, o, out);
 }
 
-static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
-    struct cuda_device *d = cuda_of(base);
+/* What a rank has of a row; *out goes behind it. */
+static int peek_part(struct cuda_device *d, enum kernels_state what, int row, float **out) {
     const struct kernels_model *m = &d->config.model;
-    if (d->running == NULL || row < 0 || row >= d->running->n_rows)
-        return -EINVAL;
     size_t q = (size_t)m->n_heads * (size_t)m->head_dim;
     const float *from[] = {d->x, d->q, d->attn, d->h};
     const int32_t stride[] = {d->shape.x_stride, d->shape.q_stride, d->shape.q_stride, d->shape.h_stride};
     const size_t width[] = {(size_t)m->dim, q, q, (size_t)m->ffn_dim};
-    int rc = record_leave(d);
+    int rc = gpu_use(d->gpu);
     rc = rc ? rc
             : gpu_download(d->stream, d->host_row, from[what] + (size_t)row * (size_t)stride[what],
                            width[what] * sizeof(float));
     rc = rc ? rc : gpu_sync(d->stream);
     if (rc == 0)
-        memcpy(out, d->host_row, width[what] * sizeof *out);
+        memcpy(*out, d->host_row, width[what] * sizeof **out);
+    *out += width[what];
+    return rc;
+}
+
+static int device_peek(struct kernels_device *base, enum kernels_state what, int row, float *out) {
+    struct cuda_device *d = cuda_of(base);
+    if (d->running == NULL || row < 0 || row >= d->running->n_rows)
+        return -EINVAL;
+    int rc = record_leave(d), n = what == KERNELS_STATE_X ? 1 : d->n_ranks;
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = peek_part(d->ranks[i], what, row, &out);
     return rc;
 }
 
 static size_t device_page_bytes(const struct kernels_device *base) {
-    return (size_t)((const struct cuda_device *)(const void *)base)->cache.page_bytes;
+    return ranks_page_bytes((const struct cuda_device *)(const void *)base);
 }
 
 static const char *device_page_layout(const struct kernels_device *base) {
     return ((const struct cuda_device *)(const void *)base)->page_layout;
 }
 
-static uint8_t *page_at(const struct cuda_device *d, int32_t page) {
-    return kernels_page_fits(&d->config, page) ? d->cache.memory + page * d->cache.page_bytes : NULL;
+uint8_t *cuda_page_at(const struct cuda_device *d, int32_t page) {
+    return d->cache.memory + page * d->cache.page_bytes;
 }
 
-uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what) {
-    if (page_at(d, page) == NULL && d->status == 0)
+bool cuda_page_fits(struct cuda_device *d, int32_t page, const char *what) {
+    bool fits = kernels_page_fits(&d->config, page);
+    if (!fits && d->status == 0)
         d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL, "A page to be %s (%d) is out of range.",
                             what, page);
-    return page_at(d, page);
+    return fits;
 }
 
 static void device_copy_page(struct kernels_device *base, int32_t to, int32_t from) {
     struct cuda_device *d = cuda_of(base);
-    if (page_at(d, to) != NULL && page_at(d, from) != NULL)
-        keep(d, gpu_copy(d->stream, page_at(d, to), page_at(d, from), (size_t)d->cache.page_bytes));
+    if (kernels_page_fits(&d->config, to) && kernels_page_fits(&d->config, from))
+        keep(d, ranks_copy_page(d, to, from));
     else if (d->status == 0)
         d->status = err_set(d->sentence, sizeof d->sentence, -EINVAL,
                             "A page to be copied (%d to %d) is out of range.", from, to);
@@ -229,18 +241,12 @@ static void device_copy_page(struct kernels_device *base, int32_t to, int32_t fr
 
 static int device_read_page(struct kernels_device *base, int32_t page, void *out) {
     struct cuda_device *d = cuda_of(base);
-    if (page_at(d, page) == NULL)
-        return -EINVAL;
-    int rc = gpu_sync(d->stream);
-    return rc ? rc : gpu_download_now(out, page_at(d, page), (size_t)d->cache.page_bytes);
+    return kernels_page_fits(&d->config, page) ? ranks_read_page(d, page, out) : -EINVAL;
 }
 
 static int device_write_page(struct kernels_device *base, int32_t page, const void *from) {
     struct cuda_device *d = cuda_of(base);
-    if (page_at(d, page) == NULL)
-        return -EINVAL;
-    int rc = gpu_sync(d->stream);
-    return rc ? rc : gpu_upload_now(page_at(d, page), from, (size_t)d->cache.page_bytes);
+    return kernels_page_fits(&d->config, page) ? ranks_write_page(d, page, from) : -EINVAL;
 }
 
 static const char *device_describe(const struct kernels_device *base) {
@@ -250,11 +256,7 @@ static const char *device_describe(const struct kernels_device *base) {
 /* ---- opening ---- */
 
 static void device_close(struct kernels_device *base) {
-    struct cuda_device *d = cuda_of(base);
-    record_finish(d);
-    cuda_memory_finish(d);
-    free(d->table_ids);
-    free(d);
+    ranks_close(cuda_of(base));
 }
 
 static const struct kernels_ops device_ops = {
@@ -288,8 +290,11 @@ static const struct kernels_ops device_ops = {
 static int check_shape(const struct kernels_config *config, char *err, size_t errlen) {
     const struct kernels_model *m = &config->model;
     bool half = config->kv_type == DTYPE_F16;
-    int64_t widest = (int64_t)m->n_heads * m->head_dim;
-    widest = widest > m->ffn_dim ? widest : m->ffn_dim;
+    int n = gpus_count(&config->gpus), rc = part_check(m, n, err, errlen);
+    if (rc < 0)
+        return rc;
+    int64_t widest = (int64_t)m->n_heads / n * m->head_dim;
+    widest = widest > m->ffn_dim / n ? widest : m->ffn_dim / n;
     widest = widest > m->dim ? widest : m->dim;
     if (m->head_dim > CUDA_MAX_HEAD_DIM && !steps_attention_tensor_can(half, m->head_dim))
         return err_set(err, errlen, -ENOTSUP,
@@ -313,13 +318,19 @@ static int check_version(int version, char *err, size_t errlen) {
                    CUDA_MODULE_VERSION, version);
 }
 
-EXPORTED int hermesd_cuda_memory(int version, size_t *left, char *err, size_t errlen) {
+EXPORTED int hermesd_cuda_memory(int version, const struct gpus *gpus, size_t *left, char *err,
+                                 size_t errlen) {
     char describe[96];
-    size_t total = 0;
-    int rc = check_version(version, err, errlen);
-    rc = rc ? rc : gpu_open(describe, sizeof describe, err, errlen);
-    if (rc == 0 && gpu_memory_left(left, &total) < 0)
-        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    size_t least = SIZE_MAX, own = 0, total = 0;
+    int rc = check_version(version, err, errlen), n = gpus_count(gpus);
+    for (int i = 0; i < n && rc == 0; i++) {
+        rc = gpu_open(gpus_id(gpus, i), describe, sizeof describe, err, errlen);
+        if (rc == 0 && gpu_memory_left(&own, &total) < 0)
+            rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+        least = own < least ? own : least;
+    }
+    if (rc == 0)
+        *left = least * (size_t)n;
     return rc;
 }
 
@@ -334,20 +345,16 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
             "A GPU keeps keys and values in F32 or F16, not in 8 bits; use kv f16, or the device cpu.");
     if (rc < 0)
         return rc;
-    struct cuda_device *d = calloc(1, sizeof *d);
-    if (d == NULL)
-        return err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.");
+    struct cuda_device *d = NULL;
+    rc = ranks_open(config, &d, err, errlen);
+    if (rc < 0)
+        return rc;
     d->base.ops = &device_ops;
-    d->config = *config;
-    d->table_ids = calloc((size_t)config->max_rows, sizeof *d->table_ids);
-    rc = d->table_ids == NULL ? err_set(err, errlen, -ENOMEM, "Not enough memory for the GPU device.") : 0;
-    rc = rc ? rc : gpu_open(d->describe, sizeof d->describe, err, errlen);
     (void)snprintf(d->page_layout, sizeof d->page_layout, "cuda %d %s", CUDA_PAGE_VERSION,
                    config->kv_type == DTYPE_F16 ? "F16" : "F32");
-    rc = rc ? rc : cuda_memory_init(d, err, errlen);
-    if (rc < 0) {
-        device_close(&d->base);
-        return rc;
+    if (d->n_ranks > 1) {
+        size_t n = strlen(d->page_layout);
+        (void)snprintf(d->page_layout + n, sizeof d->page_layout - n, " of %d", d->n_ranks);
     }
     *out = &d->base;
     return 0;

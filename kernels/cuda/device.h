@@ -3,6 +3,7 @@
 #define KERNELS_CUDA_DEVICE_H
 
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/link.h"
 #include "kernels/cuda/steps.h"
 #include "kernels/kernels.h"
 
@@ -20,7 +21,7 @@ struct cuda_graph {
     int rows, outputs, splits, singles, tiles; /* rounded up to powers of two */
     bool chooses;                              /* tokens, in place of giving logits */
     bool logprobs;                             /* and their probabilities */
-    struct gpu_graph *graph;
+    struct gpu_graph *graphs[GPUS_MAX];        /* of each rank; none: NULL in the first place */
 };
 #define CUDA_GRAPHS 32
 
@@ -43,6 +44,11 @@ struct cuda_choice {
 
 /* Pages on their way to the host (move.c). */
 #define CUDA_MOVE_SLOTS 8
+#define CUDA_MOVE_BYTES ((size_t)64 << 20) /* of all slots together, or one page */
+static inline size_t cuda_move_slots(size_t page_bytes) {
+    size_t n = CUDA_MOVE_BYTES / page_bytes;
+    return n < 1 ? 1 : n > CUDA_MOVE_SLOTS ? CUDA_MOVE_SLOTS : n;
+}
 struct cuda_move_slot {
     struct gpu_event *full, *empty;
     const void *host; /* where its page goes, or went; NULL: it had none yet */
@@ -63,10 +69,17 @@ struct cuda_device {
     char page_layout[32];
     struct gpu_stream *stream;
 
+    /* ranks.h; the config's model is the rank's part, but for the numbers of its vocabulary */
+    int gpu, rank, n_ranks;
+    struct cuda_device *ranks[GPUS_MAX]; /* of rank 0, itself first */
+    struct gpu_link *link;               /* of rank 0; NULL: it is the only one */
+    struct kernels_layer *part_layers;   /* of config.model */
+    int32_t first_output;                /* token of the first row of `output` */
+
     /* weights */
     struct cuda_layer *layers;
     struct cuda_matrix embeddings, output;
-    bool tied; /* output is the embedding table */
+    bool tied; /* output is the embedding table, or rows of it */
     float *output_norm;
     float *rope; /* max_context x head_dim/2 x {cosine, sine} */
 
@@ -143,10 +156,12 @@ void f8_choose(struct cuda_device *d);
 
 /* device.c: the first failure is kept until the next sync(). */
 void cuda_keep(struct cuda_device *d, int rc);
-/* A page's memory; NULL, and a failure, when it is out of range: what was to be done with it. */
-uint8_t *cuda_page_at(struct cuda_device *d, int32_t page, const char *what);
+/* The memory of a page that is in range, of this rank's heads. */
+uint8_t *cuda_page_at(const struct cuda_device *d, int32_t page);
+/* False, and a failure, when it is out of range: what was to be done with it. */
+bool cuda_page_fits(struct cuda_device *d, int32_t page, const char *what);
 
-/* move.c: as struct kernels_ops has them. */
+/* move.c: as struct kernels_ops has them; finish of one rank. */
 void move_finish(struct cuda_device *d);
 void *move_alloc_host(struct kernels_device *base, size_t bytes);
 void move_free_host(struct kernels_device *base, void *memory);

@@ -4,13 +4,15 @@ extern "C" { /* a header of C alone */
 #include "base/err.h"
 }
 #include "kernels/cuda/gpu.h"
+#include "kernels/gpus.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 static char failure[200];
-static int multiprocessors = 1;
+static int multiprocessors[GPUS_LARGEST + 1];
 
 extern "C" const char *gpu_failure(void) {
     return failure;
@@ -45,7 +47,7 @@ static cudaGraphExec_t graph_of(struct gpu_graph *g) {
     return reinterpret_cast<cudaGraphExec_t>(g);
 }
 
-extern "C" int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen) {
+extern "C" int gpu_open(int gpu, char *describe, size_t describe_len, char *err, size_t errlen) {
     cudaDeviceProp properties;
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
@@ -54,21 +56,31 @@ extern "C" int gpu_open(char *describe, size_t describe_len, char *err, size_t e
         return err_set(err, errlen, -ENODEV, "There is no GPU: %s.",
                        rc != cudaSuccess ? cudaGetErrorString(rc) : "the driver knows of none");
     }
-    rc = cudaSetDevice(0);
-    rc = rc != cudaSuccess ? rc : cudaGetDeviceProperties(&properties, 0);
+    if (gpu < 0 || gpu >= n || gpu > GPUS_LARGEST)
+        return err_set(err, errlen, -ENODEV, "There is no GPU %d; the driver knows of %d, from 0 on.", gpu,
+                       n);
+    rc = cudaSetDevice(gpu);
+    rc = rc != cudaSuccess ? rc : cudaGetDeviceProperties(&properties, gpu);
     if (rc != cudaSuccess)
-        return err_set(err, errlen, -ENODEV, "The GPU cannot be opened: %s.", cudaGetErrorString(rc));
+        return err_set(err, errlen, -ENODEV, "GPU %d cannot be opened: %s.", gpu, cudaGetErrorString(rc));
     if (properties.major < 8)
-        return err_set(err, errlen, -ENODEV, "The GPU (%s) has compute capability %d.%d; 8.0 is needed.",
+        return err_set(err, errlen, -ENODEV, "GPU %d (%s) has compute capability %d.%d; 8.0 is needed.", gpu,
                        properties.name, properties.major, properties.minor);
-    multiprocessors = properties.multiProcessorCount;
+    multiprocessors[gpu] = properties.multiProcessorCount;
     (void)snprintf(describe, describe_len, "cuda (%s, %zu GiB)", properties.name,
                    properties.totalGlobalMem >> 30);
     return 0;
 }
 
+extern "C" int gpu_use(int gpu) {
+    return keep(cudaSetDevice(gpu), "using a GPU");
+}
+
 extern "C" int gpu_multiprocessors(void) {
-    return multiprocessors;
+    int gpu = 0;
+    return cudaGetDevice(&gpu) == cudaSuccess && gpu <= GPUS_LARGEST && multiprocessors[gpu] > 0
+               ? multiprocessors[gpu]
+               : 1;
 }
 
 /* ---- memory: running out of it is no failure of the GPU ---- */
@@ -123,7 +135,8 @@ extern "C" int gpu_stream_create(struct gpu_stream **out) {
 
 extern "C" void gpu_stream_destroy(struct gpu_stream *s) {
     if (s != NULL) {
-        (void)cudaStreamSynchronize(stream_of(s));
+        if (failure[0] == '\0') /* a queue may wait for one that failed */
+            (void)cudaStreamSynchronize(stream_of(s));
         (void)cudaStreamDestroy(stream_of(s));
     }
 }
@@ -153,7 +166,26 @@ extern "C" int gpu_forget(struct gpu_stream *s) {
 }
 
 extern "C" int gpu_sync(struct gpu_stream *s) {
-    return keep(cudaStreamSynchronize(stream_of(s)), "running the queue");
+    /* After a failure it may wait for ever for what another GPU would have given it. */
+    return failure[0] != '\0' ? -EIO : keep(cudaStreamSynchronize(stream_of(s)), "running the queue");
+}
+
+extern "C" int gpu_sync_all(struct gpu_stream *const *s, int n) {
+    if (n == 1)
+        return gpu_sync(s[0]);
+    for (int i = 0; i < n;) {
+        cudaError_t rc = cudaSuccess;
+        for (int k = i; k < n && (rc == cudaSuccess || rc == cudaErrorNotReady); k++) {
+            rc = cudaStreamQuery(stream_of(s[k]));
+            if (k == i && rc == cudaSuccess)
+                i++;
+        }
+        if (rc != cudaSuccess && rc != cudaErrorNotReady)
+            return keep(rc, "running the queues");
+        if (i < n)
+            (void)sched_yield();
+    }
+    return failure[0] != '\0' ? -EIO : 0;
 }
 
 extern "C" int gpu_event_create(struct gpu_event **out) {

@@ -1,5 +1,8 @@
-/* What the CUDA device needs of a GPU from the host's side: memory, one queue, copies, events, graphs. Two
+/* What the CUDA device needs of GPUs from the host's side: memory, queues, copies, events, graphs. Two
  * implementations: kernels/cuda/host.cu over the CUDA runtime, and the emulator of the tests.
+ *
+ * Memory and queues belong to the GPU that is in use when they are made. A kernel is launched, and an event
+ * recorded, on a queue of the GPU in use; its memory is of the same GPU.
  *
  * All functions return 0 or a negative errno unless they say otherwise. The first failure of the GPU is kept:
  * from then on everything returns -EIO and gpu_failure() says what it was (a CUDA error of a kernel is
@@ -25,11 +28,14 @@ enum gpu_memory {
     GPU_TRANSIENT, /* written anew in every step before it is read; see gpu_forget() */
 };
 
-/* Chooses the first GPU and writes "cuda (NVIDIA H200, 139 GiB)" to `describe`. -ENODEV with the sentence
- * when there is no driver or no GPU that these kernels can run on. */
-HX_MUST_CHECK int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen);
+/* Opens a GPU by its number (0: the first one), uses it from now on, and writes "cuda (NVIDIA H200, 139 GiB)"
+ * to `describe`. -ENODEV with the sentence when there is no driver, or no GPU of that number that these
+ * kernels can run on. */
+HX_MUST_CHECK int gpu_open(int gpu, char *describe, size_t describe_len, char *err, size_t errlen);
+/* Uses a GPU that was opened, in the calling thread; a thread begins with the first one. */
+int gpu_use(int gpu);
 
-/* Multiprocessors of the opened GPU: as many blocks run at once at least. */
+/* Multiprocessors of the GPU in use: as many blocks run at once at least. */
 int gpu_multiprocessors(void);
 
 /* Device memory, content undefined, aligned to 16 bytes at least. NULL when there is none left. */
@@ -38,7 +44,7 @@ void gpu_free(void *device);
 /* Host memory that copies in a queue may use, zeroed. NULL when there is none left. */
 void *gpu_alloc_host(size_t bytes);
 void gpu_free_host(void *host);
-/* Free and whole device memory, bytes. */
+/* Free and whole memory of the GPU in use, bytes. */
 int gpu_memory_left(size_t *left, size_t *total);
 
 int gpu_stream_create(struct gpu_stream **out);
@@ -53,10 +59,14 @@ int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes);
 /* Copies at once, from and to any host memory, while no queue uses `device`. */
 int gpu_upload_now(void *device, const void *host, size_t bytes);
 int gpu_download_now(void *host, const void *device, size_t bytes);
-/* From here on, transient memory holds nothing any more. Costs nothing on a GPU; the emulator spoils it. */
+/* From here on, transient memory of the queue's GPU holds nothing any more. Costs nothing on a GPU; the
+ * emulator spoils it. */
 int gpu_forget(struct gpu_stream *s);
 /* Waits until the queue is empty. */
 int gpu_sync(struct gpu_stream *s);
+/* Waits for queues that may wait for each other. When one of them fails, the others need not be empty: what
+ * it would have given them never comes. */
+int gpu_sync_all(struct gpu_stream *const *s, int n);
 
 int gpu_event_create(struct gpu_event **out);
 void gpu_event_destroy(struct gpu_event *e);

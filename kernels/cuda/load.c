@@ -34,10 +34,10 @@ int cuda_open(const char *path, const struct kernels_config *config, struct kern
     return symbol == NULL ? rc : open(CUDA_MODULE_VERSION, config, out, err, errlen);
 }
 
-int cuda_memory_left(const char *path, size_t *left, char *err, size_t errlen) {
+int cuda_memory_left(const char *path, const struct gpus *gpus, size_t *left, char *err, size_t errlen) {
     int rc = 0;
-    int (*memory)(int, size_t *, char *, size_t) = NULL;
+    int (*memory)(int, const struct gpus *, size_t *, char *, size_t) = NULL;
     void *symbol = find(path, CUDA_MODULE_MEMORY, &rc, err, errlen);
     memcpy(&memory, &symbol, sizeof memory);
-    return symbol == NULL ? rc : memory(CUDA_MODULE_VERSION, left, err, errlen);
+    return symbol == NULL ? rc : memory(CUDA_MODULE_VERSION, gpus, left, err, errlen);
 }

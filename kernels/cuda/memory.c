@@ -44,6 +44,13 @@ static void upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out,
         *rc = pack_upload(w, as_f32, out, err, errlen);
 }
 
+/* The columns of one rank: rows are as far apart as in the file. */
+static void upload_columns(const struct cuda_device *d, const struct tensor *w, struct cuda_matrix *out,
+                           int *rc, char *err, size_t errlen) {
+    if (*rc == 0)
+        *rc = pack_upload_part(w, convert_row_bytes(w->type, w->cols * d->n_ranks), false, out, err, errlen);
+}
+
 static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     const struct kernels_model *m = &d->config.model;
     size_t dim = (size_t)m->dim;
@@ -58,16 +65,15 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
         upload(&l->wq, false, &to->wq, &rc, err, errlen);
         upload(&l->wk, false, &to->wk, &rc, err, errlen);
         upload(&l->wv, false, &to->wv, &rc, err, errlen);
-        upload(&l->wo, false, &to->wo, &rc, err, errlen);
+        upload_columns(d, &l->wo, &to->wo, &rc, err, errlen);
         upload(&l->w_gate, mixed, &to->gate, &rc, err, errlen);
         upload(&l->w_up, mixed, &to->up, &rc, err, errlen);
-        upload(&l->w_down, false, &to->down, &rc, err, errlen);
+        upload_columns(d, &l->w_down, &to->down, &rc, err, errlen);
     }
     d->output_norm = upload_floats(m->output_norm.data, dim, &rc, err, errlen);
     upload(&m->tok_embd, false, &d->embeddings, &rc, err, errlen);
-    d->tied = m->output.data == m->tok_embd.data && m->output.type == m->tok_embd.type;
     if (d->tied)
-        d->output = d->embeddings;
+        d->output = pack_rows(&d->embeddings, d->first_output, (int32_t)m->output.rows);
     else
         upload(&m->output, false, &d->output, &rc, err, errlen);
     return rc;
@@ -132,8 +138,8 @@ static int allocate_batch(struct cuda_device *d, char *err, size_t errlen) {
     const struct cuda_places place = cuda_batch_places(c);
     d->batch_ints = place.pages + (size_t)c->max_rows * (size_t)d->max_stride;
     d->device_batch = need(d->batch_ints, sizeof(int32_t), GPU_KEPT, "the batch", &rc, err, errlen);
-    d->host_batch = gpu_alloc_host(d->batch_ints * sizeof(int32_t));
-    if (rc == 0 && d->host_batch == NULL)
+    d->host_batch = d->rank == 0 ? gpu_alloc_host(d->batch_ints * sizeof(int32_t)) : NULL;
+    if (rc == 0 && d->rank == 0 && d->host_batch == NULL)
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the page tables of %d rows.", c->max_rows);
     if (rc < 0)
         return rc;
@@ -175,10 +181,11 @@ static int allocate_states(struct cuda_device *d, char *err, size_t errlen) {
     d->tickets = need(n_tickets, 4, GPU_KEPT, "attention", &rc, err, errlen);
     d->host_row_floats = dim > q ? dim : q;
     d->host_row_floats = d->host_row_floats > ffn ? d->host_row_floats : ffn;
-    d->host_logits = gpu_alloc_host(outputs * vocab * sizeof(float));
+    d->host_logits = d->rank == 0 ? gpu_alloc_host(outputs * vocab * sizeof(float)) : NULL;
     d->host_row = gpu_alloc_host(d->host_row_floats * sizeof(float));
     d->logits_here = calloc(outputs, sizeof *d->logits_here);
-    if (rc == 0 && (d->host_logits == NULL || d->host_row == NULL || d->logits_here == NULL))
+    if (rc == 0 &&
+        ((d->rank == 0 && d->host_logits == NULL) || d->host_row == NULL || d->logits_here == NULL))
         rc = err_set(err, errlen, -ENOMEM, "Not enough memory for the logits of %zu rows.", outputs);
     if (rc == 0 && gpu_fill(d->stream, d->tickets, 0, n_tickets * 4) < 0)
         rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
@@ -313,7 +320,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : allocate_states(d, err, errlen);
     rc = rc ? rc : allocate_large(d, err, errlen);
     rc = rc ? rc : allocate_prepared(d, err, errlen);
-    rc = rc ? rc : choose_init(d, err, errlen);
+    rc = rc || d->rank > 0 ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
 

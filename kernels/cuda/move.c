@@ -6,13 +6,14 @@
  *
  *   full    the slot has its page: the queue of moves waits for it before it copies
  *   empty   the host has it: the queue of the steps waits for it before it fills the slot again, and before
- * it reads that place of the host */
+ * it reads that place of the host
+ *
+ * Each of several GPUs moves its own part of a page (see ranks.h), with slots and a queue of its own. */
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/ranks.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define SLOT_BYTES ((size_t)64 << 20) /* of all slots together, or one page */
 
 static struct cuda_device *cuda_of(struct kernels_device *d) {
     return (struct cuda_device *)(void *)d;
@@ -22,14 +23,11 @@ static uint8_t *slot_at(const struct cuda_device *d, int i) {
     return d->moves.memory + (size_t)i * (size_t)d->cache.page_bytes;
 }
 
-/* Once, when memory is asked for. */
-static int open(struct cuda_device *d) {
+/* On one rank, whose GPU is in use. */
+static int open_rank(struct cuda_device *d) {
     struct cuda_moves *m = &d->moves;
-    size_t page = (size_t)d->cache.page_bytes, n = SLOT_BYTES / page;
-    if (m->memory != NULL)
-        return 0;
-    n = n < 1 ? 1 : n > CUDA_MOVE_SLOTS ? CUDA_MOVE_SLOTS : n;
-    m->memory = gpu_alloc(n * page, GPU_KEPT);
+    size_t n = cuda_move_slots((size_t)d->cache.page_bytes);
+    m->memory = gpu_alloc(n * (size_t)d->cache.page_bytes, GPU_KEPT);
     if (m->memory == NULL)
         return -ENOMEM;
     m->n_slots = (int)n;
@@ -38,9 +36,23 @@ static int open(struct cuda_device *d) {
         rc = gpu_event_create(&m->slots[i].full);
         rc = rc ? rc : gpu_event_create(&m->slots[i].empty);
     }
-    if (rc < 0)
-        move_finish(d);
     return rc;
+}
+
+/* Once, when memory is asked for. */
+static int open(struct cuda_device *d) {
+    int rc = 0;
+    if (d->moves.memory != NULL)
+        return gpu_use(d->gpu);
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        rc = gpu_use(d->ranks[i]->gpu);
+        rc = rc ? rc : open_rank(d->ranks[i]);
+    }
+    for (int i = 0; i < d->n_ranks && rc < 0; i++) {
+        (void)gpu_use(d->ranks[i]->gpu);
+        move_finish(d->ranks[i]);
+    }
+    return rc ? rc : gpu_use(d->gpu);
 }
 
 void move_finish(struct cuda_device *d) {
@@ -60,46 +72,51 @@ void *move_alloc_host(struct kernels_device *base, size_t bytes) {
 
 void move_free_host(struct kernels_device *base, void *memory) {
     struct cuda_device *d = cuda_of(base);
-    cuda_keep(d, gpu_sync(d->stream));
-    if (d->moves.stream != NULL)
-        cuda_keep(d, gpu_sync(d->moves.stream));
+    cuda_keep(d, ranks_sync(d));
+    for (int i = 0; i < d->n_ranks; i++)
+        if (d->ranks[i]->moves.stream != NULL)
+            cuda_keep(d, gpu_sync(d->ranks[i]->moves.stream));
     gpu_free_host(memory);
 }
 
-/* The page goes to the slot, and from there to the host. */
-static int store(struct cuda_device *d, const uint8_t *page, struct cuda_move_slot *slot, uint8_t *at,
-                 void *host) {
-    size_t bytes = (size_t)d->cache.page_bytes;
-    struct gpu_stream *moves = d->moves.stream;
-    int rc = slot->host != NULL ? gpu_event_wait(slot->empty, d->stream) : 0;
-    rc = rc ? rc : gpu_copy(d->stream, at, page, bytes);
-    rc = rc ? rc : gpu_event_record(slot->full, d->stream);
-    rc = rc ? rc : gpu_event_wait(slot->full, moves);
-    rc = rc ? rc : gpu_download(moves, host, at, bytes);
-    rc = rc ? rc : gpu_event_record(slot->empty, moves);
+/* The rank's part of a page goes to a slot, and from there to the host. */
+static int store(struct cuda_device *r, int32_t page, void *host) {
+    struct cuda_moves *m = &r->moves;
+    size_t bytes = (size_t)r->cache.page_bytes;
+    struct cuda_move_slot *slot = &m->slots[m->next];
+    uint8_t *at = slot_at(r, m->next);
+    m->next = (m->next + 1) % m->n_slots;
+    int rc = gpu_use(r->gpu);
+    if (slot->host != NULL)
+        rc = rc ? rc : gpu_event_wait(slot->empty, r->stream);
+    rc = rc ? rc : gpu_copy(r->stream, at, cuda_page_at(r, page), bytes);
+    rc = rc ? rc : gpu_event_record(slot->full, r->stream);
+    rc = rc ? rc : gpu_event_wait(slot->full, m->stream);
+    rc = rc ? rc : gpu_download(m->stream, host, at, bytes);
+    rc = rc ? rc : gpu_event_record(slot->empty, m->stream);
     slot->host = host;
     return rc;
 }
 
+/* Of a slot that has had another page since, the queue of the steps has waited for the one before. */
+static int fetch(struct cuda_device *r, int32_t page, const void *host) {
+    int rc = gpu_use(r->gpu);
+    for (int i = 0; i < r->moves.n_slots && rc == 0; i++)
+        if (r->moves.slots[i].host == host)
+            rc = gpu_event_wait(r->moves.slots[i].empty, r->stream);
+    return rc ? rc : gpu_upload(r->stream, cuda_page_at(r, page), host, (size_t)r->cache.page_bytes);
+}
+
 void move_store_page(struct kernels_device *base, int32_t page, void *host) {
     struct cuda_device *d = cuda_of(base);
-    struct cuda_moves *m = &d->moves;
-    const uint8_t *from = cuda_page_at(d, page, "stored");
-    if (from == NULL)
-        return;
-    int i = m->next;
-    m->next = (i + 1) % m->n_slots;
-    cuda_keep(d, store(d, from, &m->slots[i], slot_at(d, i), host));
+    size_t bytes = (size_t)d->cache.page_bytes;
+    for (int i = 0; i < d->n_ranks && cuda_page_fits(d, page, "stored"); i++)
+        cuda_keep(d, store(d->ranks[i], page, (uint8_t *)host + (size_t)i * bytes));
 }
 
 void move_fetch_page(struct kernels_device *base, int32_t page, const void *host) {
     struct cuda_device *d = cuda_of(base);
-    uint8_t *to = cuda_page_at(d, page, "fetched");
-    if (to == NULL)
-        return;
-    /* Of a slot that has had another page since, the queue of the steps has waited for the one before. */
-    for (int i = 0; i < d->moves.n_slots; i++)
-        if (d->moves.slots[i].host == host)
-            cuda_keep(d, gpu_event_wait(d->moves.slots[i].empty, d->stream));
-    cuda_keep(d, gpu_upload(d->stream, to, host, (size_t)d->cache.page_bytes));
+    size_t bytes = (size_t)d->cache.page_bytes;
+    for (int i = 0; i < d->n_ranks && cuda_page_fits(d, page, "fetched"); i++)
+        cuda_keep(d, fetch(d->ranks[i], page, (const uint8_t *)host + (size_t)i * bytes));
 }

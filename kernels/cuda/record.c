@@ -1,5 +1,7 @@
 #include "kernels/cuda/record.h"
 
+#include "kernels/cuda/ranks.h"
+
 /* Rows of the largest batch that becomes a graph: above, kernels take longer than their launches. */
 #define MAX_ROWS 64
 
@@ -29,9 +31,10 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .f8 = (int32_t)d->f8};
 }
 
+/* The first rank adds to x, the others have their parts alone: the sum over all is x with each part once. */
 static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
                           int32_t stride) {
-    struct cuda_product p = product(d, CUDA_RESIDUAL, w);
+    struct cuda_product p = product(d, d->rank == 0 ? CUDA_RESIDUAL : CUDA_PARTIAL, w);
     p.input = input;
     p.input_stride = stride;
     p.out = d->x;
@@ -84,22 +87,25 @@ static int queue_embed(struct cuda_device *d) {
     return steps_embed(d->stream, &p, d->now.rows);
 }
 
+static size_t logits_bytes(const struct cuda_device *d) {
+    return (size_t)d->now.outputs * (size_t)d->config.model.n_vocab * sizeof(float);
+}
+
+/* Of the rank's tokens; zeros for the others'. */
 static int queue_logits(struct cuda_device *d) {
     struct cuda_product p = product(d, CUDA_LOGITS, &d->output);
     if (d->now.outputs == 0)
         return 0;
     p.norm = d->output_norm;
-    p.out = d->logits;
+    p.out = d->logits + d->first_output;
     p.out_stride = d->config.model.n_vocab;
     steps_add_section(&p, &d->output, &d->output, (d->output.rows + 1) / 2);
-    int rc = steps_product(d->stream, d->blas, &p, d->now.outputs);
-    if (d->now.chooses)
-        return rc ? rc : choose_queue(d, d->now.outputs);
-    size_t n = (size_t)d->now.outputs * (size_t)d->config.model.n_vocab;
-    return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, n * sizeof(float));
+    int rc = d->n_ranks > 1 ? gpu_fill(d->stream, d->logits, 0, logits_bytes(d)) : 0;
+    return rc ? rc : steps_product(d->stream, d->blas, &p, d->now.outputs);
 }
 
-static int queue_step(struct cuda_device *d, int step) {
+/* What one rank does in a step. */
+static int queue_part(struct cuda_device *d, int step) {
     int n_layers = d->config.model.n_layers;
     if (step == RECORD_EMBED)
         return queue_embed(d);
@@ -122,17 +128,86 @@ static int queue_step(struct cuda_device *d, int step) {
     }
 }
 
+/* What the ranks have is taken together; the logits, to where they are wanted. */
+static int queue_end(struct cuda_device *d, int step) {
+    if (step == RECORD_EMBED)
+        return 0;
+    if (step != RECORD_LOGITS(d->config.model.n_layers)) {
+        int part = (step - 1) % RECORD_PARTS;
+        return part == RECORD_ATTN_OUT || part == RECORD_FFN_OUT ? ranks_add_x(d) : 0;
+    }
+    if (d->now.outputs == 0)
+        return 0;
+    int rc = ranks_add_logits(d);
+    rc = rc ? rc : gpu_use(d->gpu);
+    if (d->now.chooses)
+        return rc ? rc : choose_queue(d, d->now.outputs);
+    return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, logits_bytes(d));
+}
+
+static int queue_step(struct cuda_device *d, int step) {
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        struct cuda_device *r = d->ranks[i];
+        r->now = d->now;
+        rc = gpu_use(r->gpu);
+        rc = rc ? rc : queue_part(r, step);
+    }
+    return rc ? rc : queue_end(d, step);
+}
+
 /* ---- graphs ---- */
 
-static struct gpu_graph *find_graph(const struct cuda_device *d) {
+static const struct cuda_graph *find_graph(const struct cuda_device *d) {
     for (int i = 0; i < d->n_graphs; i++) {
         const struct cuda_graph *g = &d->graphs[i];
         if (g->rows == d->now.rows && g->outputs == d->now.outputs && g->splits == d->now.splits &&
             g->singles == d->now.singles && g->tiles == d->now.tiles && g->chooses == d->now.chooses &&
             g->logprobs == d->now.logprobs)
-            return g->graph;
+            return g;
     }
     return NULL;
+}
+
+static void destroy_graphs(struct cuda_device *d, struct gpu_graph *const *graphs) {
+    for (int i = 0; i < d->n_ranks; i++)
+        gpu_graph_destroy(graphs[i]);
+}
+
+static int forget(struct cuda_device *d) {
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++)
+        rc = gpu_forget(d->ranks[i]->stream);
+    return rc;
+}
+
+static int begin_recording(struct cuda_device *d) {
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        rc = gpu_use(d->ranks[i]->gpu);
+        rc = rc ? rc : gpu_graph_begin(d->ranks[i]->stream);
+    }
+    return rc;
+}
+
+/* Of all ranks before any of them runs: they wait for each other then, and making a graph may wait for what
+ * runs. */
+static int end_recording(struct cuda_device *d, struct gpu_graph **graphs) {
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks; i++) { /* also after a failure: nothing is recorded any more */
+        int used = gpu_use(d->ranks[i]->gpu), ended = gpu_graph_end(d->ranks[i]->stream, &graphs[i]);
+        rc = rc ? rc : used ? used : ended;
+    }
+    return rc;
+}
+
+static int launch(struct cuda_device *d) {
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        rc = gpu_use(d->ranks[i]->gpu);
+        rc = rc ? rc : gpu_graph_launch(d->now.graphs[i], d->ranks[i]->stream);
+    }
+    return rc;
 }
 
 /* In place of the oldest one when there are too many; no graph is running then: begin() has waited. */
@@ -143,7 +218,7 @@ static void keep_graph(struct cuda_device *d) {
     } else {
         i = d->oldest_graph;
         d->oldest_graph = (i + 1) % CUDA_GRAPHS;
-        gpu_graph_destroy(d->graphs[i].graph);
+        destroy_graphs(d, d->graphs[i].graphs);
     }
     d->graphs[i] = d->now;
 }
@@ -160,40 +235,44 @@ int record_begin(struct cuda_device *d, int n_rows, int n_outputs) {
                                  .chooses = d->choice.wanted,
                                  .logprobs = d->choice.logprobs};
     if (n_rows > MAX_ROWS)
-        return gpu_forget(d->stream);
+        return forget(d);
     d->now.rows = rounded(n_rows) < d->config.max_rows ? rounded(n_rows) : d->config.max_rows;
     d->now.outputs = outputs < most ? outputs : most;
     d->now.splits = rounded(d->splits) < d->max_splits ? rounded(d->splits) : d->max_splits;
     d->now.singles = rounded(d->n_singles) < d->max_singles ? rounded(d->n_singles) : d->max_singles;
     d->now.tiles = rounded(d->n_tiles);
-    d->now.graph = find_graph(d);
-    d->mode = d->now.graph != NULL ? CUDA_REPLAYING : CUDA_RECORDING;
-    return d->mode == CUDA_RECORDING ? gpu_graph_begin(d->stream) : 0;
+    const struct cuda_graph *known = find_graph(d);
+    if (known != NULL)
+        d->now = *known;
+    d->mode = known != NULL ? CUDA_REPLAYING : CUDA_RECORDING;
+    return d->mode == CUDA_RECORDING ? begin_recording(d) : 0;
 }
 
 /* All steps were taken. */
 static int end(struct cuda_device *d) {
     int rc = 0;
     if (d->mode == CUDA_RECORDING) {
-        rc = gpu_graph_end(d->stream, &d->now.graph);
+        rc = end_recording(d, d->now.graphs);
         if (rc == 0)
             keep_graph(d);
+        else
+            destroy_graphs(d, d->now.graphs);
     }
     d->mode = CUDA_DIRECT;
-    return rc ? rc : gpu_graph_launch(d->now.graph, d->stream);
+    return rc ? rc : launch(d);
 }
 
 int record_leave(struct cuda_device *d) {
     int rc = 0;
     if (d->mode == CUDA_RECORDING) {
-        struct gpu_graph *part = NULL;
-        rc = gpu_graph_end(d->stream, &part);
-        gpu_graph_destroy(part);
+        struct gpu_graph *parts[GPUS_MAX] = {NULL};
+        rc = end_recording(d, parts);
+        destroy_graphs(d, parts);
     }
     /* Recorded or not, nothing has run yet. */
     if (d->mode != CUDA_DIRECT) {
         d->mode = CUDA_DIRECT;
-        rc = rc ? rc : gpu_forget(d->stream);
+        rc = rc ? rc : forget(d);
         for (int i = 0; i < d->n_steps && rc == 0; i++)
             rc = queue_step(d, i);
     }
@@ -216,9 +295,8 @@ int record_step(struct cuda_device *d, int step) {
 void record_finish(struct cuda_device *d) {
     if (d->mode == CUDA_RECORDING)
         (void)record_leave(d);
-    if (d->stream != NULL)
-        (void)gpu_sync(d->stream);
+    (void)ranks_sync(d);
     for (int i = 0; i < d->n_graphs; i++)
-        gpu_graph_destroy(d->graphs[i].graph);
+        destroy_graphs(d, d->graphs[i].graphs);
     d->n_graphs = 0;
 }

@@ -3,7 +3,8 @@
  * A small batch (decoding) is recorded as a graph the first time and run again whenever a batch of the same
  * size comes: everything else that differs from batch to batch lies in device memory. Steps are counted in
  * the order of a forward pass; when they come in another order, or somebody looks in between, the steps so
- * far are queued one by one. [engine-thread] */
+ * far are queued one by one. Every rank of the device (ranks.h) has the same steps and a graph of its own;
+ * `d` is rank 0. [engine-thread] */
 #ifndef KERNELS_CUDA_RECORD_H
 #define KERNELS_CUDA_RECORD_H
 

@@ -1,6 +1,10 @@
 /* How much of its memory a GPU needs beside weights, keys and values, worked out where there is none. */
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/steps.h"
+#include "kernels/cuda/device.h"
+
+/* NCCL's buffers: 4 MiB for each of up to 32 channels (NCCL documentation, "NCCL_BUFFSIZE"), to send and to
+ * receive. */
+#define LINK_BYTES ((size_t)256 << 20)
 
 static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
@@ -33,8 +37,9 @@ static size_t attention_bytes(const struct kernels_config *c) {
 static size_t output_bytes(const struct kernels_config *c) {
     size_t vocab = (size_t)c->model.n_vocab;
     size_t blocks = vocab / CUDA_SAMPLE_BLOCK + 1, chunks = (size_t)steps_sample_chunks((int)vocab);
+    size_t logprobs = chunks * (CUDA_LOGPROB_TOP * 8 + 4) + sizeof(struct cuda_logprob);
     return vocab * 8 + (vocab / 32 + 1) * 4 + chunks * 8 + blocks * 4 + CUDA_SAMPLE_BINS * 12 +
-           sizeof(struct cuda_sample_how) + 8;
+           sizeof(struct cuda_sample_how) + logprobs + 8;
 }
 
 /* A matrix made ready for the library, or as much of it as is made at once. */
@@ -47,9 +52,32 @@ static size_t panel_bytes(const struct kernels_config *c) {
     return wide * 2 < most ? wide * 2 : most;
 }
 
-size_t cuda_scratch_bytes(const struct kernels_config *c) {
+/* Slots for pages on their way; see struct cuda_cache for how they lie. */
+static size_t slot_bytes(const struct kernels_config *c) {
+    const struct kernels_model *m = &c->model;
+    size_t row = ((size_t)m->head_dim + 7) / 8 * 8 * (c->kv_type == DTYPE_F16 ? 2 : 4);
+    size_t page = row * KERNELS_PAGE_TOKENS * 2 * (size_t)m->n_kv_heads * (size_t)m->n_layers;
+    return cuda_move_slots(page) * page;
+}
+
+static size_t bytes_of_one(const struct kernels_config *c) {
     size_t angles = (size_t)c->max_context * (size_t)c->model.head_dim * 4;
     size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) +
                    (size_t)c->max_outputs * output_bytes(c) + panel_bytes(c) + angles;
-    return bytes + bytes / 16 + 4096; /* lists of a few numbers each are not counted one by one */
+    size_t libraries = !c->exact && c->max_rows > CUDA_LARGE_ROWS ? CUDA_LIBRARY_BYTES : 0;
+    /* lists of a few numbers each are not counted one by one */
+    return bytes + bytes / 16 + 4096 + slot_bytes(c) + libraries;
+}
+
+static int share(int all, int n) {
+    return (all + n - 1) / n;
+}
+
+size_t cuda_scratch_bytes(const struct kernels_config *c) {
+    struct kernels_config part = *c;
+    int n = gpus_count(&c->gpus);
+    part.model.n_heads = share(c->model.n_heads, n);
+    part.model.n_kv_heads = share(c->model.n_kv_heads, n);
+    part.model.ffn_dim = share(c->model.ffn_dim, n);
+    return (bytes_of_one(&part) + (n > 1 ? LINK_BYTES : 0)) * (size_t)n;
 }

@@ -260,6 +260,7 @@ enum cuda_product_step {
     CUDA_RESIDUAL, /* out += w input */
     CUDA_FFN_IN,   /* out = silu(gate n) * (up n), n = rms_norm(x) * norm */
     CUDA_LOGITS,   /* out[o] = w (rms_norm(x[outputs[o]]) * norm) */
+    CUDA_PARTIAL,  /* out = w input */
 };
 
 struct cuda_product {
@@ -268,7 +269,7 @@ struct cuda_product {
     int32_t step; /* enum cuda_product_step */
     int32_t n_sections;
     struct cuda_section sections[3];
-    const float *input, *norm; /* norm: NULL for a residual */
+    const float *input, *norm; /* norm: NULL for a residual or part of one */
     float *out;
     int32_t cols, input_stride, out_stride;
     int32_t exact;    /* all products in F32 */

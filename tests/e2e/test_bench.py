@@ -100,7 +100,7 @@ class Bench(unittest.TestCase):
         self.assertIn("GFLOP/s", out)
 
     def test_refuses(self):
-        for wrong in (["-p", "x"], ["-p", "1,"], ["-n", "-1"], ["-b", "0"], ["-b", "257"], ["-r", "0"], ["-t", "-1"], ["--device", "tpu"], ["--kv", "q4"], ["--nonsense"],
+        for wrong in (["-p", "x"], ["-p", "1,"], ["-n", "-1"], ["-b", "0"], ["-b", "257"], ["-r", "0"], ["-t", "-1"], ["--device", "tpu"], ["--devices", "0,0"], ["--kv", "q4"], ["--nonsense"],
                       ["extra"], ["-p", ",".join(["1"] * 17)], ["-n", "99999999999999999999"]):
             code, out, err = bench(*wrong)
             self.assertEqual((code, out), (2, ""), wrong)
@@ -122,6 +122,9 @@ class Bench(unittest.TestCase):
             self.assertEqual(o["device"], "cuda (emulated)")
             self.assertGreater(o["tokens_per_s"], 0)
             self.assertEqual((o["limits"], o["peak"], o["percent_of_read"], o["percent_of_peak"]), (None, None, None, None))
+        code, out, err = bench("-m", MODEL, "-p", "2", "-n", "0", "-r", "1", "--json", "--device", "cuda", "--cuda-module", module, "--devices", "1,0", EMULATOR_GPUS="2")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(json.loads(out.splitlines()[0])["device"], "cuda (emulated), 2 GPUs")
 
 
 if __name__ == "__main__":

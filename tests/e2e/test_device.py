@@ -77,6 +77,24 @@ class Device(unittest.TestCase):
         self.assertEqual(code, 64, said)
         self.assertIn("kv is 'q4'; it must be f16, f32 or q8", said)
 
+    def test_two_gpus_share_the_model(self):
+        environment = self.room.environment()
+        self.room.environment = lambda: {**environment, "EMULATOR_GPUS": "2"}
+        said = self.device("--device", "cuda", "--cuda-module", EMULATED, "--devices", "0,1")
+        self.assertIn('device="cuda (emulated), 2 GPUs"', said)
+        self.room.environment = lambda: environment
+        code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", EMULATED, "--devices", "0,1")
+        self.assertEqual(code, 78, said)
+        self.assertIn("There is no GPU 1; the emulator has 1, from 0 on.", said)
+        said = self.device("--cuda-module", EMULATED, "--devices", "0,1")
+        self.assertIn("the CPU runs the model: There is no GPU 1", said)
+
+    def test_which_gpus(self):
+        for wrong in ("0,0", "0,", "a", "64"):
+            code, said = self.room.once(*MODEL, "--devices", wrong)
+            self.assertEqual(code, 64, said)
+            self.assertIn("devices is '%s'; it must be numbers of GPUs apart by commas, such as 0,1" % wrong, said)
+
     def test_another_device_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "tpu")
         self.assertEqual(code, 64, said)

@@ -21,11 +21,15 @@ uint64_t emu_blas_products(void) {
 
 struct handle {
     struct gpu_stream *stream;
+    int gpu; /* that was in use when it was made: it belongs to it */
 };
 
 static int create(void **handle) {
-    *handle = calloc(1, sizeof(struct handle));
-    return *handle == NULL;
+    struct handle *h = calloc(1, sizeof *h);
+    if (h != NULL)
+        h->gpu = memory_in_use();
+    *handle = h;
+    return h == NULL;
 }
 
 static int destroy(void *handle) {
@@ -34,8 +38,9 @@ static int destroy(void *handle) {
 }
 
 static int set_stream(void *handle, struct gpu_stream *s) {
-    ((struct handle *)handle)->stream = s;
-    return 0;
+    struct handle *h = handle;
+    h->stream = s;
+    return queue_gpu(s) == h->gpu ? 0 : BLAS_INVALID_VALUE;
 }
 
 /* out^T = w x^T: what gpu_blas_product() asks for. */
@@ -87,11 +92,12 @@ static int gemm(void *handle, int trans_a, int trans_b, int m, int n, int k, con
     size_t last_w = (size_t)(m - 1) * (size_t)lda + (size_t)k,
            last_x = (size_t)(n - 1) * (size_t)ldb + (size_t)k;
     size_t last_out = (size_t)(n - 1) * (size_t)ldc + (size_t)m;
-    memory_check_device(a, last_w * sizeof *g.w, "a library's product");
-    memory_check_device(b, last_x * sizeof *g.x, "a library's product");
-    memory_check_device(c, last_out * sizeof *g.out, "a library's product");
+    const struct handle *h = handle;
+    memory_check_gpu(a, last_w * sizeof *g.w, h->gpu, "a library's product");
+    memory_check_gpu(b, last_x * sizeof *g.x, h->gpu, "a library's product");
+    memory_check_gpu(c, last_out * sizeof *g.out, h->gpu, "a library's product");
     products++;
-    return queue_host(((struct handle *)handle)->stream, multiply, &g, sizeof g) < 0 ? 14 : 0;
+    return queue_host(h->stream, multiply, &g, sizeof g) < 0 ? 14 : 0;
 }
 
 const struct blas_functions *blas_find(void) {

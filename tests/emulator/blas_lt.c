@@ -31,6 +31,8 @@ enum mark { HANDLE = 0x48414E44, DESC = 0x44455343, LAYOUT = 0x4C41594F, PREFERE
 
 struct object {
     enum mark mark;
+    /* HANDLE */
+    int gpu; /* that was in use when it was made: it belongs to it */
     /* DESC */
     int compute, scale_type;
     int32_t trans_a, trans_b, mode_a, mode_b;
@@ -67,7 +69,7 @@ static int drop(void *object, enum mark mark) {
 }
 
 static int create(void **handle) {
-    return make(handle, &(struct object){.mark = HANDLE});
+    return make(handle, &(struct object){.mark = HANDLE, .gpu = memory_in_use()});
 }
 
 static int destroy(void *handle) {
@@ -254,10 +256,10 @@ static bool misaligned(const void *p, uint32_t aligned) {
     return (uintptr_t)p % aligned != 0;
 }
 
-static void check_scales(const struct shape *s, const float *scale, int n) {
+static void check_scales(const struct shape *s, const float *scale, int n, int gpu) {
     size_t count = s->mode == LT_SCALE_OUTER_VECTORS ? (size_t)n : 1;
     if (scale != NULL)
-        memory_check_device(scale, count * sizeof *scale, "scales of a library's product");
+        memory_check_gpu(scale, count * sizeof *scale, gpu, "scales of a library's product");
 }
 
 static int matmul(void *handle, void *desc, const void *alpha, const void *a, void *a_layout, const void *b,
@@ -278,13 +280,16 @@ static int matmul(void *handle, void *desc, const void *alpha, const void *a, vo
     if (misaligned(a, now.aligned) || misaligned(b, now.aligned) || misaligned(d, now.aligned) ||
         misaligned(o->scale_a, 16) || misaligned(o->scale_b, 16))
         return BLAS_INVALID_VALUE;
-    memory_check_device(a, (size_t)(now.m - 1) * (size_t)now.lda + (size_t)now.k, "a library's product");
-    memory_check_device(b, (size_t)(now.n - 1) * (size_t)now.ldb + (size_t)now.k, "a library's product");
-    memory_check_device(d, ((size_t)(now.n - 1) * (size_t)now.ldd + (size_t)now.m) * sizeof(float),
-                        "a library's product");
-    memory_check_device(workspace, workspace_bytes, "a library's workspace");
-    check_scales(&now, o->scale_a, now.m);
-    check_scales(&now, o->scale_b, now.n);
+    int gpu = ((const struct object *)handle)->gpu;
+    if (queue_gpu(s) != gpu)
+        return BLAS_INVALID_VALUE;
+    memory_check_gpu(a, (size_t)(now.m - 1) * (size_t)now.lda + (size_t)now.k, gpu, "a library's product");
+    memory_check_gpu(b, (size_t)(now.n - 1) * (size_t)now.ldb + (size_t)now.k, gpu, "a library's product");
+    memory_check_gpu(d, ((size_t)(now.n - 1) * (size_t)now.ldd + (size_t)now.m) * sizeof(float), gpu,
+                     "a library's product");
+    memory_check_gpu(workspace, workspace_bytes, gpu, "a library's workspace");
+    check_scales(&now, o->scale_a, now.m, gpu);
+    check_scales(&now, o->scale_b, now.n, gpu);
     products++;
     const struct call call = {now, a, b, o->scale_a, o->scale_b, d, workspace};
     return queue_host(s, multiply, &call, sizeof call) < 0 ? EXECUTION_FAILED : 0;

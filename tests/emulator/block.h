@@ -3,6 +3,7 @@
 #define TESTS_EMULATOR_BLOCK_H
 
 #include "tests/emulator/emulator.h"
+#include "kernels/gpus.h"
 #include "tests/emulator/fiber.h"
 
 #define EMU_WARP      32
@@ -124,16 +125,22 @@ bool order_draw(unsigned odds, bool otherwise);
 
 /* memory.c */
 void memory_spoil(void *p, size_t n);
-/* Opens device memory to kernels, or closes it to the host and looks at its guards. */
-void memory_expose(bool open);
+/* The GPU in use: whose memory is allocated. */
+void memory_use(int gpu);
+int memory_in_use(void);
+/* Opens the memory of one GPU to its kernels, and closes what was open before and looks at its guards. */
+#define MEMORY_CLOSED (-1)
+void memory_expose(int gpu);
 /* Writes `bytes` of `from` to `to`, or `byte` where from is NULL; both may be device memory. */
 void memory_write(void *to, const void *from, int byte, size_t bytes);
-/* Spoils transient memory. */
-void memory_forget(void);
+/* Spoils a GPU's transient memory. */
+void memory_forget(int gpu);
 /* The device allocation that holds p; false: none does. */
 bool memory_find(const void *p, const char **at, size_t *bytes);
 /* Dies when no allocation holds [p, p + n). */
 void memory_check_device(const void *p, size_t n, const char *what);
+/* Or when it is not memory of that GPU. */
+void memory_check_gpu(const void *p, size_t n, int gpu, const char *what);
 void memory_check_host(const void *p, size_t n, const char *what);
 
 /* queue.c */
@@ -141,6 +148,18 @@ struct gpu_stream;
 /* Queues a call of the host that works on device memory; `bytes` of arg are copied. 0 or -EIO. */
 #define QUEUE_ARGUMENT 128
 int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes);
+/* The GPU that a queue belongs to. */
+int queue_gpu(const struct gpu_stream *s);
+
+/* Work that several queues do together: each waits in its turn until all have come to it, then `call` gets
+ * the argument that every one of them was given. */
+struct queue_team {
+    int n;
+    struct gpu_stream *streams[GPUS_MAX];
+    void (*call)(const void *const *args, int n);
+};
+/* Queues it on all of the team's streams; `bytes` of each argument are copied. 0 or -EIO. */
+int queue_together(struct queue_team *team, const void *const *args, size_t bytes);
 
 /* arithmetic of tensor cores, in numbers.c */
 float numbers_bf16(uint16_t h);

@@ -8,7 +8,11 @@
  *
  *   - a barrier that not all threads of the block reach, or at different places;
  *   - a warp's collective with lanes missing, at other places, with another mask, or without the lane itself;
- *   - memory outside of an allocation, freed, of the device from the host, or misaligned for its access;
+ *   - memory outside of an allocation, freed, of the device from the host, of another GPU, or misaligned for
+ *     its access;
+ *   - a kernel on a queue of another GPU than the one in use;
+ *   - a sum over several GPUs (kernels/cuda/link.h) that one of them does not take part in, or with another
+ *     count;
  *   - an exit with asynchronous copies under way;
  *   - a kernel that may start early and never waits for the one before it.
  *
@@ -52,8 +56,12 @@ uint64_t emu_launches(void);
 /* Graphs recorded and run so far. */
 uint64_t emu_graphs_recorded(void);
 uint64_t emu_graphs_run(void);
-/* Device memory in use, bytes; what gpu_alloc() may hand out altogether (default 16 GiB). */
+/* GPUs of the machine from now on; EMULATOR_GPUS in the environment sets the first number, else it is 1. */
+void emu_set_gpus(int n);
+/* Device memory in use, bytes, of all GPUs and of one; what gpu_alloc() may hand out of each (default 16
+ * GiB). */
 size_t emu_memory_used(void);
+size_t emu_memory_used_of(int gpu);
 void emu_set_memory(size_t bytes);
 /* Whether cuBLAS is installed (it is at first); products it was asked for. */
 void emu_set_blas(bool installed);
@@ -72,6 +80,9 @@ enum emu_lt {
 };
 void emu_set_lt(enum emu_lt installed);
 uint64_t emu_lt_products(void);
+/* Whether the library of kernels/cuda/link.h is installed (it is at first); sums it was asked for. */
+void emu_set_link(bool installed);
+uint64_t emu_link_sums(void);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */

@@ -3,6 +3,7 @@
 #include "tests/emulator/block.h"
 
 #include "kernels/cuda/host.h"
+#include "kernels/gpus.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,21 +19,37 @@ struct allocation {
     size_t map_bytes;
     char *at;
     size_t bytes;
+    int gpu;
     bool host, transient, freed;
 };
 
 static struct allocation *all;
 static size_t n_all, cap_all;
-static size_t used, limit = (size_t)16 << 30;
-static bool exposed;
-static struct sigaction before;
+static size_t used[GPUS_MAX], limit = (size_t)16 << 30;
+static int in_use, exposed = MEMORY_CLOSED;
+static struct sigaction earlier;
 
 void memory_spoil(void *p, size_t n) {
     memset(p, EMU_SPOILED, n);
 }
 
+void memory_use(int gpu) {
+    in_use = gpu;
+}
+
+int memory_in_use(void) {
+    return in_use;
+}
+
 size_t emu_memory_used(void) {
-    return used;
+    size_t bytes = 0;
+    for (int i = 0; i < GPUS_MAX; i++)
+        bytes += used[i];
+    return bytes;
+}
+
+size_t emu_memory_used_of(int gpu) {
+    return used[gpu];
 }
 
 void emu_set_memory(size_t bytes) {
@@ -40,13 +57,13 @@ void emu_set_memory(size_t bytes) {
 }
 
 int gpu_memory_left(size_t *left, size_t *total) {
-    *left = used < limit ? limit - used : 0;
+    *left = used[in_use] < limit ? limit - used[in_use] : 0;
     *total = limit;
     return 0;
 }
 
 static struct allocation *add(size_t bytes, bool host) {
-    if (bytes == 0 || bytes > limit || (!host && used + bytes > limit))
+    if (bytes == 0 || bytes > limit || (!host && used[in_use] + bytes > limit))
         return NULL;
     if (n_all == cap_all) {
         size_t cap = cap_all * 2 + 64;
@@ -62,7 +79,8 @@ static struct allocation *add(size_t bytes, bool host) {
     if (map == MAP_FAILED)
         return NULL;
     struct allocation *a = &all[n_all];
-    *a = (struct allocation){.map = map + EMU_GUARD, .map_bytes = pages, .bytes = bytes, .host = host};
+    *a = (struct allocation){
+        .map = map + EMU_GUARD, .map_bytes = pages, .bytes = bytes, .gpu = in_use, .host = host};
     a->at = a->map + pages - (bytes + 15) / 16 * 16;
     if (mprotect(a->map, pages, PROT_READ | PROT_WRITE) != 0) {
         (void)munmap(map, pages + 2 * EMU_GUARD);
@@ -70,7 +88,7 @@ static struct allocation *add(size_t bytes, bool host) {
     }
     memory_spoil(a->map, pages);
     n_all++;
-    used += host ? 0 : bytes;
+    used[in_use] += host ? 0 : bytes;
     return a;
 }
 
@@ -119,7 +137,7 @@ static void drop(const void *p, bool host) {
         (void)madvise(a->map, a->map_bytes, MADV_DONTNEED);
         set_open(a, false);
         a->freed = true;
-        used -= host ? 0 : a->bytes;
+        used[a->gpu] -= host ? 0 : a->bytes;
         return;
     }
     emu_die("memory is freed that was never allocated, or twice");
@@ -133,9 +151,9 @@ void gpu_free_host(void *host) {
     drop(host, true);
 }
 
-void memory_forget(void) {
+void memory_forget(int gpu) {
     for (size_t i = 0; i < n_all; i++)
-        if (all[i].transient && !all[i].freed)
+        if (all[i].transient && !all[i].freed && all[i].gpu == gpu)
             memory_spoil(all[i].at, all[i].bytes);
 }
 
@@ -183,6 +201,12 @@ void memory_check_device(const void *p, size_t n, const char *what) {
     check(p, n, false, what);
 }
 
+void memory_check_gpu(const void *p, size_t n, int gpu, const char *what) {
+    check(p, n, false, what);
+    if (find(p)->gpu != gpu)
+        emu_die("%s of GPU %d uses memory of GPU %d", what, gpu, find(p)->gpu);
+}
+
 void memory_check_host(const void *p, size_t n, const char *what) {
     check(p, n, true, what);
 }
@@ -202,6 +226,8 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         emu_die("shared memory was used outside of its bounds");
     if (a != NULL && a->freed)
         emu_die("device memory was used that has been freed");
+    if (a != NULL && p >= a->at && p < a->at + a->bytes && a->gpu != exposed)
+        emu_die("a kernel of GPU %d uses memory of GPU %d", exposed, a->gpu);
     if (a != NULL && p >= a->at + a->bytes)
         emu_die("memory of %zu bytes was used %ld bytes behind its end", a->bytes,
                 (long)(p - a->at - (long)a->bytes));
@@ -216,28 +242,31 @@ static void catch_faults(bool on) {
     const stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
     (void)sigaltstack(on ? &alternative : &previous, on ? &previous : NULL);
     struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    (void)sigaction(SIGSEGV, on ? &ours : &before, on ? &before : NULL);
+    (void)sigaction(SIGSEGV, on ? &ours : &earlier, on ? &earlier : NULL);
 }
 
-void memory_expose(bool open) {
-    if (exposed == open)
+void memory_expose(int gpu) {
+    int before = exposed;
+    if (before == gpu)
         return;
-    exposed = open;
+    exposed = gpu;
     for (size_t i = 0; i < n_all; i++) {
-        if (all[i].freed)
+        const struct allocation *a = &all[i];
+        if (a->freed)
             continue;
-        if (!open)
-            check_guards(&all[i]);
-        if (!all[i].host)
-            set_open(&all[i], open);
+        if (before != MEMORY_CLOSED && (a->host || a->gpu == before))
+            check_guards(a);
+        if (!a->host && (a->gpu == before || a->gpu == gpu))
+            set_open(a, a->gpu == gpu);
     }
-    catch_faults(open);
+    if (before == MEMORY_CLOSED || gpu == MEMORY_CLOSED)
+        catch_faults(gpu != MEMORY_CLOSED);
 }
 
 void memory_write(void *to, const void *from, int byte, size_t bytes) {
     const struct allocation *ends[] = {find(to), from != NULL ? find(from) : NULL};
     for (int i = 0; i < 2; i++) {
-        if (exposed || ends[i] == NULL || ends[i]->host || ends[i]->freed)
+        if (ends[i] == NULL || ends[i]->host || ends[i]->freed || ends[i]->gpu == exposed)
             ends[i] = NULL;
         else
             set_open(ends[i], true);

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Copies of a kernel file with one fault each: proof that the tests would see it.
+"""Copies of a file of kernels/cuda with one fault each: proof that the tests would see it.
 
-  mutate.py LIST FOLDER   writes FOLDER/NAME/mutant_NAME.cu for each fault, beside it the headers that are not as in the
-                          sources, and FOLDER/mutants.inc with a line for each; prints the names, with ; between them
+  mutate.py LIST FOLDER   writes FOLDER/NAME/mutant_NAME.cu (or .c, as the source) for each fault, beside it the headers
+                          that are not as in the sources, and FOLDER/mutants.inc with a line for each; prints their paths
+                          in FOLDER, with ; between them
 
 LIST is text: blocks with an empty line between them, # begins a comment. The first block says what all copies share:
 
@@ -111,19 +112,19 @@ class List:
         return texts
 
     def write(self, folder):
-        names, lines = [], []
+        paths, lines = [], []
         for fault in self.faults:
             name, _, which = fault.head.partition(" ")
             texts = self.files(fault, name, int(which or 0))
             renamed = "".join(f"#define {symbol} {'mutant' if i == 0 else symbol}_{name}\n" for i, symbol in enumerate(self.symbols))
-            write(os.path.join(folder, name, f"mutant_{name}.cu"), renamed + texts.pop(self.source))
+            paths.append(f"{name}/mutant_{name}{os.path.splitext(self.source)[1]}")
+            write(os.path.join(folder, paths[-1]), renamed + texts.pop(self.source))
             for file, text in texts.items():
                 write(os.path.join(folder, name, "kernels", "cuda", file), text)
             values = {**fault.values, "name": name, "says": quoted(fault.values.get("says"))}
-            names.append(name)
             lines.append(fill(self.line, values) + "\n")
         write(os.path.join(folder, "mutants.inc"), "".join(lines))
-        return names
+        return paths
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 /* Streams, events, graphs and launches. Queued work runs when somebody waits for it; in a random order, at
- * some point before; backward, that of the newest of several streams at once. */
+ * some point before; backward, that of the newest of a GPU's several streams at once. */
 #include "tests/emulator/block.h"
 
 #include "kernels/cuda/host.h"
@@ -9,7 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum work_kind { WORK_LAUNCH, WORK_COPY, WORK_FILL, WORK_FORGET, WORK_RECORD, WORK_WAIT, WORK_HOST };
+enum work_kind {
+    WORK_LAUNCH,
+    WORK_COPY,
+    WORK_FILL,
+    WORK_FORGET,
+    WORK_RECORD,
+    WORK_WAIT,
+    WORK_HOST,
+    WORK_MEET
+};
 
 /* Blocks of a kernel that start before the kernel before it has run. */
 #define EARLY_BLOCKS 2
@@ -30,9 +39,11 @@ struct work {
     char arg[QUEUE_ARGUMENT];
     struct gpu_event *event;
     uint64_t ticket; /* of the record that is made, or waited for */
+    struct queue_team *team;
 };
 
 struct gpu_stream {
+    int gpu;
     struct work *first, **last;
     struct gpu_graph *recording;
     struct gpu_stream *next; /* of all */
@@ -51,7 +62,7 @@ static struct gpu_stream *streams;
 static char failure[160];
 static uint64_t launches, graphs_recorded, graphs_run, event_waits, wait_left_out;
 static struct block *spare[64]; /* blocks are large: used again */
-static int n_spare;
+static int n_spare, n_gpus;
 
 bool emu_present(void) {
     return true;
@@ -95,11 +106,40 @@ static int health(void) {
     return failure[0] != '\0' ? -EIO : 0;
 }
 
-int gpu_open(char *describe, size_t describe_len, char *err, size_t errlen) {
+static int gpus(void) {
+    if (n_gpus == 0) {
+        const char *text = getenv("EMULATOR_GPUS");
+        emu_set_gpus(text != NULL ? (int)strtol(text, NULL, 10) : 1);
+    }
+    return n_gpus;
+}
+
+void emu_set_gpus(int n) {
+    n_gpus = n < 1 ? 1 : n > GPUS_MAX ? GPUS_MAX : n;
+}
+
+int gpu_open(int gpu, char *describe, size_t describe_len, char *err, size_t errlen) {
     if (health() < 0)
         return err_set(err, errlen, -ENODEV, "The emulated GPU has failed: %s.", failure);
+    if (gpu < 0 || gpu >= gpus())
+        return err_set(err, errlen, -ENODEV, "There is no GPU %d; the emulator has %d, from 0 on.", gpu,
+                       gpus());
+    memory_use(gpu);
     (void)snprintf(describe, describe_len, "cuda (emulated)");
     return 0;
+}
+
+int gpu_use(int gpu) {
+    if (gpu < 0 || gpu >= gpus())
+        emu_die("GPU %d is used, of %d", gpu, gpus());
+    memory_use(gpu);
+    return health();
+}
+
+/* A kernel or an event on a queue of a GPU that is not in use is an error of CUDA. */
+static void check_in_use(const struct gpu_stream *s, const char *what) {
+    if (s->gpu != memory_in_use())
+        emu_die("%s on a queue of GPU %d while GPU %d is in use", what, s->gpu, memory_in_use());
 }
 
 /* Few, so that a block gets more than one turn. */
@@ -194,6 +234,7 @@ static void run_launch(struct work *w) {
 /* ---- running work ---- */
 
 static void advance(struct gpu_stream *s, bool all);
+static void pop(struct gpu_stream *s);
 
 static void wait_for(const struct work *w) {
     while (w->event->done < w->ticket && w->event->stream != NULL && w->event->stream->first != NULL)
@@ -202,10 +243,44 @@ static void wait_for(const struct work *w) {
         emu_die("a stream waits for an event that will never be recorded");
 }
 
-static void run(struct work *w) {
+/* The stream's next work is a meeting of the team. */
+static bool has_come(const struct gpu_stream *s, const struct queue_team *team) {
+    return s->first != NULL && s->first->kind == WORK_MEET && s->first->team == team;
+}
+
+static void meet(const struct gpu_stream *own, struct queue_team *team) {
+    const void *args[GPUS_MAX];
+    for (int i = 0; i < team->n; i++) {
+        struct gpu_stream *s = team->streams[i];
+        while (s->first != NULL && !has_come(s, team))
+            advance(s, false);
+        if (s->first == NULL)
+            emu_die("the queue of GPU %d never comes to the sum that GPU %d waits for", s->gpu, own->gpu);
+        args[i] = s->first->arg;
+    }
+    team->call(args, team->n);
+    for (int i = 0; i < team->n; i++)
+        if (team->streams[i] != own)
+            pop(team->streams[i]);
+}
+
+/* False while its next work waits for others that have not been queued yet. */
+static bool can_advance(const struct gpu_stream *s) {
+    const struct work *first = s->first;
+    for (int i = 0; first->kind == WORK_MEET && i < first->team->n; i++) {
+        const struct work *w = first->team->streams[i]->first;
+        while (w != NULL && !(w->kind == WORK_MEET && w->team == first->team))
+            w = w->next;
+        if (w == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void run(const struct gpu_stream *s, struct work *w) {
     switch (w->kind) {
     case WORK_LAUNCH:
-        memory_expose(true);
+        memory_expose(s->gpu);
         run_launch(w);
         break;
     case WORK_COPY:
@@ -213,12 +288,15 @@ static void run(struct work *w) {
         memory_write(w->to, w->from, w->byte, w->bytes);
         break;
     case WORK_FORGET:
-        memory_expose(true);
-        memory_forget();
+        memory_expose(s->gpu);
+        memory_forget(s->gpu);
         break;
     case WORK_HOST:
-        memory_expose(true);
+        memory_expose(s->gpu);
         w->call(w->arg);
+        break;
+    case WORK_MEET:
+        meet(s, w->team);
         break;
     case WORK_RECORD:
         w->event->done = w->ticket;
@@ -238,16 +316,20 @@ static void free_work(struct work *w) {
     free(w);
 }
 
+static void pop(struct gpu_stream *s) {
+    struct work *w = s->first;
+    s->first = w->next;
+    if (s->first == NULL)
+        s->last = &s->first;
+    free_work(w);
+}
+
 /* Runs the stream's next piece of work, or all of it. */
 static void advance(struct gpu_stream *s, bool all) {
     while (s->first != NULL) {
-        struct work *w = s->first;
         if (health() == 0)
-            run(w); /* still in the list: the next one can start early */
-        s->first = w->next;
-        if (s->first == NULL)
-            s->last = &s->first;
-        free_work(w);
+            run(s, s->first); /* still in the list: the next one can start early */
+        pop(s);
         if (!all)
             return;
     }
@@ -255,7 +337,7 @@ static void advance(struct gpu_stream *s, bool all) {
 
 /* ---- queueing ---- */
 
-static int add(struct gpu_stream *s, const struct work *what) {
+static int append(struct gpu_stream *s, const struct work *what) {
     if (health() < 0) {
         if (what->kind == WORK_LAUNCH && --what->launch.arguments->uses == 0)
             what->launch.arguments->destroy(what->launch.arguments);
@@ -275,24 +357,45 @@ static int add(struct gpu_stream *s, const struct work *what) {
     }
     *s->last = w;
     s->last = &w->next;
-    if (s == streams && s->next != NULL && order_is_backward()) {
-        advance(s, true);
-        memory_expose(false);
-    }
-    /* In a random order, something that waits may run at once. Of a stream with one piece of work there is
-     * no next one to start early, so keep that one. */
-    for (struct gpu_stream *o = streams; o != NULL; o = o->next)
-        if (o->first != NULL && o->first->next != NULL && order_draw(20, false)) {
-            advance(o, false);
-            memory_expose(false);
-        }
     return 0;
+}
+
+/* Of several streams of its GPU. */
+static bool is_newest(const struct gpu_stream *s) {
+    const struct gpu_stream *o = streams;
+    while (o->gpu != s->gpu)
+        o = o->next;
+    const struct gpu_stream *older = s->next;
+    while (older != NULL && older->gpu != s->gpu)
+        older = older->next;
+    return o == s && older != NULL;
+}
+
+/* Backward, the newest of several streams of a GPU runs as soon as it can. In a random order, something that
+ * waits may run at once; of a stream with one piece of work there is no next one to start early, so keep that
+ * one. */
+static void run_some(void) {
+    for (struct gpu_stream *o = streams; o != NULL; o = o->next) {
+        while (order_is_backward() && is_newest(o) && o->first != NULL && can_advance(o))
+            advance(o, false);
+        if (o->first != NULL && o->first->next != NULL && can_advance(o) && order_draw(20, false))
+            advance(o, false);
+    }
+    memory_expose(MEMORY_CLOSED);
+}
+
+static int add(struct gpu_stream *s, const struct work *what) {
+    int rc = append(s, what);
+    if (rc == 0 && s->recording == NULL)
+        run_some();
+    return rc;
 }
 
 int gpu_stream_create(struct gpu_stream **out) {
     struct gpu_stream *s = health() < 0 ? NULL : calloc(1, sizeof *s);
     if (s == NULL)
         return health() < 0 ? -EIO : -ENOMEM;
+    s->gpu = memory_in_use();
     s->last = &s->first;
     s->next = streams;
     streams = s;
@@ -304,7 +407,7 @@ void gpu_stream_destroy(struct gpu_stream *s) {
     if (s == NULL)
         return;
     advance(s, true);
-    memory_expose(false);
+    memory_expose(MEMORY_CLOSED);
     for (struct gpu_stream **link = &streams; *link != NULL; link = &(*link)->next)
         if (*link == s) {
             *link = s->next;
@@ -318,29 +421,30 @@ int emu_queue_launch(struct gpu_stream *s, const struct emu_launch *l) {
         l->grid_y > 65535 || l->shared > EMU_MAX_SHARED || n_blocks(l) > UINT32_MAX)
         emu_die("kernel %s is launched with %u x %u blocks of %u threads and %zu bytes", l->kernel, l->grid_x,
                 l->grid_y, l->threads, l->shared);
+    check_in_use(s, "a kernel is launched");
     return add(s, &(struct work){.kind = WORK_LAUNCH, .launch = *l});
 }
 
 int gpu_upload(struct gpu_stream *s, void *device, const void *host, size_t bytes) {
-    memory_check_device(device, bytes, "a copy");
+    memory_check_gpu(device, bytes, s->gpu, "a copy");
     memory_check_host(host, bytes, "a queued copy");
     return add(s, &(struct work){.kind = WORK_COPY, .to = device, .from = host, .bytes = bytes});
 }
 
 int gpu_download(struct gpu_stream *s, void *host, const void *device, size_t bytes) {
-    memory_check_device(device, bytes, "a copy");
+    memory_check_gpu(device, bytes, s->gpu, "a copy");
     memory_check_host(host, bytes, "a queued copy");
     return add(s, &(struct work){.kind = WORK_COPY, .to = host, .from = device, .bytes = bytes});
 }
 
 int gpu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
-    memory_check_device(from, bytes, "a copy");
-    memory_check_device(to, bytes, "a copy");
+    memory_check_gpu(from, bytes, s->gpu, "a copy");
+    memory_check_gpu(to, bytes, s->gpu, "a copy");
     return add(s, &(struct work){.kind = WORK_COPY, .to = to, .from = from, .bytes = bytes});
 }
 
 int gpu_fill(struct gpu_stream *s, void *device, int byte, size_t bytes) {
-    memory_check_device(device, bytes, "a fill");
+    memory_check_gpu(device, bytes, s->gpu, "a fill");
     return add(s, &(struct work){.kind = WORK_FILL, .to = device, .byte = byte, .bytes = bytes});
 }
 
@@ -348,8 +452,30 @@ int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *
     struct work w = {.kind = WORK_HOST, .call = call};
     if (bytes > sizeof w.arg)
         emu_die("a call of the host has %zu bytes of arguments", bytes);
+    check_in_use(s, "a library works");
     memcpy(w.arg, arg, bytes);
     return add(s, &w);
+}
+
+int queue_gpu(const struct gpu_stream *s) {
+    return s->gpu;
+}
+
+/* All of them before any can run: none waits for what is about to be queued. */
+int queue_together(struct queue_team *team, const void *const *args, size_t bytes) {
+    int rc = 0, recording = 0;
+    for (int i = 0; i < team->n; i++)
+        recording += team->streams[i]->recording != NULL;
+    if (bytes > QUEUE_ARGUMENT || (recording != 0 && recording != team->n))
+        emu_die("%d of %d queues of a sum are recorded", recording, team->n);
+    for (int i = 0; i < team->n && rc == 0; i++) {
+        struct work w = {.kind = WORK_MEET, .team = team};
+        memcpy(w.arg, args[i], bytes);
+        rc = append(team->streams[i], &w);
+    }
+    if (rc == 0 && recording == 0)
+        run_some();
+    return rc;
 }
 
 int gpu_forget(struct gpu_stream *s) {
@@ -362,8 +488,15 @@ int gpu_sync(struct gpu_stream *s) {
     if (health() < 0)
         return -EIO;
     advance(s, true);
-    memory_expose(false);
+    memory_expose(MEMORY_CLOSED);
     return health();
+}
+
+int gpu_sync_all(struct gpu_stream *const *s, int n) {
+    int rc = 0;
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = gpu_sync(s[i]);
+    return rc;
 }
 
 int gpu_event_create(struct gpu_event **out) {
@@ -376,6 +509,7 @@ void gpu_event_destroy(struct gpu_event *e) {
 }
 
 int gpu_event_record(struct gpu_event *e, struct gpu_stream *s) {
+    check_in_use(s, "an event is recorded");
     e->stream = s;
     return add(s, &(struct work){.kind = WORK_RECORD, .event = e, .ticket = ++e->recorded});
 }

@@ -47,6 +47,17 @@ enum suite_fault {
     SUITE_STALE_VALUE,         /* a graph keeps a number that has changed */
     SUITE_STALE_INTERMEDIATE,  /* a graph reads what an earlier replay left */
     SUITE_FIRST_BLOCK_REDUCES, /* block 0 adds up the others' sums in place of the last to finish */
+    /* suite_ranks */
+    SUITE_MEMORY_OF_ANOTHER_GPU,   /* a kernel reads it */
+    SUITE_QUEUE_OF_ANOTHER_GPU,    /* a kernel is launched on it */
+    SUITE_NO_SUM,                  /* each goes on with its own part */
+    SUITE_SUM_NOT_BEGUN,           /* ranks come one by one, and wait for each other */
+    SUITE_SUM_WITHOUT_A_RANK,      /* one does not come */
+    SUITE_SUM_TWICE_BY_A_RANK,     /* one comes twice */
+    SUITE_SUM_OF_OTHER_COUNTS,     /* one brings fewer numbers */
+    SUITE_SUM_IN_OTHER_MEMORY,     /* one brings memory of another GPU */
+    SUITE_SUM_OF_ANOTHER_GPU,      /* one comes while another GPU is in use */
+    SUITE_GRAPH_OF_A_RANK_NOT_RUN, /* all were recorded with a sum, one graph does not run */
     SUITE_FAULTS
 };
 
@@ -54,6 +65,7 @@ enum suite_fault {
 int suite_reduce(enum suite_fault fault);
 int suite_product(enum suite_fault fault);
 int suite_chain(enum suite_fault fault);
+int suite_ranks(enum suite_fault fault);
 /* Collectives, conversions and fragments, one by one; 0, or the line of the check that failed. */
 int suite_collectives(void);
 

@@ -57,6 +57,16 @@ static const struct fault faults[] = {
     FAULT(suite_chain, SUITE_STALE_VALUE, NULL),
     FAULT(suite_chain, SUITE_STALE_INTERMEDIATE, NULL),
     FAULT(suite_chain, SUITE_FIRST_BLOCK_REDUCES, NULL),
+    FAULT(suite_ranks, SUITE_MEMORY_OF_ANOTHER_GPU, "a kernel of GPU 1 uses memory of GPU 2"),
+    FAULT(suite_ranks, SUITE_QUEUE_OF_ANOTHER_GPU, "on a queue of GPU 2 while GPU 0 is in use"),
+    FAULT(suite_ranks, SUITE_NO_SUM, NULL),
+    FAULT(suite_ranks, SUITE_SUM_NOT_BEGUN, "that nobody began"),
+    FAULT(suite_ranks, SUITE_SUM_WITHOUT_A_RANK, "rank 2 takes no part in a sum"),
+    FAULT(suite_ranks, SUITE_SUM_TWICE_BY_A_RANK, "rank 0 adds twice"),
+    FAULT(suite_ranks, SUITE_SUM_OF_OTHER_COUNTS, "rank 2 adds 63 numbers to a sum of 64"),
+    FAULT(suite_ranks, SUITE_SUM_IN_OTHER_MEMORY, "a sum of GPU 0 uses memory of GPU 2"),
+    FAULT(suite_ranks, SUITE_SUM_OF_ANOTHER_GPU, "and GPU 2 is in use"),
+    FAULT(suite_ranks, SUITE_GRAPH_OF_A_RANK_NOT_RUN, "the queue of GPU 1 never comes to the sum"),
 };
 
 static int run_fault(void *arg) {
@@ -72,6 +82,7 @@ static void test_right_programs_are_right(void **state) {
         assert_int_equal(suite_reduce(SUITE_RIGHT), 0);
         assert_int_equal(suite_product(SUITE_RIGHT), 0);
         assert_int_equal(suite_chain(SUITE_RIGHT), 0);
+        assert_int_equal(suite_ranks(SUITE_RIGHT), 0);
     }
     assert_true(emu_launches() > 0);
     assert_int_equal(emu_memory_used(), 0);

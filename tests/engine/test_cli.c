@@ -197,6 +197,15 @@ static void test_model_refuses(void **state) {
     assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan=2", NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "inspect", model, "--plan=2x80", "--json", NULL), 2);
     assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, NULL), 2);
+    assert_int_equal(
+        call(cli_model, "", "model", "logits", "-m", model, "--ids", "1", "--devices", "0", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "inspect", model, "--cuda-module", "x.so", NULL), 2);
+    assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, "--ids", "1", "--cuda-module",
+                          "/nonexistent.so", "--devices", "0,0", NULL),
+                     2);
+    assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, "--ids", "1", "--cuda-module",
+                          "/nonexistent.so", "--devices", "0,1", NULL),
+                     1);
     assert_int_equal(call(cli_model, "", "model", "logits", "-m", model, "--ids", "1", "--top", "-1", NULL),
                      2);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)

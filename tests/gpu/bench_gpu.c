@@ -367,7 +367,7 @@ int main(int argc, char **argv) {
         else
             return usage();
     }
-    if (gpu_open(describe, sizeof describe, err, sizeof err) < 0 || measure_copy(&b) < 0) {
+    if (gpu_open(0, describe, sizeof describe, err, sizeof err) < 0 || measure_copy(&b) < 0) {
         say("%s%s\n", err, gpu_failure());
         return 1;
     }

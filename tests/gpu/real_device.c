@@ -57,3 +57,20 @@ void emu_set_lt(enum emu_lt installed) {
 uint64_t emu_lt_products(void) {
     return 0;
 }
+
+void emu_set_gpus(int n) {
+    (void)n;
+}
+
+size_t emu_memory_used_of(int gpu) {
+    (void)gpu;
+    return 0;
+}
+
+void emu_set_link(bool installed) {
+    (void)installed;
+}
+
+uint64_t emu_link_sums(void) {
+    return 0;
+}

@@ -1,6 +1,7 @@
-/* Pages that move to host memory and back while nobody waits: whatever order the two queues run in, every
- * page and every place has in the end what a program that does one thing after the other leaves there. And
- * each kind of wait between the queues is needed: the emulator sees when it is left out. */
+/* Pages that move to host memory and back while nobody waits, of one GPU and of two that share them: whatever
+ * order the queues run in, every page and every place has in the end what a program that does one thing after
+ * the other leaves there. And each kind of wait between the queues is needed: the emulator sees when it is
+ * left out. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.h"
 #include "tests/emulator/emulator.h"
@@ -26,10 +27,11 @@ enum kind { WAIT_FULL, WAIT_EMPTY, WAIT_STORED, KINDS };
 
 struct moves {
     struct kernels_device *d;
+    int n_gpus;
     size_t bytes;
     uint8_t *host, *page; /* PLACES pages; one */
     struct contents want;
-    enum kind kinds[8 * PLACES]; /* of the waits of a run */
+    enum kind kinds[16 * PLACES]; /* of the waits of a run */
     int n_waits;
 };
 
@@ -55,9 +57,11 @@ static bool has(struct moves *m, int page, int content) {
     return same;
 }
 
+/* Every GPU waits for the one, where it does, and then for the other. */
 static void note(struct moves *m, uint64_t before, enum kind first, enum kind second) {
+    uint64_t n = (emu_event_waits() - before) / (uint64_t)m->n_gpus;
     for (uint64_t i = before; i < emu_event_waits(); i++)
-        m->kinds[m->n_waits++] = i + 1 < emu_event_waits() ? first : second;
+        m->kinds[m->n_waits++] = (i - before) % n + 1 < n ? first : second;
 }
 
 static void store(struct moves *m, int page, int place) {
@@ -132,10 +136,11 @@ static bool run(struct moves *m, uint64_t seed, bool in_line) {
     return right;
 }
 
-static void open_moves(struct moves *m, struct kernels_model *model) {
+static void open_moves(struct moves *m, int n_gpus, struct kernels_model *model) {
     char err[300] = "";
-    *m = (struct moves){.n_waits = 0};
+    *m = (struct moves){.n_gpus = n_gpus};
     struct kernels_config config = parity_config(model, DTYPE_F16);
+    config.gpus = (struct gpus){.n = n_gpus, .ids = {1, 0}};
     if (hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &m->d, err, sizeof err) < 0)
         fail_msg("%s", err);
     m->bytes = m->d->ops->page_bytes(m->d);
@@ -153,7 +158,7 @@ static void close_moves(struct moves *m) {
 
 static void make_model(struct kernels_model *model) {
     struct random_shape shape = {
-        .n_layers = 1, .n_heads = 2, .n_kv_heads = 1, .head_dim = 8, .dim = 16, .ffn_dim = 16, .n_vocab = 20};
+        .n_layers = 1, .n_heads = 2, .n_kv_heads = 2, .head_dim = 8, .dim = 16, .ffn_dim = 16, .n_vocab = 20};
     random_model_init(model, &shape);
 }
 
@@ -166,68 +171,75 @@ static void test_in_every_order(void **state) {
     struct kernels_model model;
     struct moves m;
     make_model(&model);
-    for (int order = 0; order < 8; order++) {
-        set_order(order);
-        open_moves(&m, &model);
-        assert_true(run(&m, (uint64_t)order, order % 4 == 2));
+    for (int i = 0; i < 16; i++) {
+        set_order(i / 2);
+        open_moves(&m, 1 + i % 2, &model);
+        assert_true(run(&m, (uint64_t)i / 2, i / 2 % 4 == 2));
         close_moves(&m);
     }
     random_model_finish(&model);
 }
 
+static bool right_without(struct moves *m, int n_gpus, int order, int wait, struct kernels_model *model) {
+    set_order(order);
+    open_moves(m, n_gpus, model);
+    emu_leave_out_wait(emu_event_waits() + (uint64_t)wait + 1);
+    bool right = run(m, 1, true);
+    emu_leave_out_wait(0);
+    close_moves(m);
+    return right;
+}
+
 /* Each wait of a run is left out once, in the order of things in which it is needed. */
-static void test_every_wait_is_needed(void **state) {
-    (void)state;
+static void check_waits(int n_gpus, struct kernels_model *model) {
     static const char *const names[KINDS] = {"for the slot to be full", "for it to be empty",
                                              "for the place to be written"};
     int all[KINDS] = {0}, seen[KINDS] = {0};
-    struct kernels_model model;
     struct moves m;
-    make_model(&model);
-    open_moves(&m, &model);
+    open_moves(&m, n_gpus, model);
     assert_true(run(&m, 1, true));
     int n = m.n_waits;
     close_moves(&m);
     for (int k = 0; k < n; k++) {
-        bool right = true;
-        enum kind kind = KINDS;
-        for (int order = 0; order < 2 && right; order++) {
-            set_order(order);
-            open_moves(&m, &model);
-            emu_leave_out_wait(emu_event_waits() + (uint64_t)k + 1);
-            right = run(&m, 1, true);
-            kind = m.kinds[k];
-            emu_leave_out_wait(0);
-            close_moves(&m);
-        }
-        all[kind]++;
-        seen[kind] += !right;
+        bool right = right_without(&m, n_gpus, 0, k, model) && right_without(&m, n_gpus, 1, k, model);
+        all[m.kinds[k]]++;
+        seen[m.kinds[k]] += !right;
     }
     for (int kind = 0; kind < KINDS; kind++) {
-        print_message("%d waits %s, %d were missed when they were left out\n", all[kind], names[kind],
-                      seen[kind]);
-        assert_true(all[kind] >= CUDA_MOVE_SLOTS && seen[kind] == all[kind]);
+        print_message("%d GPUs: %d waits %s, %d were missed when they were left out\n", n_gpus, all[kind],
+                      names[kind], seen[kind]);
+        assert_true(all[kind] >= n_gpus * CUDA_MOVE_SLOTS && seen[kind] == all[kind]);
     }
+}
+
+static void test_every_wait_is_needed(void **state) {
+    (void)state;
+    struct kernels_model model;
+    make_model(&model);
+    check_waits(1, &model);
+    check_waits(2, &model);
     random_model_finish(&model);
 }
 
-/* Slots are taken when memory is asked for; where the GPU has none for them there is none of it. */
+/* Slots are taken when memory is asked for; where a GPU has none for them there is none of it. */
 static void test_no_room(void **state) {
     (void)state;
     struct kernels_model model;
     struct moves m;
+    char err[300];
     make_model(&model);
-    open_moves(&m, &model);
-    m.d->ops->free_host(m.d, m.host);
-    m.host = NULL;
+    open_moves(&m, 2, &model);
     size_t with = emu_memory_used();
+    m.d->ops->free_host(m.d, m.host);
     m.d->ops->close(m.d);
     struct kernels_config config = parity_config(&model, DTYPE_F16);
-    char err[300];
+    config.gpus = (struct gpus){.n = 2, .ids = {1, 0}};
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &m.d, err, sizeof err), 0);
-    assert_true(emu_memory_used() < with);
-    emu_set_memory(emu_memory_used() + m.bytes / 2);
+    size_t without = emu_memory_used();
+    assert_true(without < with);
+    emu_set_memory(emu_memory_used_of(1) + m.bytes / 4); /* it has the tokens to choose: the other has room */
     assert_null(m.d->ops->alloc_host(m.d, m.bytes));
+    assert_int_equal(emu_memory_used(), without);
     emu_set_memory((size_t)16 << 30);
     m.d->ops->close(m.d);
     free(m.page);
@@ -236,6 +248,7 @@ static void test_no_room(void **state) {
 }
 
 int main(void) {
+    emu_set_gpus(2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_every_order),
         cmocka_unit_test(test_every_wait_is_needed),
