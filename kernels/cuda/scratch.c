@@ -33,12 +33,12 @@ static size_t attention_bytes(const struct kernels_config *c) {
     return rows * heads * (splits * ((size_t)c->model.head_dim + 2) + 1) * 4;
 }
 
-/* Logits of one output, and what choosing its token takes. */
-static size_t output_bytes(const struct kernels_config *c) {
+/* What choosing the token of one output takes beside its logits. */
+static size_t choice_bytes(const struct kernels_config *c) {
     size_t vocab = (size_t)c->model.n_vocab;
     size_t blocks = vocab / CUDA_SAMPLE_BLOCK + 1, chunks = (size_t)steps_sample_chunks((int)vocab);
     size_t logprobs = chunks * (CUDA_LOGPROB_TOP * 8 + 4) + sizeof(struct cuda_logprob);
-    return vocab * 8 + (vocab / 32 + 1) * 4 + chunks * 8 + blocks * 4 + CUDA_SAMPLE_BINS * 12 +
+    return vocab * 4 + (vocab / 32 + 1) * 4 + chunks * 8 + blocks * 4 + CUDA_SAMPLE_BINS * 12 +
            sizeof(struct cuda_sample_how) + logprobs + 8;
 }
 
@@ -60,10 +60,11 @@ static size_t slot_bytes(const struct kernels_config *c) {
     return cuda_move_slots(page) * page;
 }
 
+/* Of a GPU that leaves choosing to another. */
 static size_t bytes_of_one(const struct kernels_config *c) {
     size_t angles = (size_t)c->max_context * (size_t)c->model.head_dim * 4;
-    size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) +
-                   (size_t)c->max_outputs * output_bytes(c) + panel_bytes(c) + angles;
+    size_t logits = (size_t)c->max_outputs * (size_t)c->model.n_vocab * 4;
+    size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) + logits + panel_bytes(c) + angles;
     size_t libraries = !c->exact && c->max_rows > CUDA_LARGE_ROWS ? CUDA_LIBRARY_BYTES : 0;
     /* lists of a few numbers each are not counted one by one */
     return bytes + bytes / 16 + 4096 + slot_bytes(c) + libraries;
@@ -76,8 +77,9 @@ static int share(int all, int n) {
 size_t cuda_scratch_bytes(const struct kernels_config *c) {
     struct kernels_config part = *c;
     int n = gpus_count(&c->gpus);
+    size_t choice = (size_t)c->max_outputs * choice_bytes(c);
     part.model.n_heads = share(c->model.n_heads, n);
     part.model.n_kv_heads = share(c->model.n_kv_heads, n);
     part.model.ffn_dim = share(c->model.ffn_dim, n);
-    return (bytes_of_one(&part) + (n > 1 ? LINK_BYTES : 0)) * (size_t)n;
+    return choice + choice / 16 + (bytes_of_one(&part) + (n > 1 ? LINK_BYTES : 0)) * (size_t)n;
 }

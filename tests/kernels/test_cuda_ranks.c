@@ -234,7 +234,7 @@ static struct pair open_pair(const struct kernels_model *m, bool exact, int n) {
 /* One row, several, and of some types many. */
 static void check_type(enum dtype type, int n) {
     static const int sizes[] = {1, 9, 66};
-    bool many = type == DTYPE_BF16 || type == DTYPE_F8_E4M3 || type == DTYPE_Q4_K; /* by the library */
+    bool many = type == DTYPE_BF16 || type == DTYPE_Q4_K; /* by the library; F8: test_cuda_ranks_f8.c */
     struct random_shape s = n == 2 ? large_blocks : small_blocks;
     struct kernels_model m;
     int32_t tokens[PARITY_MAX_ROWS];
@@ -317,7 +317,19 @@ static void test_greedy_tokens_of_four(void **state) {
     check_greedy_tokens(4);
 }
 
-/* The leader chooses from what all have. */
+static void check_logprobs(struct kernels_device *one, struct kernels_device *two) {
+    struct kernels_logprobs want, got;
+    assert_true(one->ops->logprobs(one, 0, &want) && two->ops->logprobs(two, 0, &got));
+    assert_true(want.n_top == 5 && got.n_top == 5);
+    assert_float_equal(got.chosen, want.chosen, 1e-4);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(got.top[i].token, want.top[i].token);
+        assert_float_equal(got.top[i].logprob, want.top[i].logprob, 1e-4);
+    }
+}
+
+/* The leader chooses from what all have: each kind of choice in turn, most of them by graphs that run again.
+ */
 static void test_chosen_tokens(void **state) {
     (void)state;
     need_gpus(2);
@@ -325,23 +337,37 @@ static void test_chosen_tokens(void **state) {
     struct kernels_model m;
     random_model_init(&m, &ragged);
     struct kernels_config config = parity_config(&m, DTYPE_F32);
-    struct kernels_device *d = must_open(&config, 2);
-    uint32_t mask[4] = {~0u, ~0u, ~0u, ~0u};
-    for (int i = 0; i < 5; i++) {
-        const struct kernels_row row = {.token = 11 * i, .position = i};
+    struct kernels_device *one = must_open(&config, 1), *two = must_open(&config, 2);
+    uint32_t mask[4] = {0x5a5a5a5a, 0x0f0f0f0f, 0, 4};
+    for (int i = 0; i < 24; i++) {
+        const struct kernels_row row = {.token = 11 * i % 99, .position = i};
         const int32_t output = 0;
-        struct kernels_batch batch = {
-            .rows = &row, .n_rows = 1, .pages = pages, .pages_stride = 1, .outputs = &output, .n_outputs = 1};
-        parity_steps(d, &batch, m.n_layers);
-        int32_t best = largest(d->ops->output(d, 0), 99);
-        const struct kernels_sample how = {
-            .wanted = true, .top_p = 1, .repeat_penalty = 1, .mask = i % 2 == 0 ? mask : NULL};
-        batch.samples = &how;
-        parity_steps(d, &batch, m.n_layers);
-        assert_int_equal(d->ops->token(d, 0), best);
-        assert_int_equal(largest(d->ops->output(d, 0), 99), best);
+        const struct kernels_sample how = {.wanted = true,
+                                           .logprobs = i % 3 == 1,
+                                           .n_top = 5,
+                                           .temperature = i % 4 < 2 ? 0 : 0.8f,
+                                           .top_p = 1,
+                                           .repeat_penalty = 1,
+                                           .draw = 0.04 * i,
+                                           .mask = i % 2 == 0 ? mask : NULL};
+        const struct kernels_batch batch = {.rows = &row,
+                                            .n_rows = 1,
+                                            .pages = pages,
+                                            .pages_stride = 1,
+                                            .outputs = &output,
+                                            .n_outputs = 1,
+                                            .samples = i % 5 == 4 ? NULL : &how};
+        parity_steps(one, &batch, m.n_layers);
+        int32_t best = largest(one->ops->output(one, 0), 99); /* not kept while the other works on its GPU */
+        parity_steps(two, &batch, m.n_layers);
+        int32_t token = two->ops->token(two, 0);
+        assert_int_equal(token, one->ops->token(one, 0));
+        assert_true(i % 5 == 4 ? token == -1 : i % 2 == 1 || (mask[token / 32] >> token % 32 & 1) != 0);
+        assert_int_equal(largest(two->ops->output(two, 0), 99), best);
+        if (how.logprobs && i % 5 != 4)
+            check_logprobs(one, two);
     }
-    d->ops->close(d);
+    close_all(one, two);
     random_model_finish(&m);
 }
 
