@@ -34,6 +34,9 @@ struct tensor {
     /* `rows` factors, one per row, of which every element is a multiple; NULL: all 1. Only with
      * DTYPE_F8_E4M3. */
     const float *row_scales;
+    /* Of a part of the columns of a larger matrix, as kernels/cuda/part.h makes them: how many columns that
+     * has, by which the rows are apart; 0: `cols`. */
+    int64_t whole_cols;
 };
 
 /* How the two halves of a rotated pair lie in a head: GGUF stores adjacent pairs (2i, 2i+1) (llama.cpp
