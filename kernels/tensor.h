@@ -38,6 +38,9 @@ struct tensor {
      * all; TENSOR_INPUT_BY_ROW: each row by itself, its largest magnitude becomes the largest number; else
      * all are divided by this factor. Only with DTYPE_F8_E4M3. */
     float input_scale;
+    /* Of a part of the columns of a larger matrix, as kernels/cuda/part.h makes them: how many columns that
+     * has, by which the rows are apart; 0: `cols`. */
+    int64_t whole_cols;
 };
 #define TENSOR_INPUT_BY_ROW (-1.0f)
 

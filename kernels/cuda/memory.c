@@ -44,13 +44,6 @@ static void upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out,
         *rc = pack_upload(w, as_f32, out, err, errlen);
 }
 
-/* The columns of one rank: rows are as far apart as in the file. */
-static void upload_columns(const struct cuda_device *d, const struct tensor *w, struct cuda_matrix *out,
-                           int *rc, char *err, size_t errlen) {
-    if (*rc == 0)
-        *rc = pack_upload_part(w, convert_row_bytes(w->type, w->cols * d->n_ranks), false, out, err, errlen);
-}
-
 static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
     const struct kernels_model *m = &d->config.model;
     size_t dim = (size_t)m->dim;
@@ -65,10 +58,10 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
         upload(&l->wq, false, &to->wq, &rc, err, errlen);
         upload(&l->wk, false, &to->wk, &rc, err, errlen);
         upload(&l->wv, false, &to->wv, &rc, err, errlen);
-        upload_columns(d, &l->wo, &to->wo, &rc, err, errlen);
+        upload(&l->wo, false, &to->wo, &rc, err, errlen);
         upload(&l->w_gate, mixed, &to->gate, &rc, err, errlen);
         upload(&l->w_up, mixed, &to->up, &rc, err, errlen);
-        upload_columns(d, &l->w_down, &to->down, &rc, err, errlen);
+        upload(&l->w_down, false, &to->down, &rc, err, errlen);
     }
     d->output_norm = upload_floats(m->output_norm.data, dim, &rc, err, errlen);
     upload(&m->tok_embd, false, &d->embeddings, &rc, err, errlen);

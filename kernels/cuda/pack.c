@@ -75,9 +75,10 @@ static struct cuda_matrix shape_of(const struct tensor *w, bool as_f32) {
 
 /* ---- rows ---- */
 
-static void pack_one(const struct tensor *w, size_t pitch, int64_t row, const struct cuda_matrix *m,
+static void pack_one(const struct tensor *w, int64_t row, const struct cuda_matrix *m,
                      const struct pack_row *to) {
     size_t stored = convert_row_bytes(w->type, w->cols);
+    size_t pitch = w->whole_cols > 0 ? convert_row_bytes(w->type, w->whole_cols) : stored;
     const uint8_t *from = (const uint8_t *)w->data + pitch * (size_t)row;
     float factor = w->row_scales != NULL ? w->row_scales[row] : 1;
     if (steps_quantised(m->type)) {
@@ -101,8 +102,8 @@ struct planes {
 };
 
 /* Packs and copies all rows, as many at a time as the staging memory holds. */
-static int copy_rows(const struct tensor *w, size_t pitch, const struct cuda_matrix *m,
-                     const struct planes *p, int64_t at_once) {
+static int copy_rows(const struct tensor *w, const struct cuda_matrix *m, const struct planes *p,
+                     int64_t at_once) {
     int rc = 0;
     for (int64_t first = 0; first < w->rows && rc == 0; first += at_once) {
         int64_t n = w->rows - first < at_once ? w->rows - first : at_once;
@@ -112,7 +113,7 @@ static int copy_rows(const struct tensor *w, size_t pitch, const struct cuda_mat
             const struct pack_row to = {p->host[0] + p->row_bytes[0] * (size_t)i,
                                         p->host[1] + p->row_bytes[1] * (size_t)i,
                                         p->host[2] + p->row_bytes[2] * (size_t)i};
-            pack_one(w, pitch, first + i, m, &to);
+            pack_one(w, first + i, m, &to);
         }
         for (int k = 0; k < 3 && rc == 0; k++)
             if (p->row_bytes[k] > 0)
@@ -134,11 +135,6 @@ static bool allocate(struct planes *p, size_t rows, size_t at_once) {
 }
 
 int pack_upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, char *err, size_t errlen) {
-    return pack_upload_part(w, convert_row_bytes(w->type, w->cols), as_f32, out, err, errlen);
-}
-
-int pack_upload_part(const struct tensor *w, size_t pitch, bool as_f32, struct cuda_matrix *out, char *err,
-                     size_t errlen) {
     struct cuda_matrix m = shape_of(w, as_f32);
     struct planes p = {.row_bytes = {(size_t)m.chunks * CHUNK, (size_t)m.high_bytes, (size_t)m.scale_bytes}};
     size_t bytes = (p.row_bytes[0] + p.row_bytes[1] + p.row_bytes[2]) * (size_t)w->rows;
@@ -157,7 +153,7 @@ int pack_upload_part(const struct tensor *w, size_t pitch, bool as_f32, struct c
             "The GPU has no memory for the model: the next matrix needs %zu MiB, %zu of %zu MiB are left.",
             bytes >> 20, left >> 20, total >> 20);
     } else {
-        rc = copy_rows(w, pitch, &m, &p, at_once);
+        rc = copy_rows(w, &m, &p, at_once);
         if (rc < 0)
             (void)err_set(err, errlen, rc, "The weights cannot be copied to the GPU: %s.", gpu_failure());
     }

@@ -9,10 +9,6 @@
  * F32. -ENOMEM with the numbers, or -EIO. */
 HX_MUST_CHECK int pack_upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, char *err,
                               size_t errlen);
-/* The same where `w` is a part of the columns of a larger matrix, in which `pitch` bytes lie from one row to
- * the next. */
-HX_MUST_CHECK int pack_upload_part(const struct tensor *w, size_t pitch, bool as_f32, struct cuda_matrix *out,
-                                   char *err, size_t errlen);
 void pack_free(struct cuda_matrix *m);
 /* Some rows of a matrix, in its own memory. */
 struct cuda_matrix pack_rows(const struct cuda_matrix *m, int32_t first, int32_t n);

@@ -61,6 +61,7 @@ static struct tensor share_of_rows(const struct tensor *t, int rank, int n) {
 static struct tensor share_of_columns(const struct tensor *t, int rank, int n) {
     struct tensor part = *t;
     part.cols = t->cols / n;
+    part.whole_cols = t->cols;
     part.data = (const uint8_t *)t->data + dtype_row_bytes(t->type, part.cols) * (size_t)rank;
     return part;
 }

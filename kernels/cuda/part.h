@@ -17,8 +17,7 @@ struct part_rows {
 struct part_rows part_head(int n_vocab, int rank, int n);
 
 /* The part of rank `rank` of `n`: numbers of heads and of the feed-forward, and tensors that point into the
- * whole ones; where columns are cut, a row is still as far from the next as in the whole tensor, `n` times
- * its own bytes. `layers`: n_layers of them, part->layers from then on. */
+ * whole ones. `layers`: n_layers of them, part->layers from then on. */
 void part_of(const struct kernels_model *m, int rank, int n, struct kernels_layer *layers,
              struct kernels_model *part);
 

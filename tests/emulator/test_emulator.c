@@ -57,7 +57,7 @@ static const struct fault faults[] = {
     FAULT(suite_chain, SUITE_STALE_VALUE, NULL),
     FAULT(suite_chain, SUITE_STALE_INTERMEDIATE, NULL),
     FAULT(suite_chain, SUITE_FIRST_BLOCK_REDUCES, NULL),
-    FAULT(suite_ranks, SUITE_MEMORY_OF_ANOTHER_GPU, "a kernel of GPU 1 uses memory of GPU 2"),
+    FAULT(suite_ranks, SUITE_MEMORY_OF_ANOTHER_GPU, " uses memory of GPU 2"),
     FAULT(suite_ranks, SUITE_QUEUE_OF_ANOTHER_GPU, "on a queue of GPU 2 while GPU 0 is in use"),
     FAULT(suite_ranks, SUITE_NO_SUM, NULL),
     FAULT(suite_ranks, SUITE_SUM_NOT_BEGUN, "that nobody began"),
