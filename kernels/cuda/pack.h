@@ -11,6 +11,10 @@ HX_MUST_CHECK int pack_upload(const struct tensor *w, bool as_f32, struct cuda_m
                               size_t errlen);
 void pack_free(struct cuda_matrix *m);
 
+/* A tensor whose data is one of these two places is not copied: memory is planned for it and left as it is.
+ * For measuring, with numbers that are drawn on the GPU (tests/gpu/draw.h). */
+extern const uint8_t pack_nowhere[2];
+
 /* Stored in which of the kernels' types. */
 enum cuda_type pack_type(enum dtype type);
 
