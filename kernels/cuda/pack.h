@@ -13,6 +13,10 @@ void pack_free(struct cuda_matrix *m);
 /* Some rows of a matrix, in its own memory. */
 struct cuda_matrix pack_rows(const struct cuda_matrix *m, int32_t first, int32_t n);
 
+/* A tensor whose data is one of these two places is not copied: memory is planned for it and left as it is.
+ * For measuring, with numbers that are drawn on the GPU (tests/gpu/draw.h). */
+extern const uint8_t pack_nowhere[2];
+
 /* Stored in which of the kernels' types. */
 enum cuda_type pack_type(enum dtype type);
 

@@ -1,5 +1,6 @@
 #include "tests/engine/random_engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define CALM 0.01f
@@ -54,6 +55,15 @@ void random_engine_calm(struct random_engine *r, const struct random_shape *shap
         quiet[1] = random_tensor(shape->type, shape->dim, attn, CALM, &seed);
         r->model.layers[l].w_down = quiet[0];
         r->model.layers[l].wo = quiet[1];
+    }
+}
+
+/* Meta, llama-models, models/llama3/model.py, apply_scaling. */
+void random_engine_set_rope(struct random_engine *r, bool scaled) {
+    for (int i = 0; i < r->model.head_dim / 2; i++) {
+        double f = pow(500000, -2.0 * i / r->model.head_dim), turns = 8192 * f / 6.283185307179586;
+        double keep = !scaled || turns > 4 ? 1 : turns < 1 ? 0 : (turns - 1) / 3;
+        r->model.rope_inv_freq[i] = (float)(f * (keep + (1 - keep) / 8));
     }
 }
 

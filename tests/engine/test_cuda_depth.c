@@ -24,19 +24,6 @@
 #define BOUND_HALF 3e-2
 
 static struct random_engine model;
-static float frequencies[32];
-
-/* Llama 3.1 8B's config.json: rope_theta 500000, factor 8, low_freq_factor 1, high_freq_factor 4,
- * original_max_position_embeddings 8192 (Meta, llama-models, models/llama3/model.py, apply_scaling). */
-static void set_frequencies(bool scaled) {
-    int head_dim = model.model.head_dim;
-    for (int i = 0; i < head_dim / 2; i++) {
-        double f = pow(500000, -2.0 * i / head_dim), turns = 8192 * f / 6.283185307179586;
-        double keep = !scaled || turns > 4 ? 1 : turns < 1 ? 0 : (turns - 1) / 3;
-        frequencies[i] = (float)(f * (keep + (1 - keep) / 8));
-    }
-    model.model.rope_inv_freq = frequencies;
-}
 
 static const char *module_path(void) {
     static char path[4096];
@@ -158,11 +145,11 @@ static void test_depth_counts(void **state) {
     memcpy(before, run_deep(oracle, CONTEXT - 1 - model.model.n_vocab, 1), bytes);
     forward_close(oracle);
     double step = largest_difference(last, before);
-    set_frequencies(false);
+    random_engine_set_rope(&model, false);
     oracle = open_forward(false, DTYPE_F32);
     fill(oracle);
     double other = largest_difference(last, run_deep(oracle, CONTEXT - 1, 1));
-    set_frequencies(true);
+    random_engine_set_rope(&model, true);
     forward_close(oracle);
     print_message("%d positions before: %.2g; without scaling: %.2g\n", model.model.n_vocab, step, other);
     assert_true(step > 2 * BOUND_HALF && other > 2 * BOUND_HALF);
@@ -185,10 +172,8 @@ int main(void) {
                                        .rope_layout = ROPE_HALF_SPLIT,
                                        .seed = 31};
     random_engine_init(&model, &shape, CONTEXT);
-    float *plain = model.model.rope_inv_freq;
-    set_frequencies(true);
+    random_engine_set_rope(&model, true);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    model.model.rope_inv_freq = plain;
     random_engine_finish(&model);
     return failed;
 }

@@ -1,6 +1,7 @@
 /* Whole models on the CUDA device, which runs on the emulated GPU: logits against the CPU, and the same
- * greedy tokens of the engine over 64 steps. Also what the engine does without a GPU. */
+ * greedy tokens over 64 steps. Also what the engine does without a GPU. */
 #include "engine/local.h"
+#include "kernels/dtype.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 #include "tests/shared.h"
@@ -196,6 +197,30 @@ static void test_stories(void **state) {
     }
 }
 
+/* A model of Llama 3.1's shape in every format; 64 greedy steps in F32 and BF16. */
+static void test_formats(void **state) {
+    (void)state;
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        const struct random_shape shape = {.n_layers = 2,
+                                           .n_heads = 8,
+                                           .n_kv_heads = 2,
+                                           .head_dim = 32,
+                                           .dim = 256,
+                                           .ffn_dim = 256,
+                                           .n_vocab = 120,
+                                           .type = (enum dtype)t,
+                                           .rope_layout = ROPE_HALF_SPLIT,
+                                           .seed = 8};
+        struct random_engine r;
+        bool long_one = t == DTYPE_F32 || t == DTYPE_BF16;
+        random_engine_init(&r, &shape, CONTEXT);
+        random_engine_set_rope(&r, true);
+        check_steps(&r.model, dtype_info(shape.type)->name, module_path(), true, long_one ? STEPS : 3, BOUND);
+        check_steps(&r.model, dtype_info(shape.type)->name, module_path(), false, 3, ROUNDED_BOUND);
+        random_engine_finish(&r);
+    }
+}
+
 /* ---- guessed tokens ---- */
 
 #define GUESSED 40 /* tokens of a generation */
@@ -322,9 +347,9 @@ int main(int argc, char **argv) {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_model),   cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_guesses),         cmocka_unit_test(test_without_a_gpu),
-        cmocka_unit_test(test_the_real_module),
+        cmocka_unit_test(test_default_model), cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_formats),       cmocka_unit_test(test_guesses),
+        cmocka_unit_test(test_without_a_gpu), cmocka_unit_test(test_the_real_module),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
