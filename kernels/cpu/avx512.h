@@ -1,5 +1,5 @@
-/* The AVX-512 products, and what their files share. Private to kernels/cpu/; included by files compiled for
- * x86-64 only. */
+/* The AVX-512 products and attention, and what their files share. Private to kernels/cpu/; included by files
+ * compiled for x86-64 only. */
 #ifndef KERNELS_CPU_AVX512_H
 #define KERNELS_CPU_AVX512_H
 
@@ -22,6 +22,12 @@ void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, s
 /* Inputs as CPU_Q8_ROW, quantised types: avx512_bytes.c. */
 void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                        int k, float *out, size_t out_stride);
+
+/* As struct cpu_ops has them: avx512_attention.c. */
+void avx512_scores(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
+                   int head_dim, int n, float scale);
+void avx512_mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
+                int head_dim, int n);
 
 /* Asks for the lines of `bytes` bytes, which are stored rows of the near future: into the second-level cache,
  * because the first has no room for them. Addresses past the end of the weights do no harm. */

@@ -41,7 +41,7 @@ struct cpu_ops {
 
     /* One KV page of one layer and kv head: keys [E][64], values [64][E], F32 or F16; n_heads query heads
      * share it. scores[h * stride + t] = scale * dot(q head h, key t), t < n <= 64; up to the next multiple
-     * of 8 is overwritten. */
+     * of 16 is overwritten. */
     void (*scores)(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
                    int head_dim, int n, float scale);
     /* scores = softmax(scores), n values. */

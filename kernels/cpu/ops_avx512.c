@@ -1,4 +1,4 @@
-/* AVX-512 with VNNI: its own products; the rest is that of the AVX2 table. */
+/* AVX-512 with VNNI: its own products and attention; the rest is that of the AVX2 table. */
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/ops_avx2.h"
@@ -11,9 +11,9 @@ const struct cpu_ops cpu_ops_avx512 = {
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,
     .add = ops_avx2_add,
-    .scores = ops_avx2_scores,
+    .scores = avx512_scores,
     .softmax = ops_avx2_softmax,
-    .mix = ops_avx2_mix,
+    .mix = avx512_mix,
 };
 #else
 typedef int ops_avx512_is_for_x86;

@@ -195,11 +195,15 @@ static void test_gguf_of_holes(void **state) {
         assert_true(near(memory_of(o, "weights"), (p->parameters - head) * 144 / 256 + head * 210 / 256));
         assert_true(memory_of(o, "kv_per_token") == p->kv_per_token);
         assert_true(near(memory_of(o, "kv_full_context"), p->kv_per_token * 131072));
+        /* Two rows of the feed-forward width for each of 256 tokens, and logits of 79. */
+        assert_true(memory_of(o, "scratch") > 4.0 * (2 * 256.0 * p->ffn + 79.0 * VOCABULARY));
+        assert_true(memory_of(o, "scratch") < memory_of(o, "weights"));
         cJSON_Delete(o);
         struct buf out;
         inspect(path, false, &out);
         assert_non_null(strstr(out.data, "Q4_K     weights"));
         assert_non_null(strstr(out.data, "Q6_K     weights"));
+        assert_non_null(strstr(out.data, "working memory"));
         buf_finish(&out);
     }
     assert_int_equal(unlink(path), 0);
