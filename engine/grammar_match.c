@@ -156,21 +156,26 @@ static uint32_t over_token(struct grammar *g, uint32_t from, uint64_t vocab, int
 }
 
 int grammar_matcher_token(struct grammar_matcher *m, const struct grammar_vocab *vocab, int32_t token) {
-    if (token < 0 || token >= vocab->n_tokens || vocab->kinds[token] == GRAMMAR_TOKEN_UNUSED)
+    if (token < 0 || token >= vocab->n_tokens)
         return 0;
-    if (vocab->kinds[token] == GRAMMAR_TOKEN_END)
+    const struct grammar_vocab_token *t = &vocab->tokens[token];
+    if (t->kind == GRAMMAR_TOKEN_UNUSED)
+        return 0;
+    if (t->kind == GRAMMAR_TOKEN_END)
         return grammar_matcher_is_complete(m);
-    const char *text = vocab->bytes + vocab->offsets[token];
-    size_t len = vocab->offsets[token + 1] - vocab->offsets[token];
+    size_t len;
+    const char *text = grammar_vocab_text(vocab, (uint32_t)token, &len);
     struct grammar *g = m->grammar;
     int rc = grammar_automaton_begin(g, 2 * grammar_state_room(g));
     if (rc < 0)
         return rc;
-    if (vocab->kinds[token] == GRAMMAR_TOKEN_BYTES) {
+    if (t->kind == GRAMMAR_TOKEN_BYTES) {
         bool inside = grammar_names_is_inside(&m->names);
-        if (g->names && !(inside && grammar_names_is_new(&m->names, text, len)))
+        if (g->names && !(inside && (t->plain || grammar_names_is_new(&m->names, text, len))))
             return take_named(m, text, len, GRAMMAR_WORK_TOKEN);
         rc = go_to(m, over_token(g, m->state, vocab->fingerprint, token, text, len));
+        if (inside && rc == 1 && t->plain)
+            return grammar_names_plain(&m->names, text, len);
         for (size_t i = 0; inside && rc == 1 && i < len; i++)
             rc = grammar_names_byte(&m->names, (unsigned char)text[i]);
         return rc;

@@ -289,6 +289,16 @@ bool grammar_names_is_plain(const char *bytes, size_t len) {
     return true;
 }
 
+int grammar_names_plain(struct grammar_names *n, const char *bytes, size_t len) {
+    int rc = 1;
+    for (; len > 0 && rc == 1 && n->mode != NAME; bytes++, len--) {
+        if (n->mode <= STRING)
+            return 1;
+        rc = grammar_names_byte(n, (unsigned char)*bytes);
+    }
+    return rc == 1 && len > 0 ? append(n, bytes, len) : rc;
+}
+
 bool grammar_names_is_new(const struct grammar_names *n, const char *bytes, size_t len) {
     size_t quotes = 0, end = len, other;
     bool escapes = false, opens = false, closes = false;

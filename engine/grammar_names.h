@@ -20,8 +20,9 @@ HX_MUST_CHECK int grammar_names_begin(struct grammar_names *n, unsigned char byt
 /* The next byte of the value, behind whose end the place is outside. 1; 0: it closes a name that the object
  * has already; -ENOMEM, -E2BIG: the place is of no use any more but to grammar_names_finish(). */
 HX_MUST_CHECK int grammar_names_byte(struct grammar_names *n, unsigned char byte);
-/* Whether none of the bytes begins or ends anything. */
+/* Whether none of the bytes begins or ends anything; all of such bytes at once. */
 bool grammar_names_is_plain(const char *bytes, size_t len);
+HX_MUST_CHECK int grammar_names_plain(struct grammar_names *n, const char *bytes, size_t len);
 /* Whether it is clear without taking them that the bytes end no name that the object has, and begin no other
  * value behind the end of this one. */
 bool grammar_names_is_new(const struct grammar_names *n, const char *bytes, size_t len);

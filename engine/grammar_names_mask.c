@@ -26,8 +26,8 @@ static int try(const struct grammar_matcher *m, const struct grammar_vocab *v, u
 static int try_if_again(const struct grammar_matcher *m, const struct grammar_vocab *v, uint32_t id,
                         uint32_t *mask) {
     struct grammar_names names;
-    const char *text = v->bytes + v->offsets[id];
-    size_t len = v->offsets[id + 1] - v->offsets[id];
+    size_t len;
+    const char *text = grammar_vocab_text(v, id, &len);
     int rc = 1;
     if ((mask[id / 32] >> id % 32 & 1) == 0)
         return 0;
@@ -61,9 +61,9 @@ int grammar_names_drop_repeats(const struct grammar_matcher *m, const struct gra
 /* Whether the token may lead to a name that must not end there: it writes all that is left of one, or it is
  * not plain. */
 static bool may_end_at_name(const struct grammar_matcher *m, const struct grammar_vocab *v, uint32_t id) {
-    const char *text = v->bytes + v->offsets[id], *rest;
-    size_t len = v->offsets[id + 1] - v->offsets[id], rest_len;
-    if (grammar_names_in_name(&m->names, true) || !grammar_names_is_plain(text, len))
+    size_t len, rest_len;
+    const char *text = grammar_vocab_text(v, id, &len), *rest;
+    if (grammar_names_in_name(&m->names, true) || !v->tokens[id].plain)
         return true;
     for (uint32_t at = 0; (rest = grammar_names_rest(&m->names, &at, &rest_len)) != NULL;)
         if (rest_len == len && memcmp(rest, text, len) == 0)
@@ -77,7 +77,7 @@ int grammar_names_drop_far(const struct grammar_matcher *m, const struct grammar
         for (uint32_t bits = mask[w]; bits != 0; bits &= bits - 1) {
             uint32_t id = (uint32_t)w * 32 + (uint32_t)__builtin_ctz(bits);
             struct grammar_matcher probe;
-            if (v->kinds[id] != GRAMMAR_TOKEN_BYTES || !may_end_at_name(m, v, id))
+            if (v->tokens[id].kind != GRAMMAR_TOKEN_BYTES || !may_end_at_name(m, v, id))
                 continue;
             int rc = grammar_matcher_clone(&probe, m);
             rc = rc < 0 ? rc : grammar_matcher_token(&probe, v, (int32_t)id);

@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *text_of(const struct grammar_vocab *v, uint32_t id, size_t *len) {
-    *len = v->offsets[id + 1] - v->offsets[id];
-    return v->bytes + v->offsets[id];
-}
-
 /* Where the first quote that is not escaped stands, or len. */
 static size_t find_end(const char *text, size_t len, bool *escapes) {
     size_t i = 0;
@@ -29,6 +24,13 @@ static int compare(const char *a, size_t a_len, const char *b, size_t b_len) {
     return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
 }
 
+static int compare_closers(const struct grammar_vocab *v, const struct grammar_closer *a,
+                           const struct grammar_closer *b) {
+    size_t len;
+    const char *x = grammar_vocab_text(v, a->id, &len), *y = grammar_vocab_text(v, b->id, &len);
+    return compare(x, a->len, y, b->len);
+}
+
 /* Sorts by the text before the quote, bottom up: each run is merged with the next one. */
 static void merge(const struct grammar_vocab *v, const struct grammar_closer *from, struct grammar_closer *to,
                   uint32_t n, uint32_t run) {
@@ -36,9 +38,7 @@ static void merge(const struct grammar_vocab *v, const struct grammar_closer *fr
         uint32_t x = at, y = at + run < n ? at + run : n, middle = y,
                  end = at + 2 * run < n ? at + 2 * run : n;
         for (uint32_t k = at; k < end; k++) {
-            bool second =
-                x == middle || (y < end && compare(v->bytes + v->offsets[from[y].id], from[y].len,
-                                                   v->bytes + v->offsets[from[x].id], from[x].len) < 0);
+            bool second = x == middle || (y < end && compare_closers(v, &from[y], &from[x]) < 0);
             to[k] = from[second ? y++ : x++];
         }
     }
@@ -62,7 +62,7 @@ static int sort_closers(struct grammar_vocab *v) {
 static int mark(struct grammar_vocab *v, uint32_t id, size_t caps[2]) {
     struct grammar_vocab_quotes *q = &v->quotes;
     size_t len, quotes = 0;
-    const char *text = text_of(v, id, &len);
+    const char *text = grammar_vocab_text(v, id, &len);
     bool escapes;
     for (size_t i = 0; i < len; i++)
         quotes += text[i] == '"';
@@ -93,7 +93,7 @@ int grammar_vocab_quotes_init(struct grammar_vocab *v) {
     v->quotes.all = calloc(v->words, sizeof *v->quotes.all);
     int rc = v->quotes.all == NULL ? -ENOMEM : 0;
     for (uint32_t id = 0; id < (uint32_t)v->n_tokens && rc == 0; id++)
-        rc = v->kinds[id] == GRAMMAR_TOKEN_BYTES ? mark(v, id, caps) : 0;
+        rc = v->tokens[id].kind == GRAMMAR_TOKEN_BYTES ? mark(v, id, caps) : 0;
     return rc == 0 ? sort_closers(v) : rc;
 }
 
@@ -111,7 +111,8 @@ static uint32_t find(const struct grammar_vocab *v, const char *text, size_t len
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct grammar_closer *c = &q->closers[middle];
-        int order = compare(v->bytes + v->offsets[c->id], c->len, text, len);
+        size_t whole;
+        int order = compare(grammar_vocab_text(v, c->id, &whole), c->len, text, len);
         if (order < 0 || (above && order == 0))
             low = middle + 1;
         else

@@ -1,5 +1,6 @@
 #include "engine/grammar_vocab.h"
 
+#include "engine/grammar_names.h"
 #include "engine/grammar_program.h"
 
 #include "base/utf8.h"
@@ -11,11 +12,6 @@
 
 #define LEN_MAX   255       /* bytes of a token: what a node holds */
 #define BYTES_MAX 0x7FFFFFu /* of all tokens: nodes are no more */
-
-static const char *token_text(const struct grammar_vocab *v, uint32_t id, size_t *len) {
-    *len = v->offsets[id + 1] - v->offsets[id];
-    return v->bytes + v->offsets[id];
-}
 
 static void set_bit(uint32_t *mask, uint32_t id) {
     mask[id / 32] |= (uint32_t)1 << id % 32;
@@ -119,11 +115,11 @@ static size_t sort_tokens(struct grammar_vocab *v, struct entry *entries) {
     size_t n = 0, kept = 0;
     for (uint32_t id = 0; id < (uint32_t)v->n_tokens; id++) {
         size_t len;
-        const char *text = token_text(v, id, &len);
-        if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
+        const char *text = grammar_vocab_text(v, id, &len);
+        if (v->tokens[id].kind != GRAMMAR_TOKEN_BYTES)
             continue;
         if (len == 0 || len > LEN_MAX)
-            v->kinds[id] = GRAMMAR_TOKEN_UNUSED;
+            v->tokens[id].kind = GRAMMAR_TOKEN_UNUSED;
         else
             entries[n++] = (struct entry){text, (uint32_t)len, id};
     }
@@ -131,7 +127,7 @@ static size_t sort_tokens(struct grammar_vocab *v, struct entry *entries) {
     for (size_t i = 0; i < n; i++) {
         if (kept > 0 && entries[kept - 1].len == entries[i].len &&
             memcmp(entries[kept - 1].text, entries[i].text, entries[i].len) == 0)
-            v->kinds[entries[i].id] = GRAMMAR_TOKEN_UNUSED;
+            v->tokens[entries[i].id].kind = GRAMMAR_TOKEN_UNUSED;
         else
             entries[kept++] = entries[i];
     }
@@ -307,12 +303,12 @@ static int group_marked(struct grammar_vocab *v) {
 static void fill_slices(struct grammar_vocab *v) {
     for (uint32_t id = 0; id < (uint32_t)v->n_tokens; id++) {
         size_t len;
-        const char *text = token_text(v, id, &len);
-        if (v->kinds[id] == GRAMMAR_TOKEN_ADDED)
+        const char *text = grammar_vocab_text(v, id, &len);
+        if (v->tokens[id].kind == GRAMMAR_TOKEN_ADDED)
             set_bit(v->added, id);
-        else if (v->kinds[id] == GRAMMAR_TOKEN_END)
+        else if (v->tokens[id].kind == GRAMMAR_TOKEN_END)
             set_bit(v->ends, id);
-        if (v->kinds[id] != GRAMMAR_TOKEN_BYTES)
+        if (v->tokens[id].kind != GRAMMAR_TOKEN_BYTES)
             continue;
         if (len == 1)
             v->byte_tokens[(unsigned char)text[0]] = id;
@@ -332,44 +328,58 @@ static void fill_slices(struct grammar_vocab *v) {
 
 /* ---- life ---- */
 
+/* The token has these bytes; *at: of v->bytes so many are used. */
+static void copy_token(struct grammar_vocab *v, int32_t id, const char *piece, size_t len, uint32_t *at) {
+    struct grammar_vocab_token *t = &v->tokens[id];
+    t->len = (uint32_t)len & 0x1FFFFFFFu;
+    if (len <= sizeof t->own) {
+        memcpy(t->own, piece, len);
+        return;
+    }
+    t->at = *at;
+    memcpy(v->bytes + *at, piece, len);
+    *at += (uint32_t)len;
+}
+
 static int copy_tokens(struct grammar_vocab *v, const struct tokenizer *t, const int32_t *ends,
                        size_t n_ends) {
     size_t total = 0, len = 0;
-    for (int32_t id = 0; id < v->n_tokens; id++)
-        total += tokenizer_piece(t, id, &len) != NULL ? len : 0;
+    for (int32_t id = 0; id < v->n_tokens; id++) {
+        if (tokenizer_piece(t, id, &len) == NULL)
+            continue;
+        total += len;
+        v->n_bytes += len > sizeof v->tokens->own ? len : 0;
+    }
     if (total > BYTES_MAX)
         return -EINVAL;
-    v->bytes = malloc(total + 1);
+    v->bytes = malloc(v->n_bytes + 1);
     if (v->bytes == NULL)
         return -ENOMEM;
     uint32_t at = 0;
     for (int32_t id = 0; id < v->n_tokens; id++) {
         const char *piece = tokenizer_piece(t, id, &len);
-        v->offsets[id] = at;
-        if (piece != NULL && len > 0) {
-            memcpy(v->bytes + at, piece, len);
-            at += (uint32_t)len;
-        }
-        v->kinds[id] = tokenizer_is_added(t, id) ? GRAMMAR_TOKEN_ADDED : GRAMMAR_TOKEN_BYTES;
+        if (piece != NULL && len > 0)
+            copy_token(v, id, piece, len, &at);
+        v->tokens[id].kind = tokenizer_is_added(t, id) ? GRAMMAR_TOKEN_ADDED : GRAMMAR_TOKEN_BYTES;
+        v->tokens[id].plain =
+            v->tokens[id].kind == GRAMMAR_TOKEN_BYTES && piece != NULL && grammar_names_is_plain(piece, len);
     }
-    v->offsets[v->n_tokens] = at;
     for (size_t i = 0; i < n_ends; i++)
         if (ends[i] >= 0 && ends[i] < v->n_tokens)
-            v->kinds[ends[i]] = GRAMMAR_TOKEN_END;
+            v->tokens[ends[i]].kind = GRAMMAR_TOKEN_END;
     return 0;
 }
 
 static int allocate(struct grammar_vocab *v) {
     size_t n = (size_t)v->n_tokens;
     v->words = (n + 31) / 32;
-    v->offsets = calloc(n + 1, sizeof *v->offsets);
-    v->kinds = calloc(n + 1, sizeof *v->kinds);
+    v->tokens = calloc(n + 1, sizeof *v->tokens);
     v->added = calloc(v->words, sizeof *v->added);
     v->ends = calloc(v->words, sizeof *v->ends);
     v->spaced = calloc(v->words, sizeof *v->spaced);
     v->longs = calloc(n + 1, sizeof *v->longs);
-    bool ok = v->offsets != NULL && v->kinds != NULL && v->added != NULL && v->ends != NULL &&
-              v->spaced != NULL && v->longs != NULL;
+    bool ok =
+        v->tokens != NULL && v->added != NULL && v->ends != NULL && v->spaced != NULL && v->longs != NULL;
     for (int s = 0; s < GRAMMAR_SLICES; s++)
         ok = (v->slices[s] = calloc(v->words, sizeof *v->slices[s])) != NULL && ok;
     for (unsigned kind = 0; kind < GRAMMAR_KINDS; kind++)
@@ -408,10 +418,15 @@ static uint64_t hash_more(uint64_t hash, const void *bytes, size_t n) {
 }
 
 static uint64_t fingerprint_of(const struct grammar_vocab *v) {
-    uint64_t hash =
-        hash_more(0xcbf29ce484222325u, v->offsets, ((size_t)v->n_tokens + 1) * sizeof *v->offsets);
-    hash = hash_more(hash, v->kinds, (size_t)v->n_tokens * sizeof *v->kinds);
-    return hash_more(hash, v->bytes, v->offsets[v->n_tokens]);
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (uint32_t id = 0; id < (uint32_t)v->n_tokens; id++) {
+        size_t len;
+        const char *text = grammar_vocab_text(v, id, &len);
+        const uint32_t head[] = {v->tokens[id].kind, (uint32_t)len};
+        hash = hash_more(hash, head, sizeof head);
+        hash = hash_more(hash, text, len);
+    }
+    return hash;
 }
 
 int grammar_vocab_create(const struct tokenizer *t, const int32_t *ends, size_t n_ends,
@@ -454,8 +469,7 @@ void grammar_vocab_destroy(struct grammar_vocab *v) {
     if (v == NULL)
         return;
     free(v->bytes);
-    free(v->offsets);
-    free(v->kinds);
+    free(v->tokens);
     free(v->added);
     free(v->ends);
     for (int s = 0; s < GRAMMAR_SLICES; s++) {
@@ -481,12 +495,12 @@ size_t grammar_vocab_words(const struct grammar_vocab *v) {
 }
 
 size_t grammar_vocab_bytes(const struct grammar_vocab *v) {
-    size_t total =
-        sizeof *v + (size_t)v->n_tokens * (sizeof *v->offsets + sizeof *v->kinds) + v->offsets[v->n_tokens] +
-        (GRAMMAR_SLICES + GRAMMAR_CHARS_MAX + 5) * v->words * sizeof(uint32_t) +
-        v->quotes.n_closers * sizeof *v->quotes.closers + v->quotes.n_odd * sizeof *v->quotes.odd +
-        (size_t)__builtin_popcount(GRAMMAR_WORDS) * v->words * sizeof(uint32_t) +
-        v->n_longs * sizeof *v->longs + v->n_marked * sizeof *v->marked + v->n_marks * sizeof *v->marks;
+    size_t total = sizeof *v + (size_t)v->n_tokens * sizeof *v->tokens + v->n_bytes +
+                   (GRAMMAR_SLICES + GRAMMAR_CHARS_MAX + 5) * v->words * sizeof(uint32_t) +
+                   v->quotes.n_closers * sizeof *v->quotes.closers + v->quotes.n_odd * sizeof *v->quotes.odd +
+                   (size_t)__builtin_popcount(GRAMMAR_WORDS) * v->words * sizeof(uint32_t) +
+                   v->n_longs * sizeof *v->longs + v->n_marked * sizeof *v->marked +
+                   v->n_marks * sizeof *v->marks;
     for (int s = 0; s < GRAMMAR_SLICES; s++)
         total += v->rest[s].n * sizeof *v->rest[s].nodes +
                  v->rest[s].kids_from[v->rest[s].n_tops] * sizeof *v->rest[s].kids;
@@ -498,7 +512,7 @@ int32_t grammar_vocab_find_added(const struct grammar_vocab *v, const char *text
         for (uint32_t bits = v->added[w]; bits != 0; bits &= bits - 1) {
             uint32_t id = (uint32_t)w * 32 + (uint32_t)__builtin_ctz(bits);
             size_t n;
-            const char *own = token_text(v, id, &n);
+            const char *own = grammar_vocab_text(v, id, &n);
             if (n == len && memcmp(own, text, len) == 0)
                 return (int32_t)id;
         }

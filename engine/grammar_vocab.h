@@ -129,12 +129,24 @@ struct grammar_vocab_quotes {
     uint32_t *odd, n_odd; /* those that end it behind an escape, or have two quotes and more */
 };
 
+/* A token. Who accepts one has just worked on something else, so that each place he looks at comes from
+ * memory; here it is one. */
+struct grammar_vocab_token {
+    uint32_t kind : 2;  /* enum grammar_token */
+    uint32_t plain : 1; /* ordinary, and none of its bytes begins or ends a JSON value or name */
+    uint32_t len : 29;
+    union {
+        char own[12];
+        uint32_t at; /* in `bytes`, where `own` is not enough */
+    };
+};
+
 struct grammar_vocab {
     int n_tokens;
-    size_t words;                             /* 32-bit words of a mask */
-    char *bytes;                              /* of all tokens */
-    uint32_t *offsets;                        /* n_tokens + 1 */
-    uint8_t *kinds;                           /* enum grammar_token */
+    size_t words; /* 32-bit words of a mask */
+    struct grammar_vocab_token *tokens;
+    char *bytes; /* of long tokens */
+    size_t n_bytes;
     struct grammar_trie rest[GRAMMAR_SLICES]; /* the tokens that the slice lacks */
     uint32_t *slices[GRAMMAR_SLICES];         /* masks; [GRAMMAR_SLICE_NONE] is empty */
     uint32_t *kinds_held[GRAMMAR_KINDS]; /* masks of the ordinary tokens that hold a kind of GRAMMAR_WORDS */
@@ -174,6 +186,12 @@ void grammar_vocab_destroy(struct grammar_vocab *v); /* NULL is fine */
 HX_MUST_CHECK int grammar_vocab_quotes_init(struct grammar_vocab *v);
 void grammar_vocab_quotes_finish(struct grammar_vocab_quotes *q);
 
+/* The bytes of a token. */
+static inline const char *grammar_vocab_text(const struct grammar_vocab *v, uint32_t id, size_t *len) {
+    const struct grammar_vocab_token *t = &v->tokens[id];
+    *len = t->len;
+    return t->len <= sizeof t->own ? t->own : v->bytes + t->at;
+}
 /* The first of the closers with this text before the quote, *n of them. */
 const struct grammar_closer *grammar_vocab_closers(const struct grammar_vocab *v, const char *text,
                                                    size_t len, uint32_t *n);

@@ -261,10 +261,11 @@ static void write_text(struct grammar *g, const struct grammar_vocab *v, uint32_
         assert_int_equal(grammar_matcher_mask(&m, v, within, mask), 0);
         int32_t token = wish(mask, v);
         assert_int_equal(grammar_matcher_token(&m, v, token), 1);
-        over = v->kinds[token] == GRAMMAR_TOKEN_END;
+        over = v->tokens[token].kind == GRAMMAR_TOKEN_END;
+        size_t len;
+        const char *bytes = grammar_vocab_text(v, (uint32_t)token, &len);
         if (!over)
-            assert_int_equal(
-                buf_append(text, v->bytes + v->offsets[token], v->offsets[token + 1] - v->offsets[token]), 0);
+            assert_int_equal(buf_append(text, bytes, len), 0);
         assert_true(over || grammar_matcher_distance(&m) < left);
     }
     assert_true(grammar_matcher_is_complete(&m));

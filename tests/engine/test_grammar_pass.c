@@ -1,8 +1,10 @@
 /* Tokens of several bytes, taken at once, against their bytes one by one in another copy of the grammar. */
 #include "engine/grammar.h"
+#include "engine/grammar_names.h"
 #include "engine/grammar_program.h"
 #include "engine/grammar_vocab.h"
 #include "engine/model.h"
+#include "engine/tokenizer.h"
 #include "tests/engine/llama3.h"
 #include "tests/engine/random_grammar.h"
 
@@ -53,9 +55,9 @@ static void finish(struct three *t) {
 
 /* Bytes, or an added token. */
 static int take_apart(struct grammar_matcher *m, int32_t token) {
-    const char *text = vocab->bytes + vocab->offsets[token];
-    size_t len = vocab->offsets[token + 1] - vocab->offsets[token];
-    if (vocab->kinds[token] != GRAMMAR_TOKEN_BYTES)
+    size_t len;
+    const char *text = grammar_vocab_text(vocab, (uint32_t)token, &len);
+    if (vocab->tokens[token].kind != GRAMMAR_TOKEN_BYTES)
         return grammar_matcher_token(m, vocab, token);
     return grammar_matcher_bytes(m, text, len);
 }
@@ -133,10 +135,11 @@ static void test_keeps_the_end_only(void **state) {
     assert_int_equal(grammar_compile(b, grammar_literal(b, text, sizeof text - 1), 8, &g, NULL, 0), 0);
     grammar_builder_destroy(b);
     int32_t token = 0;
-    while (token < vocab->n_tokens &&
-           (vocab->offsets[token + 1] - vocab->offsets[token] != sizeof text - 1 ||
-            memcmp(vocab->bytes + vocab->offsets[token], text, sizeof text - 1) != 0))
-        token++;
+    for (size_t len; token < vocab->n_tokens; token++) {
+        const char *own = grammar_vocab_text(vocab, (uint32_t)token, &len);
+        if (len == sizeof text - 1 && memcmp(own, text, len) == 0)
+            break;
+    }
     assert_in_range(token, 1, vocab->n_tokens - 1);
     assert_int_equal(grammar_matcher_init(&m, g), 0);
     uint32_t before = g->automaton.n_states;
@@ -162,8 +165,8 @@ static void test_many_ways(void **state) {
     int32_t longest = 0;
     size_t most = 0;
     for (int32_t id = 0; id < vocab->n_tokens; id++) {
-        size_t len = vocab->offsets[id + 1] - vocab->offsets[id];
-        if (vocab->kinds[id] == GRAMMAR_TOKEN_BYTES && len > most && len <= 24) {
+        size_t len = vocab->tokens[id].len;
+        if (vocab->tokens[id].kind == GRAMMAR_TOKEN_BYTES && len > most && len <= 24) {
             most = len;
             longest = id;
         }
@@ -176,10 +179,68 @@ static void test_many_ways(void **state) {
     grammar_unref(g);
 }
 
+/* Every token has the bytes of the tokenizer, short or long. */
+static void test_texts(void **state) {
+    (void)state;
+    int n_long = 0;
+    for (int32_t id = 0; id < vocab->n_tokens; id++) {
+        size_t len, expected_len = 0;
+        const char *text = grammar_vocab_text(vocab, (uint32_t)id, &len);
+        const char *expected = tokenizer_piece(model->tokenizer, id, &expected_len);
+        if (expected == NULL)
+            expected_len = 0;
+        assert_int_equal(len, expected_len);
+        if (len > 0)
+            assert_memory_equal(text, expected, len);
+        n_long += len > sizeof vocab->tokens->own;
+        bool special = vocab->tokens[id].kind != GRAMMAR_TOKEN_BYTES;
+        for (size_t i = 0; i < len && !special; i++)
+            special = memchr("\"\\,{}[]", text[i], 7) != NULL;
+        if (vocab->tokens[id].kind != GRAMMAR_TOKEN_UNUSED && len > 0)
+            assert_int_equal(vocab->tokens[id].plain, !special);
+    }
+    assert_in_range(n_long, 1000, vocab->n_tokens);
+}
+
+static void take_each(struct grammar_names *n, const char *bytes, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(grammar_names_byte(n, (unsigned char)bytes[i]), 1);
+}
+
+/* In an object that has the name `whole`: behind what was taken of it, its rest at once. */
+static void write_again(const char *whole, const char *before, const char *rest) {
+    struct grammar_names n = {0};
+    assert_int_equal(grammar_names_begin(&n, '{'), 1);
+    take_each(&n, "\"", 1);
+    take_each(&n, whole, strlen(whole));
+    take_each(&n, "\":\"a", 4);
+    assert_int_equal(grammar_names_plain(&n, rest, strlen(rest)), 1); /* in a string it is no name */
+    take_each(&n, "\\", 1);
+    assert_int_equal(grammar_names_plain(&n, "name", 4), 1);
+    take_each(&n, "\"", 1);
+    assert_int_equal(grammar_names_plain(&n, " ", 1), 1);
+    take_each(&n, ",\"", 2);
+    take_each(&n, before, strlen(before));
+    assert_false(grammar_names_has_this(&n));
+    assert_int_equal(grammar_names_plain(&n, rest, strlen(rest)), 1);
+    assert_true(grammar_names_has_this(&n));
+    assert_int_equal(grammar_names_byte(&n, '"'), 0);
+    grammar_names_finish(&n);
+}
+
+static void test_names_at_once(void **state) {
+    (void)state;
+    write_again("name", "", "name");
+    write_again("name", "na", "me");
+    write_again("\name", "\\", "name");  /* in an escape: \n */
+    write_again("Abc", "\\u00", "41bc"); /* in the digits */
+    write_again("\xF0\x9F\x98\x80x", "\\ud83d\\ude", "00x");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random),
-                                       cmocka_unit_test(test_keeps_the_end_only),
-                                       cmocka_unit_test(test_many_ways)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random), cmocka_unit_test(test_texts), cmocka_unit_test(test_names_at_once),
+        cmocka_unit_test(test_keeps_the_end_only), cmocka_unit_test(test_many_ways)};
     model = llama3_open();
     vocab = llama3_vocab(model);
     int failed = cmocka_run_group_tests_name("tokens of several bytes", tests, NULL, NULL);

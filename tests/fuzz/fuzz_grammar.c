@@ -65,8 +65,9 @@ static void compare_mask(struct grammar_matcher *m, uint32_t within) {
         struct grammar_matcher next;
         expect(grammar_matcher_clone(&next, m) == 0, "a matcher can be cloned");
         int taken = grammar_matcher_token(&next, v, id);
-        bool near = taken == 1 && (v->kinds[id] == GRAMMAR_TOKEN_END || grammar_matcher_is_complete(&next) ||
-                                   grammar_matcher_distance(&next) < within);
+        bool near =
+            taken == 1 && (v->tokens[id].kind == GRAMMAR_TOKEN_END || grammar_matcher_is_complete(&next) ||
+                           grammar_matcher_distance(&next) < within);
         bool allowed = (mask[id / 32] >> id % 32 & 1) != 0;
         bool heavy = taken == -E2BIG;
         if (!heavy && (allowed ? !near : near && cut == 0))
