@@ -228,6 +228,49 @@ static void test_beyond(void **state) {
                              "goes beyond an allocation");
 }
 
+/* A handle belongs to the GPU that was in use when it was made: other queues are refused, other memory ends
+ * the process. */
+static int run_on_another_gpu(void *arg) {
+    struct product p;
+    struct lt_found found;
+    char text[200];
+    bool queue_too = *(int *)arg == 0; /* or the memory alone */
+    void *handle = NULL;
+    emu_set_gpus(2);
+    if (gpu_open(1, text, sizeof text, text, sizeof text) < 0 || blas_find_lt()->create(&handle) != 0 ||
+        (queue_too && gpu_open(0, text, sizeof text, text, sizeof text) < 0))
+        return 2;
+    make(&p);
+    p.handle = handle;
+    if (!queue_too) {
+        (void)gpu_use(0);
+        p.b_data = device((N + 1) * K);
+        (void)gpu_use(1);
+    }
+    return find(&p, &found) == 0 && multiply(&p, &found) != 0 ? 0 : 1;
+}
+
+static void test_handles_of_another_gpu(void **state) {
+    (void)state;
+    static char out[65536];
+    const struct blas_functions *f = blas_find();
+    int queue_too = 0, memory = 1;
+    char text[200];
+    assert_int_equal(apart_run(run_on_another_gpu, &queue_too, 0, out, sizeof out), 0);
+    apart_must_be_caught("memory of another GPU", run_on_another_gpu, &memory,
+                         "a library's product of GPU 1 uses memory of GPU 0");
+    emu_set_gpus(2);
+    struct gpu_stream *s = NULL;
+    void *handle = NULL;
+    assert_int_equal(gpu_open(1, text, sizeof text, text, sizeof text), 0);
+    assert_int_equal(gpu_stream_create(&s), 0);
+    assert_int_equal(gpu_use(0), 0);
+    assert_int_equal(f->create(&handle), 0);
+    assert_int_not_equal(f->set_stream(handle, s), 0);
+    assert_int_equal(f->destroy(handle), 0);
+    gpu_stream_destroy(s);
+}
+
 /* ---- the libraries ---- */
 
 /* What each kind lacks. */
@@ -309,9 +352,13 @@ static void test_the_real_library(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_algorithm), cmocka_unit_test(test_refused_products),
-        cmocka_unit_test(test_beyond),       cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_attributes),   cmocka_unit_test(test_the_real_library),
+        cmocka_unit_test(test_no_algorithm),
+        cmocka_unit_test(test_refused_products),
+        cmocka_unit_test(test_beyond),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_the_real_library),
+        cmocka_unit_test(test_handles_of_another_gpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

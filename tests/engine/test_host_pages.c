@@ -1,6 +1,6 @@
 /* Pages that give way to others go to host memory and come back: content in all pieces of that memory, on the
- * CPU and on the GPU (an emulated one), which copies beside its steps; and sessions that take pages from each
- * other there write what they write alone, with nothing computed again. */
+ * CPU, on the GPU (an emulated one), which copies beside its steps, and on two that share the model; and
+ * sessions that take pages from each other there write what they write alone, with nothing computed again. */
 #include "engine/host_pages.h"
 #include "engine/local.h"
 #include "tests/engine/harness.h"
@@ -22,6 +22,7 @@
 #define TOKENS   6
 
 static struct random_engine weights;
+static const struct gpus one = {.n = 1}, two = {.n = 2, .ids = {1, 0}};
 
 static const char *module_path(void) {
     static char path[4096];
@@ -32,14 +33,15 @@ static const char *module_path(void) {
 
 /* ---- content ---- */
 
-static struct forward *open_forward(const char *module) {
+static struct forward *open_forward(const char *module, const struct gpus *gpus) {
     const struct forward_config config = {.max_rows = 8,
                                           .max_outputs = 1,
                                           .max_context = CONTEXT,
                                           .n_pages = N_PAGES,
                                           .kv_type = DTYPE_F32,
                                           .n_threads = 1,
-                                          .gpu_module = module};
+                                          .gpu_module = module,
+                                          .gpus = *gpus};
     struct forward *f = NULL;
     char err[400] = "";
     if (forward_open(&weights.model, &config, &f, err, sizeof err) < 0)
@@ -73,8 +75,8 @@ static void expect(struct forward *f, int32_t page, int content) {
 }
 
 /* All places are filled by way of two pages, a few pages of memory at once, then read in another order. */
-static void check_places(const char *module, size_t pages_at_once, size_t more) {
-    struct forward *f = open_forward(module);
+static void check_places(const char *module, const struct gpus *gpus, size_t pages_at_once, size_t more) {
+    struct forward *f = open_forward(module, gpus);
     struct host_pages *h = NULL;
     size_t bytes = forward_device_page_bytes(f);
     assert_int_equal(host_pages_create(f, N_PAGES, bytes * N_HOST + more, bytes * pages_at_once, &h), 0);
@@ -97,17 +99,18 @@ static void check_places(const char *module, size_t pages_at_once, size_t more) 
 
 static void test_places(void **state) {
     (void)state;
-    const char *modules[] = {NULL, module_path()};
-    for (int i = 0; i < 2; i++) {
-        check_places(modules[i], 3, 5); /* the last piece is not full */
-        check_places(modules[i], 0, 0); /* a piece is one page at least */
-        check_places(modules[i], 1000, 0);
+    const char *modules[] = {NULL, module_path(), module_path()};
+    for (int i = 0; i < 3; i++) {
+        const struct gpus *gpus = i < 2 ? &one : &two;
+        check_places(modules[i], gpus, 3, 5); /* the last piece is not full */
+        check_places(modules[i], gpus, 0, 0); /* a piece is one page at least */
+        check_places(modules[i], gpus, 1000, 0);
     }
 }
 
 static void test_sizes(void **state) {
     (void)state;
-    struct forward *f = open_forward(module_path());
+    struct forward *f = open_forward(module_path(), &one);
     struct host_pages *h = NULL;
     size_t bytes = forward_device_page_bytes(f);
     assert_int_equal(host_pages_create(f, N_PAGES, bytes - 1, bytes, &h), 0);
@@ -122,12 +125,13 @@ static void test_sizes(void **state) {
 
 /* ---- sessions ---- */
 
-static void start(struct harness *h, int n_pages, int n_host) {
+static void start(struct harness *h, const struct gpus *gpus, int n_pages, int n_host) {
     size_t page = forward_page_bytes(&weights.model, DTYPE_F32);
     char err[300] = "";
     harness_init(h);
     const struct engine_config config = {.device = ENGINE_DEVICE_CUDA,
                                          .gpu_module = module_path(),
+                                         .gpus = *gpus,
                                          .max_context = CONTEXT,
                                          .max_sessions = SESSIONS,
                                          .kv_bytes = (size_t)n_pages * page,
@@ -139,12 +143,13 @@ static void start(struct harness *h, int n_pages, int n_host) {
 }
 
 /* Each session in turn, three times: whoever is next has lost its pages to the ones before. */
-static void run(int n_pages, int n_host, int32_t tokens[SESSIONS][3 * TOKENS], int *computed, int *missed) {
+static void run(const struct gpus *gpus, int n_pages, int n_host, int32_t tokens[SESSIONS][3 * TOKENS],
+                int *computed, int *missed) {
     struct harness h;
     struct engine_session *s[SESSIONS];
     int32_t ids[CONTEXT];
     *computed = *missed = 0;
-    start(&h, n_pages, n_host);
+    start(&h, gpus, n_pages, n_host);
     for (int i = 0; i < SESSIONS; i++)
         s[i] = harness_session(&h);
     for (int turn = 0; turn < 3; turn++)
@@ -167,22 +172,26 @@ static void run(int n_pages, int n_host, int32_t tokens[SESSIONS][3 * TOKENS], i
 static void test_sessions(void **state) {
     (void)state;
     int32_t want[SESSIONS][3 * TOKENS], got[SESSIONS][3 * TOKENS];
-    int computed[3], missed[3];
-    run(20, 0, want, &computed[0], &missed[0]);
-    run(CONTEXT / KERNELS_PAGE_TOKENS, 20, got, &computed[1], &missed[1]);
-    assert_memory_equal(want, got, sizeof want);
-    assert_int_equal(missed[1], 0);
-    assert_int_equal(computed[1], computed[0]);
-    run(CONTEXT / KERNELS_PAGE_TOKENS, 1, got, &computed[2], &missed[2]); /* without a place for most */
-    assert_memory_equal(want, got, sizeof want);
-    assert_true(missed[2] > 500);
+    int computed[2], missed[2];
+    const int few = CONTEXT / KERNELS_PAGE_TOKENS;
+    run(&one, 20, 0, want, &computed[0], &missed[0]);
+    for (int i = 0; i < 2; i++) {
+        const struct gpus *gpus = i == 0 ? &one : &two;
+        run(gpus, few, 20, got, &computed[1], &missed[1]);
+        assert_memory_equal(want, got, sizeof want);
+        assert_int_equal(missed[1], 0);
+        assert_int_equal(computed[1], computed[0]);
+        run(gpus, few, 1, got, &computed[1], &missed[1]); /* without a place for most */
+        assert_memory_equal(want, got, sizeof want);
+        assert_true(missed[1] > 500);
+    }
 }
 
 static int set_up(void **state) {
     (void)state;
     const struct random_shape shape = {.n_layers = 2,
                                        .n_heads = 2,
-                                       .n_kv_heads = 1,
+                                       .n_kv_heads = 2,
                                        .head_dim = 16,
                                        .dim = 32,
                                        .ffn_dim = 32,
@@ -200,6 +209,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
+    (void)setenv("EMULATOR_GPUS", "2", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_places),
         cmocka_unit_test(test_sizes),
