@@ -22,7 +22,8 @@
  * 64). Within the first two kinds of batch the same holds; between kinds, sums run in other orders and inputs
  * are rounded otherwise (see kernels/cuda/products.cu), so that one product differs by what rounding makes:
  * at most 1e-2 of its norm. Where more than 64 rows are rounded to FP8, because the model says so (struct
- * tensor, input_scale), it is about 3e-2 of what such a sum is in the mean. Several GPUs add up their parts of
+ * tensor, input_scale), it is about 3e-2 of what such a sum is in the mean; several GPUs round each its own
+ * part of a row, with a scale of its own where rows have theirs. Several GPUs add up their parts of
  * x in an order that may change with the number of rows: with more than two of them, F32's last bits may
  * differ in any kind of batch. There a session may generate another token in company than alone, where two
  * tokens are as good as equally likely. */

@@ -100,7 +100,9 @@ int ranks_sync(struct cuda_device *d) {
     for (int i = 0; i < d->n_ranks; i++)
         if (d->ranks[i] != NULL && d->ranks[i]->stream != NULL) /* while it is being opened */
             streams[n++] = d->ranks[i]->stream;
-    return n > 0 ? gpu_sync_all(streams, n) : 0;
+    /* Whatever thread this is: one that has used none yet would start the first GPU. */
+    int rc = n > 0 ? gpu_use(d->gpu) : 0;
+    return rc == 0 && n > 0 ? gpu_sync_all(streams, n) : rc;
 }
 
 int ranks_upload_batch(struct cuda_device *d, size_t n) {
