@@ -30,7 +30,7 @@ static uint64_t bytes_of(const struct tensor *t) {
 
 uint64_t fit_weight_bytes(const struct model *m, int n_devices) {
     uint64_t whole = bytes_of(&m->tok_embd) + bytes_of(&m->output_norm);
-    for (int i = 0; i < m->n_layers; i++)
+    for (int i = 0; i < m->n_layers && n_devices > 1; i++)
         whole += bytes_of(&m->layers[i].attn_norm) + bytes_of(&m->layers[i].ffn_norm);
     return m->weight_bytes + whole * (uint64_t)(n_devices - 1);
 }

@@ -209,6 +209,10 @@ extern "C" int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
     return keep(cudaStreamWaitEvent(stream_of(s), event_of(e), 0), "waiting for an event");
 }
 
+extern "C" int gpu_event_finish(struct gpu_event *e) {
+    return keep(cudaEventSynchronize(event_of(e)), "waiting for an event");
+}
+
 /* ---- graphs ---- */
 
 extern "C" int gpu_graph_begin(struct gpu_stream *s) {

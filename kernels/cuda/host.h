@@ -73,6 +73,8 @@ void gpu_event_destroy(struct gpu_event *e);
 int gpu_event_record(struct gpu_event *e, struct gpu_stream *s);
 /* Further work of `s` waits for the event's last record. */
 int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s);
+/* Waits until the queue is past the event's last record; there may be none. */
+int gpu_event_finish(struct gpu_event *e);
 
 /* Between begin and end, what is queued on `s` is recorded and does not run. Kernel arguments are recorded by
  * value, so whatever changes from step to step lies in device memory. */

@@ -38,13 +38,13 @@ static float *upload_floats(const void *values, size_t n, int *rc, char *err, si
     return p;
 }
 
-static void upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, int *rc, char *err,
-                   size_t errlen) {
+static void upload(struct upload *u, const struct tensor *w, bool as_f32, struct cuda_matrix *out, int *rc,
+                   char *err, size_t errlen) {
     if (*rc == 0)
-        *rc = pack_upload(w, as_f32, out, err, errlen);
+        *rc = pack_queue(u, w, as_f32, out, err, errlen);
 }
 
-static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
+static int queue_weights(struct cuda_device *d, struct upload *u, char *err, size_t errlen) {
     const struct kernels_model *m = &d->config.model;
     size_t dim = (size_t)m->dim;
     int rc = 0;
@@ -55,20 +55,36 @@ static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
             pack_type(l->w_gate.type) != pack_type(l->w_up.type); /* the kernel takes them together */
         to->attn_norm = upload_floats(l->attn_norm.data, dim, &rc, err, errlen);
         to->ffn_norm = upload_floats(l->ffn_norm.data, dim, &rc, err, errlen);
-        upload(&l->wq, false, &to->wq, &rc, err, errlen);
-        upload(&l->wk, false, &to->wk, &rc, err, errlen);
-        upload(&l->wv, false, &to->wv, &rc, err, errlen);
-        upload(&l->wo, false, &to->wo, &rc, err, errlen);
-        upload(&l->w_gate, mixed, &to->gate, &rc, err, errlen);
-        upload(&l->w_up, mixed, &to->up, &rc, err, errlen);
-        upload(&l->w_down, false, &to->down, &rc, err, errlen);
+        upload(u, &l->wq, false, &to->wq, &rc, err, errlen);
+        upload(u, &l->wk, false, &to->wk, &rc, err, errlen);
+        upload(u, &l->wv, false, &to->wv, &rc, err, errlen);
+        upload(u, &l->wo, false, &to->wo, &rc, err, errlen);
+        upload(u, &l->w_gate, mixed, &to->gate, &rc, err, errlen);
+        upload(u, &l->w_up, mixed, &to->up, &rc, err, errlen);
+        upload(u, &l->w_down, false, &to->down, &rc, err, errlen);
     }
     d->output_norm = upload_floats(m->output_norm.data, dim, &rc, err, errlen);
-    upload(&m->tok_embd, false, &d->embeddings, &rc, err, errlen);
+    upload(u, &m->tok_embd, false, &d->embeddings, &rc, err, errlen);
     if (d->tied)
         d->output = pack_rows(&d->embeddings, d->first_output, (int32_t)m->output.rows);
     else
-        upload(&m->output, false, &d->output, &rc, err, errlen);
+        upload(u, &m->output, false, &d->output, &rc, err, errlen);
+    return rc;
+}
+
+/* While one piece of them is copied, the next one is read and packed. */
+static int upload_weights(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t widest = (size_t)(m->n_vocab > m->ffn_dim ? m->n_vocab : m->ffn_dim);
+    struct upload *u = NULL;
+    int rc = upload_open(pack_piece(widest * (size_t)m->dim), &u);
+    if (rc < 0)
+        return err_set(err, errlen, rc, "The weights cannot be copied to the GPU: %s.",
+                       rc == -ENOMEM ? "there is no memory to copy from" : gpu_failure());
+    rc = queue_weights(d, u, err, errlen);
+    if (rc == 0 && upload_wait(u) < 0)
+        rc = err_set(err, errlen, -EIO, "The weights cannot be copied to the GPU: %s.", gpu_failure());
+    upload_close(u);
     return rc;
 }
 

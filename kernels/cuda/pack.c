@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK         16
-#define STAGING_BYTES ((size_t)8 << 20) /* packed and copied at a time, or one row */
+#define CHUNK       16
+#define PIECE_BYTES ((size_t)16 << 20)
 
 enum cuda_type pack_type(enum dtype type) {
     static const enum cuda_type types[DTYPE_COUNT] = {
@@ -101,74 +101,116 @@ static void pack_one(const struct tensor *w, int64_t row, const struct cuda_matr
     }
 }
 
-/* The three planes of a matrix, on both sides: bytes of a row, the GPU's memory, staging memory. */
+/* The three planes of a matrix: bytes of a row, the GPU's memory. */
 struct planes {
     size_t row_bytes[3];
-    uint8_t *device[3], *host[3];
+    uint8_t *device[3];
 };
 
-/* Packs and copies all rows, as many at a time as the staging memory holds. */
-static int copy_rows(const struct tensor *w, const struct cuda_matrix *m, const struct planes *p,
-                     int64_t at_once) {
+static size_t aligned(size_t bytes) {
+    return (bytes + CHUNK - 1) / CHUNK * CHUNK;
+}
+
+/* Packs n rows into a piece, plane behind plane, and queues their copies. */
+static int copy_some(struct upload *u, const struct tensor *w, const struct cuda_matrix *m,
+                     const struct planes *p, int64_t first, size_t n) {
+    size_t high = aligned(p->row_bytes[0] * n), scales = high + aligned(p->row_bytes[1] * n),
+           all = scales + p->row_bytes[2] * n;
+    uint8_t *piece = upload_take(u, all);
     int rc = 0;
-    for (int64_t first = 0; first < w->rows && rc == 0; first += at_once) {
-        int64_t n = w->rows - first < at_once ? w->rows - first : at_once;
-        for (int k = 0; k < 3; k++)
-            memset(p->host[k], 0, p->row_bytes[k] * (size_t)n);
-        for (int64_t i = 0; i < n; i++) {
-            const struct pack_row to = {p->host[0] + p->row_bytes[0] * (size_t)i,
-                                        p->host[1] + p->row_bytes[1] * (size_t)i,
-                                        p->host[2] + p->row_bytes[2] * (size_t)i};
-            pack_one(w, first + i, m, &to);
-        }
-        for (int k = 0; k < 3 && rc == 0; k++)
-            if (p->row_bytes[k] > 0)
-                rc = gpu_upload_now(p->device[k] + p->row_bytes[k] * (size_t)first, p->host[k],
-                                    p->row_bytes[k] * (size_t)n);
+    if (piece == NULL)
+        return gpu_failure()[0] != '\0' ? -EIO : -ENOMEM;
+    uint8_t *const host[3] = {piece, piece + high, piece + scales};
+    memset(piece, 0, all);
+    for (size_t i = 0; i < n; i++) {
+        const struct pack_row to = {host[0] + p->row_bytes[0] * i, host[1] + p->row_bytes[1] * i,
+                                    host[2] + p->row_bytes[2] * i};
+        pack_one(w, first + (int64_t)i, m, &to);
+    }
+    for (int k = 0; k < 3 && rc == 0; k++)
+        if (p->row_bytes[k] > 0)
+            rc = upload_copy(u, p->device[k] + p->row_bytes[k] * (size_t)first, host[k], p->row_bytes[k] * n);
+    return rc;
+}
+
+/* All rows, as many at a time as a piece holds. */
+static int copy_rows(struct upload *u, const struct tensor *w, const struct cuda_matrix *m,
+                     const struct planes *p) {
+    size_t row = p->row_bytes[0] + p->row_bytes[1] + p->row_bytes[2], at_once = upload_piece(u) / row;
+    int rc = 0;
+    at_once = at_once > 3 ? at_once - 2 : 1; /* less what aligns the planes */
+    for (int64_t first = 0; first < w->rows && rc == 0; first += (int64_t)at_once) {
+        size_t left = (size_t)(w->rows - first);
+        rc = copy_some(u, w, m, p, first, left < at_once ? left : at_once);
     }
     return rc;
 }
 
-/* Memory of the planes on both sides; false when there is not enough. */
-static bool allocate(struct planes *p, size_t rows, size_t at_once) {
+/* Memory of the planes; false when there is not enough. */
+static bool allocate(struct planes *p, size_t rows) {
     bool all = true;
     for (int k = 0; k < 3; k++) {
-        p->host[k] = malloc(p->row_bytes[k] * at_once + 1);
         p->device[k] = p->row_bytes[k] > 0 ? gpu_alloc(p->row_bytes[k] * rows, GPU_KEPT) : NULL;
-        all = all && p->host[k] != NULL && (p->row_bytes[k] == 0 || p->device[k] != NULL);
+        all = all && (p->row_bytes[k] == 0 || p->device[k] != NULL);
     }
     return all;
 }
 
-int pack_upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, char *err, size_t errlen) {
+static int no_memory(size_t bytes, char *err, size_t errlen) {
+    size_t left = 0, total = 0;
+    (void)gpu_memory_left(&left, &total);
+    return err_set(
+        err, errlen, -ENOMEM,
+        "The GPU has no memory for the model: the next matrix needs %zu MiB, %zu of %zu MiB are left.",
+        bytes >> 20, left >> 20, total >> 20);
+}
+
+static int why_not_copied(int rc, char *err, size_t errlen) {
+    return err_set(err, errlen, rc, "The weights cannot be copied to the GPU: %s.",
+                   rc == -ENOMEM ? "there is no memory to copy from" : gpu_failure());
+}
+
+int pack_queue(struct upload *u, const struct tensor *w, bool as_f32, struct cuda_matrix *out, char *err,
+               size_t errlen) {
     struct cuda_matrix m = shape_of(w, as_f32);
     struct planes p = {.row_bytes = {(size_t)m.chunks * CHUNK, (size_t)m.high_bytes, (size_t)m.scale_bytes}};
-    size_t bytes = (p.row_bytes[0] + p.row_bytes[1] + p.row_bytes[2]) * (size_t)w->rows;
-    int64_t at_once = (int64_t)(STAGING_BYTES / p.row_bytes[0]);
-    at_once = at_once < 1 ? 1 : at_once > w->rows ? w->rows : at_once;
-    int rc = 0;
-    bool room = allocate(&p, (size_t)w->rows, (size_t)at_once);
+    bool room = allocate(&p, (size_t)w->rows);
     m.values = p.device[0];
     m.high = p.device[1];
     m.scales = p.device[2];
-    if (!room) {
-        size_t left = 0, total = 0;
-        (void)gpu_memory_left(&left, &total);
-        rc = err_set(
-            err, errlen, -ENOMEM,
-            "The GPU has no memory for the model: the next matrix needs %zu MiB, %zu of %zu MiB are left.",
-            bytes >> 20, left >> 20, total >> 20);
-    } else if (!is_nowhere(w)) {
-        rc = copy_rows(w, &m, &p, at_once);
-        if (rc < 0)
-            (void)err_set(err, errlen, rc, "The weights cannot be copied to the GPU: %s.", gpu_failure());
-    }
-    for (int k = 0; k < 3; k++)
-        free(p.host[k]);
-    if (rc < 0)
-        pack_free(&m);
-    else
+    int rc = !room ? -ENOMEM : is_nowhere(w) ? 0 : copy_rows(u, w, &m, &p);
+    if (rc == 0) {
         *out = m;
+        return 0;
+    }
+    (void)upload_wait(u); /* some of it may be under way to what is freed */
+    pack_free(&m);
+    return room
+               ? why_not_copied(rc, err, errlen)
+               : no_memory((p.row_bytes[0] + p.row_bytes[1] + p.row_bytes[2]) * (size_t)w->rows, err, errlen);
+}
+
+size_t pack_piece(size_t n) {
+    return n < PIECE_BYTES / 8 ? 8 * n : PIECE_BYTES; /* twice F32: rows are padded */
+}
+
+int pack_upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, char *err, size_t errlen) {
+    struct upload *u = NULL;
+    struct cuda_matrix m;
+    int rc = upload_open(pack_piece((size_t)w->rows * (size_t)w->cols), &u);
+    if (rc < 0)
+        return why_not_copied(rc, err, errlen);
+    rc = pack_queue(u, w, as_f32, &m, err, errlen);
+    if (rc == 0) {
+        rc = upload_wait(u);
+        if (rc < 0) {
+            pack_free(&m);
+            (void)why_not_copied(rc, err, errlen);
+        } else {
+            *out = m;
+        }
+    }
+    upload_close(u);
     return rc;
 }
 

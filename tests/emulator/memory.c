@@ -63,7 +63,7 @@ int gpu_memory_left(size_t *left, size_t *total) {
 }
 
 static struct allocation *add(size_t bytes, bool host) {
-    if (bytes == 0 || bytes > limit || (!host && used[in_use] + bytes > limit))
+    if (bytes == 0 || (!host && (bytes > limit || used[in_use] + bytes > limit)))
         return NULL;
     if (n_all == cap_all) {
         size_t cap = cap_all * 2 + 64;

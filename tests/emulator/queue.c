@@ -520,6 +520,15 @@ int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
     return add(s, &(struct work){.kind = WORK_WAIT, .event = e, .ticket = e->recorded});
 }
 
+int gpu_event_finish(struct gpu_event *e) {
+    if (++event_waits == wait_left_out || health() < 0)
+        return health();
+    while (e->done < e->recorded && e->stream->first != NULL && health() == 0)
+        advance(e->stream, false);
+    memory_expose(MEMORY_CLOSED);
+    return health();
+}
+
 /* ---- graphs ---- */
 
 int gpu_graph_begin(struct gpu_stream *s) {
