@@ -19,7 +19,7 @@
 #define N_PAGES  6
 #define N_HOST   20
 #define SESSIONS 3
-#define TOKENS   6
+#define TOKENS   4
 
 static struct random_engine weights;
 
@@ -149,7 +149,7 @@ static void run(int n_pages, int n_host, int32_t tokens[SESSIONS][3 * TOKENS], i
         s[i] = harness_session(&h);
     for (int turn = 0; turn < 3; turn++)
         for (int i = 0; i < SESSIONS; i++) {
-            int n = turn == 0 ? 150 + 20 * i : 3;
+            int n = turn == 0 ? 100 + 20 * i : 3;
             for (int t = 0; t < n; t++)
                 ids[t] = (t * 7 + i * 11 + turn) % weights.model.n_vocab;
             harness_append_tokens(s[i], ids, (size_t)n);
@@ -175,7 +175,7 @@ static void test_sessions(void **state) {
     assert_int_equal(computed[1], computed[0]);
     run(CONTEXT / KERNELS_PAGE_TOKENS, 1, got, &computed[2], &missed[2]); /* without a place for most */
     assert_memory_equal(want, got, sizeof want);
-    assert_true(missed[2] > 500);
+    assert_true(missed[2] > 200);
 }
 
 static int set_up(void **state) {
