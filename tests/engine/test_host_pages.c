@@ -19,7 +19,7 @@
 #define N_PAGES  6
 #define N_HOST   20
 #define SESSIONS 3
-#define TOKENS   6
+#define TOKENS   4
 
 static struct random_engine weights;
 static const struct gpus one = {.n = 1}, two = {.n = 2, .ids = {1, 0}};
@@ -154,7 +154,7 @@ static void run(const struct gpus *gpus, int n_pages, int n_host, int32_t tokens
         s[i] = harness_session(&h);
     for (int turn = 0; turn < 3; turn++)
         for (int i = 0; i < SESSIONS; i++) {
-            int n = turn == 0 ? 150 + 20 * i : 3;
+            int n = turn == 0 ? 100 + 20 * i : 3;
             for (int t = 0; t < n; t++)
                 ids[t] = (t * 7 + i * 11 + turn) % weights.model.n_vocab;
             harness_append_tokens(s[i], ids, (size_t)n);
@@ -183,7 +183,7 @@ static void test_sessions(void **state) {
         assert_int_equal(computed[1], computed[0]);
         run(gpus, few, 1, got, &computed[1], &missed[1]); /* without a place for most */
         assert_memory_equal(want, got, sizeof want);
-        assert_true(missed[1] > 500);
+        assert_true(missed[1] > 200);
     }
 }
 
