@@ -151,6 +151,7 @@ struct local_engine {
     int low_due;                /* [engine] 1/(LOCAL_LOW_SHARE - 1) rows that lower priorities may have now */
     double row_ns;              /* [engine] what a prefill row took lately; 0: not known yet */
     struct speculate_cost cost; /* [engine] of rows that each give a token */
+    int always_rows;            /* for tests: of prefill in every step; 0: what takes LOCAL_STEP_NS */
     int always_guess;           /* for tests: so many tokens, whatever it costs; 0: as it pays */
     char format[96];
     char *prefix_path; /* NULL: beginnings are not kept */

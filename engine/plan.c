@@ -113,20 +113,33 @@ static struct local_session *next_prefill(struct local_engine *e, bool running) 
     return best;
 }
 
-/* Of the sessions below a priority, the one that has been without a row for longest. */
-static struct local_session *next_lower(struct local_engine *e, int priority) {
+/* Sessions of a lower priority than one that is served: *wait says whether any has a prompt to be read, *n
+ * how many have not had their turn in this step; of these the one that has been without a row for longest, or
+ * NULL. */
+static struct local_session *next_lower(struct local_engine *e, int priority, int *n, bool *wait) {
     struct local_session *best = NULL;
-    for (struct local_session *s = e->sessions; s != NULL; s = s->next)
-        if (s->gen.running && s->n_rows == 0 && !s->passed && s->about.priority < priority &&
-            hold_pending(s) > 0 && (best == NULL || s->turn < best->turn))
+    *n = 0;
+    *wait = false;
+    for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
+        if (!s->gen.running || s->about.priority >= priority)
+            continue;
+        *wait = *wait || s->n_computed < s->gen.first;
+        if (s->n_rows > 0 || s->passed || hold_pending(s) <= 0)
+            continue;
+        ++*n;
+        if (best == NULL || s->turn < best->turn)
             best = s;
+    }
     return best;
 }
 
-/* Rows of the share that is due now; it is given in pieces of LOCAL_MIN_ROWS at least. */
-static int due_lower(const struct local_engine *e) {
+/* Rows that the next of n sessions of lower priority gets now: its part of what is due, in pieces of
+ * LOCAL_MIN_ROWS at least. */
+static int due_lower(const struct local_engine *e, int n) {
     int rows = e->low_due / (LOCAL_LOW_SHARE - 1);
-    return rows < LOCAL_MIN_ROWS ? 0 : rows;
+    if (n == 0 || rows < LOCAL_MIN_ROWS)
+        return 0;
+    return rows / n > LOCAL_MIN_ROWS ? rows / n : LOCAL_MIN_ROWS;
 }
 
 /* `rows` went to a session while one of a lower priority waited, or to that one. */
@@ -141,7 +154,9 @@ static void count_lower(struct local_engine *e, bool lower, int rows) {
 /* Rows of this step, n_decode of which are there already. */
 static int row_budget(const struct local_engine *e, int n_decode) {
     double rows = LOCAL_MIN_ROWS;
-    if (e->row_ns > 0)
+    if (e->always_rows > 0)
+        rows = e->always_rows;
+    else if (e->row_ns > 0)
         rows = (n_decode > 0 ? LOCAL_MIXED_STEP_NS : LOCAL_STEP_NS) / e->row_ns;
     rows = rows < LOCAL_MIN_ROWS ? LOCAL_MIN_ROWS : rows;
     return rows + n_decode < e->max_rows ? (int)rows + n_decode : e->max_rows;
@@ -179,14 +194,16 @@ static void plan_prefill(struct local_engine *e, bool running, int budget) {
     struct step *step = &e->step;
     struct local_session *s;
     while (step->n_rows < budget && (s = next_prefill(e, running)) != NULL) {
-        struct local_session *lower = running ? next_lower(e, s->about.priority) : NULL;
-        int room = budget - step->n_rows, due = due_lower(e);
-        if (lower != NULL && due > 0) {
+        int n = 0, room = budget - step->n_rows;
+        bool wait = false;
+        struct local_session *lower = running ? next_lower(e, s->about.priority, &n, &wait) : NULL;
+        int due = due_lower(e, n);
+        if (due > 0) {
             prefill(e, lower, due < room ? due : room);
             count_lower(e, true, lower->n_rows);
         } else {
             prefill(e, s, room);
-            if (lower != NULL)
+            if (wait)
                 count_lower(e, false, s->n_rows);
         }
     }
