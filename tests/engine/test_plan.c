@@ -276,8 +276,8 @@ static void test_who_came_first_goes_on_first(void **state) {
     harness_generate(&r->h, r->s[1], NULL, 1);
     wait_all(r);
     for (int k = 1; k < r->n_steps; k++)
-        if (rows_until(r, 1, k) > 0 && rows_until(r, 1, k) < 500)
-            assert_int_equal(r->steps[k].rows[1], r->steps[k].n_rows);
+        if (rows_until(r, 1, k) > 0 && rows_until(r, 1, k) < 500) /* session 0 may have its last row left */
+            assert_int_equal(r->steps[k].rows[1] + r->steps[k].rows[0], r->steps[k].n_rows);
     finish(r);
 }
 
