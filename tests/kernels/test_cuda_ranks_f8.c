@@ -12,14 +12,15 @@
 #include <cmocka.h>
 
 #define GPUS 4
-#define ROWS 70 /* the library multiplies more than 64 */
+#define ROWS 66 /* the library multiplies more than 64 */
 
-static const struct random_shape shape = {.n_layers = 2,
-                                          .n_heads = 8,
+/* What 4 ranks have of a row are the 16 numbers that the library wants at least. */
+static const struct random_shape shape = {.n_layers = 1,
+                                          .n_heads = 4,
                                           .n_kv_heads = 4,
                                           .head_dim = 16,
-                                          .dim = 96,
-                                          .ffn_dim = 192,
+                                          .dim = 32,
+                                          .ffn_dim = 64,
                                           .n_vocab = 77,
                                           .type = DTYPE_F8_E4M3,
                                           .seed = 8};
@@ -98,7 +99,7 @@ static void check(float input_scale, enum emu_lt installed, int n, double bound,
         worst = d > worst ? d : worst;
         /* 7 matrices a layer; of all ranks */
         bool large = i == 0 && input_scale != 0;
-        assert_int_equal(emu_lt_products() - products, large ? 7 * 2 * (1 + n) : 0);
+        assert_int_equal(emu_lt_products() - products, large ? 7 * shape.n_layers * (1 + n) : 0);
     }
     one->ops->close(one);
     several->ops->close(several);
