@@ -29,6 +29,7 @@ struct product_case {
     struct tensor w;
     float x[ROWS][COLS];
     float scales[OUTPUTS];
+    double rounded[ROWS][COLS]; /* x as it is multiplied */
 };
 
 static struct product_case made;
@@ -65,6 +66,14 @@ static float scale_of(int r) {
     return made.w.input_scale > 0 ? made.w.input_scale : row_scale(r);
 }
 
+static void round_inputs(void) {
+    for (int r = 0; r < ROWS; r++) {
+        float scale = scale_of(r);
+        for (int c = 0; c < COLS; c++)
+            made.rounded[r][c] = rounded(made.x[r][c], scale);
+    }
+}
+
 /* One element of the product: with inputs rounded, with inputs as they are, the size that
  * such a sum has, and how far rounding can
  * take it: half a step of 4 bits, or of the smallest numbers (2^-10 of the scale). */
@@ -74,12 +83,12 @@ struct element {
 
 static struct element element_of(const float *w, int r, float factor) {
     struct element e = {0};
-    double w2 = 0, x2 = 0;
+    double w2 = 0, x2 = 0, scale = (double)scale_of(r);
     for (int c = 0; c < COLS; c++) {
         double a = (double)w[c] * (double)factor, x = (double)made.x[r][c];
-        e.rounded += a * rounded(made.x[r][c], scale_of(r));
+        e.rounded += a * made.rounded[r][c];
         e.plain += a * x;
-        e.reach += fabs(a) * (fabs(x) / 16 + (double)scale_of(r) / 1024);
+        e.reach += fabs(a) * (fabs(x) / 16 + scale / 1024);
         w2 += a * a;
         x2 += x * x;
     }
@@ -197,6 +206,7 @@ static const struct {
 static void check_scale(float input_scale, const char *name) {
     static float out[ROWS * OUTPUTS];
     make_case(input_scale);
+    round_inputs();
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
         for (int order = 0; order < 3; order++) {
             emu_set_lt(ways[i].installed);
@@ -236,6 +246,7 @@ static void test_inputs_beyond_the_scale(void **state) {
     (void)state;
     static float out[ROWS * OUTPUTS];
     make_case(1.0f / 2000); /* above 0.224 */
+    round_inputs();
     enum gpu_f8 how = multiply(out);
     if (!emu_present() && how == GPU_F8_NOT)
         return;
@@ -251,6 +262,7 @@ static void test_without(void **state) {
     (void)state;
     static float out[ROWS * OUTPUTS];
     make_case(TENSOR_INPUT_BY_ROW);
+    round_inputs();
     emu_set_lt(EMU_LT_NO_F8);
     enum gpu_f8 how = multiply(out);
     if (emu_present())
