@@ -1,9 +1,37 @@
-/* Stored blocks for the AVX-512 products: elements as unsigned bytes, and the factors of 16 rows side by
- * side. Included by avx512_bytes.c alone. The layouts of the blocks: kernels/cpu/blocks.c. */
+/* Stored blocks for the AVX-512 products: elements as unsigned bytes, the factors of 16 rows side by side,
+ * and the inputs they meet. Included by avx512_bytes.c and avx512_one.c alone. The layouts of the blocks:
+ * kernels/cpu/blocks.c. */
 #ifndef KERNELS_CPU_AVX512_BLOCKS_H
 #define KERNELS_CPU_AVX512_BLOCKS_H
 
 #include "kernels/cpu/avx512.h"
+
+struct avx512_job {
+    const uint8_t *w;
+    size_t row_bytes;
+    const char *x;
+    size_t x_stride;
+    int n_cols, k;
+    float *out;
+    size_t out_stride;
+};
+
+/* Where an input's numbers from some element on lie. */
+struct avx512_input {
+    const int8_t *q;
+    const float *scales; /* of 32 */
+    const int16_t *sums; /* of 16 */
+};
+
+AVX512_INLINE struct avx512_input avx512_input_at(const char *row, int k, int first) {
+    struct avx512_input in = {.q = (const int8_t *)row + first,
+                              .scales = (const float *)(const void *)(row + k) + first / 32,
+                              .sums = (const int16_t *)(const void *)(row + k + k / 8) + first / 16};
+    return in;
+}
+
+/* avx512_one.c: n_rows stored rows times job's one input. */
+void avx512_product_one(enum dtype type, const struct avx512_job *job, int n_rows);
 
 /* Factors of 16 rows and 256 elements: a row's element is scale[g] * (q - offset) - minimum[g], g its group.
  */
@@ -155,6 +183,17 @@ AVX512_INLINE __m512i avx512_super(enum dtype type, const uint8_t *block, int i)
             avx512_bits2(avx512_load32(block + 128 + i / 2 * 32), i % 2 * 4, i % 2 * 4 + 2, 3, 4));
     }
     }
+}
+
+/* Elements 64 i … 64 i + 63 of a row as unsigned bytes; with `half` only 32 of them are there, the rest is 0.
+ */
+AVX512_INLINE __m512i avx512_elements(enum dtype type, const uint8_t *row, int i, bool half) {
+    if (!avx512_is_small(type))
+        return avx512_super(type, row, i);
+    size_t bytes = avx512_super_bytes(type) / 8;
+    const uint8_t *block = row + (size_t)(2 * i) * bytes;
+    __m256i low = avx512_small(type, block);
+    return half ? _mm512_zextsi256_si512(low) : avx512_pair(low, avx512_small(type, block + bytes));
 }
 
 /* Rows of 16 dwords to columns. */

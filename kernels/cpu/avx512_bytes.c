@@ -2,7 +2,7 @@
  *
  * Sixteen stored rows lie side by side in the lanes of a register. A panel holds their next 256 elements as
  * unsigned bytes, four to a lane, so that one instruction multiplies four elements of all sixteen with four
- * of an input. A panel is made once and meets all inputs.
+ * of an input. A panel is made once and meets all inputs. (One input: avx512_one.c.)
  *
  * Every lane is one output with one chain of additions in F32, a group of 32 (or 16) elements each, in
  * ascending order; sums within a group are exact integers. So an output is the same bits whatever rows and
@@ -17,17 +17,6 @@ struct panel {
     struct avx512_factors f;
 };
 
-/* Elements 64 i … 64 i + 63 of a row as unsigned bytes; with `half` only 32 of them are there, the rest is 0.
- */
-AVX512_INLINE __m512i elements(enum dtype type, const uint8_t *row, int i, bool half) {
-    if (!avx512_is_small(type))
-        return avx512_super(type, row, i);
-    size_t bytes = avx512_super_bytes(type) / 8;
-    const uint8_t *block = row + (size_t)(2 * i) * bytes;
-    __m256i low = avx512_small(type, block);
-    return half ? _mm512_zextsi256_si512(low) : avx512_pair(low, avx512_small(type, block + bytes));
-}
-
 /* Elements 64 i … of 16 rows; meanwhile as many bytes are asked for at `ahead`, if any. */
 AVX512_INLINE void panel_quarter(enum dtype type, const uint8_t *const rows[16], int i, bool half,
                                  struct panel *p, const uint8_t *ahead) {
@@ -36,7 +25,7 @@ AVX512_INLINE void panel_quarter(enum dtype type, const uint8_t *const rows[16],
         avx512_prefetch(ahead + 4 * avx512_super_bytes(type) * (size_t)i, 4 * avx512_super_bytes(type));
     AVX512_UNROLL
     for (int r = 0; r < 16; r++)
-        v[r] = elements(type, rows[r], i, half);
+        v[r] = avx512_elements(type, rows[r], i, half);
     avx512_transpose(v);
     AVX512_UNROLL
     for (int j = 0; j < 16; j++)
@@ -58,20 +47,6 @@ AVX512_INLINE void panel_make(enum dtype type, const uint8_t *const rows[16], in
         panel_quarter(type, rows, i, n - i * 64 < 64, p, NULL);
 }
 
-/* Where an input's numbers for the elements of a panel lie. */
-struct input {
-    const int8_t *q;
-    const float *scales; /* of 32 */
-    const int16_t *sums; /* of 16 */
-};
-
-AVX512_INLINE struct input input_at(const char *row, int k, int first) {
-    struct input in = {.q = (const int8_t *)row + first,
-                       .scales = (const float *)(const void *)(row + k) + first / 32,
-                       .sums = (const int16_t *)(const void *)(row + k + k / 8) + first / 16};
-    return in;
-}
-
 AVX512_INLINE __m512i dword_at(const void *at) {
     int32_t v;
     memcpy(&v, at, 4);
@@ -84,7 +59,7 @@ struct about {
     __m512 scale, minimum;
 };
 
-AVX512_INLINE struct about about_of(enum dtype type, struct input in, int g) {
+AVX512_INLINE struct about about_of(enum dtype type, struct avx512_input in, int g) {
     const int step = avx512_by_16(type) ? 16 : 32;
     /* Of the two sums of 16 that lie beside each other: both, or the group's own. */
     const int which = step == 32 ? 0x00010001 : g % 2 == 0 ? 1 : 0x00010000;
@@ -112,8 +87,8 @@ AVX512_INLINE __m512 add_group(enum dtype type, const struct avx512_factors *f, 
 }
 
 /* Group g of P panels times C inputs, added to acc. */
-AVX512_INLINE void group(enum dtype type, int P, int C, const struct panel *panels, const struct input *in,
-                         int g, __m512 acc[2][4]) {
+AVX512_INLINE void group(enum dtype type, int P, int C, const struct panel *panels,
+                         const struct avx512_input *in, int g, __m512 acc[2][4]) {
     const int step = avx512_by_16(type) ? 16 : 32;
     __m512i sums[2][4];
     struct about about[4];
@@ -150,7 +125,7 @@ AVX512_INLINE void group(enum dtype type, int P, int C, const struct panel *pane
 /* P panels of n elements times C inputs, added to out (or put there, when the panels are the first). mask:
  * the rows of the last panel that are there. */
 AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panels, int n, bool first,
-                        const struct input *in, float *out, size_t out_stride, __mmask16 mask) {
+                        const struct avx512_input *in, float *out, size_t out_stride, __mmask16 mask) {
     __m512 acc[2][4];
     AVX512_UNROLL
     for (int p = 0; p < P; p++)
@@ -172,18 +147,8 @@ AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panel
         _mm512_mask_storeu_ps(out + (size_t)c * out_stride + p * 16, p == P - 1 ? mask : 0xFFFF, acc[p][c]);
 }
 
-struct job {
-    const uint8_t *w;
-    size_t row_bytes;
-    const char *x;
-    size_t x_stride;
-    int n_cols, k;
-    float *out;
-    size_t out_stride;
-};
-
 /* All inputs with `rows` stored rows, which P panels hold; `ahead` are the rows wanted next. */
-AVX512_INLINE void strip(enum dtype type, int P, const struct job *job, int row, int rows,
+AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, int row, int rows,
                          const uint8_t *ahead,
                          void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     struct panel panels[2];
@@ -202,14 +167,14 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct job *job, int row,
         float *out = job->out + row;
         int c = 0;
         for (; c + 4 <= job->n_cols; c += 4) {
-            struct input in[4];
+            struct avx512_input in[4];
             for (int i = 0; i < 4; i++)
-                in[i] = input_at(job->x + (size_t)(c + i) * job->x_stride, job->k, first);
+                in[i] = avx512_input_at(job->x + (size_t)(c + i) * job->x_stride, job->k, first);
             tile(type, P, 4, panels, n, first == 0, in, out + (size_t)c * job->out_stride, job->out_stride,
                  mask);
         }
         for (; c < job->n_cols; c++) {
-            struct input in = input_at(job->x + (size_t)c * job->x_stride, job->k, first);
+            struct avx512_input in = avx512_input_at(job->x + (size_t)c * job->x_stride, job->k, first);
             tile(type, P, 1, panels, n, first == 0, &in, out + (size_t)c * job->out_stride, job->out_stride,
                  mask);
         }
@@ -220,105 +185,15 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct job *job, int row,
  * and the lines of the next ones should not be asked for too early. */
 #define MANY 16
 
-/* ---- one input: rows as they stream past ---- */
-
-#define RUN        2048 /* elements of one row at a time */
-#define ROWS_AHEAD 4    /* how early the lines of a row are asked for */
-
-/* Sums of the products of 16 elements each of n <= 256 elements of one row: part 4 l + j is elements
- * 64 j + 16 l …. */
-AVX512_INLINE __m512i row_sums(enum dtype type, const uint8_t *row, const int8_t *x, int n) {
-    __m512i v[4];
-    AVX512_UNROLL
-    for (int j = 0; j < 4; j++)
-        v[j] = n > 64 * j
-                   ? _mm512_dpbusd_epi32(_mm512_setzero_si512(), elements(type, row, j, n < 64 * (j + 1)),
-                                         _mm512_loadu_si512(x + 64 * j))
-                   : _mm512_setzero_si512();
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-}
-
-/* The groups of n <= 256 elements of 16 rows, added to acc; sums: as row_sums() gives them. */
-AVX512_INLINE __m512 row_groups(enum dtype type, const struct avx512_factors *f, int32_t sums[16][16],
-                                struct input in, int n, __m512 acc) {
-    const int groups = avx512_by_16(type) ? 16 : 8;
-    __m512i v[16];
-    AVX512_UNROLL
-    for (int r = 0; r < 16; r++)
-        v[r] = _mm512_load_si512(sums[r]);
-    avx512_transpose(v);
-    AVX512_UNROLL
-    for (int g = 0; g < groups; g++) {
-        if (n < 256 && g * 32 >= n)
-            continue;
-        __m512i sum = avx512_by_16(type) ? v[g % 4 * 4 + g / 4]
-                                         : _mm512_add_epi32(v[g % 2 * 8 + g / 2], v[g % 2 * 8 + 4 + g / 2]);
-        struct about about = about_of(type, in, g);
-        acc = add_group(type, f, g, _mm512_add_epi32(sum, about.start), about, acc);
-    }
-    return acc;
-}
-
-/* The sums of `run` elements from `first` on of one row; the same elements of a later row are asked for. */
-AVX512_INLINE void run_sums(enum dtype type, const uint8_t *row, const uint8_t *ahead, const int8_t *x,
-                            int run, int r, int32_t sums[RUN / 256][16][16]) {
-    size_t bytes = avx512_super_bytes(type);
-    for (int i = 0; i * 256 < run; i++) {
-        avx512_prefetch(ahead + (size_t)i * bytes, bytes);
-        __m512i v = run - i * 256 >= 256 || !avx512_is_small(type)
-                        ? row_sums(type, row + (size_t)i * bytes, x + i * 256, 256)
-                        : row_sums(type, row + (size_t)i * bytes, x + i * 256, run - i * 256);
-        _mm512_store_si512(sums[i][r], v);
-    }
-}
-
-/* `rows` <= 16 stored rows times one input: first the integers, row by row as they lie in memory; then the
- * additions in F32, rows side by side as in a tile. */
-AVX512_INLINE void strip_one(enum dtype type, const struct job *job, int row, int rows) {
-    _Alignas(64) int32_t sums[RUN / 256][16][16];
-    const uint8_t *at[16];
-    for (int r = 0; r < 16; r++)
-        at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
-    __m512 acc = _mm512_setzero_ps();
-    for (int first = 0; first < job->k; first += RUN) {
-        int run = job->k - first < RUN ? job->k - first : RUN;
-        size_t run_bytes = avx512_super_bytes(type) * (size_t)run / 256;
-        for (int r = 0; r < 16; r++) {
-            bool below = r + ROWS_AHEAD < 16 || first + RUN >= job->k;
-            const uint8_t *ahead =
-                below ? at[r] + ROWS_AHEAD * job->row_bytes : at[r + ROWS_AHEAD - 16] + run_bytes;
-            run_sums(type, at[r], ahead, (const int8_t *)job->x + first, run, r, sums);
-        }
-        for (int i = 0; i * 256 < run; i++) {
-            struct avx512_factors f;
-            int n = run - i * 256 < 256 ? run - i * 256 : 256;
-            struct input in = input_at(job->x, job->k, first + i * 256);
-            avx512_factors_of(type, at, n, &f);
-            for (int r = 0; r < 16; r++)
-                at[r] += avx512_super_bytes(type) * (size_t)n / 256;
-            acc = n == 256 || !avx512_is_small(type) ? row_groups(type, &f, sums[i], in, 256, acc)
-                                                     : row_groups(type, &f, sums[i], in, n, acc);
-        }
-    }
-    _mm512_mask_storeu_ps(job->out + row, (__mmask16)(0xFFFF >> (16 - rows)), acc);
-}
-
 /* Where row r lies, there or not: the rows behind the last one are the next chunk's, which a thread will
  * want soon. */
-AVX512_INLINE const uint8_t *row_at(const struct job *job, int r) {
+AVX512_INLINE const uint8_t *row_at(const struct avx512_job *job, int r) {
     return job->w + (size_t)r * job->row_bytes;
 }
 
-AVX512_INLINE void product(enum dtype type, const struct job *job, int n_rows,
+AVX512_INLINE void product(enum dtype type, const struct avx512_job *job, int n_rows,
                            void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     int r = 0;
-    if (job->n_cols == 1) {
-        for (; r < n_rows; r += 16)
-            strip_one(type, job, r, n_rows - r < 16 ? n_rows - r : 16);
-        return;
-    }
     if (job->n_cols > MANY)
         for (; r + 16 < n_rows; r += 32)
             strip(type, 2, job, r, n_rows - r < 32 ? n_rows - r : 32, row_at(job, r + 32), make);
@@ -333,7 +208,7 @@ AVX512_INLINE void product(enum dtype type, const struct job *job, int n_rows,
         const uint8_t *const *rows, int n, struct panel *p, const uint8_t *ahead) {                          \
         panel_make(TYPE, rows, n, p, ahead);                                                                 \
     }                                                                                                        \
-    AVX512_TARGET static void NAME(const struct job *job, int n_rows) {                                      \
+    AVX512_TARGET static void NAME(const struct avx512_job *job, int n_rows) {                               \
         product(TYPE, job, n_rows, NAME##_panel);                                                            \
     }
 
@@ -350,13 +225,16 @@ PRODUCT(product_q6_k, DTYPE_Q6_K)
 
 void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                        int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct job *, int) = {
+    static void (*const by_type[DTYPE_COUNT])(const struct avx512_job *, int) = {
         [DTYPE_Q8_0] = product_q8_0, [DTYPE_Q4_0] = product_q4_0, [DTYPE_Q4_1] = product_q4_1,
         [DTYPE_Q5_0] = product_q5_0, [DTYPE_Q5_1] = product_q5_1, [DTYPE_Q2_K] = product_q2_k,
         [DTYPE_Q3_K] = product_q3_k, [DTYPE_Q4_K] = product_q4_k, [DTYPE_Q5_K] = product_q5_k,
         [DTYPE_Q6_K] = product_q6_k};
-    struct job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
-    by_type[type](&job, n_rows);
+    struct avx512_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
+    if (n_cols == 1)
+        avx512_product_one(type, &job, n_rows);
+    else
+        by_type[type](&job, n_rows);
 }
 #else
 typedef int avx512_bytes_is_for_x86;

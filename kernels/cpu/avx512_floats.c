@@ -4,15 +4,19 @@
  * over it in ascending order; it is summed up in one fixed order and added to what the pieces before gave. So
  * an output is the same bits whatever rows and inputs stand beside it.
  *
- * With few inputs, stored rows are decoded in registers as they stream past. With many, and for types of
- * blocks, a piece of some rows is decoded once into a panel, which then meets all inputs. */
+ * With few inputs, stored rows are decoded in registers as they stream past, four at a time. A processor
+ * reads ahead of a long stream as fast as memory gives, but not of short ones, and rows that stand beside
+ * each other are four short streams; so the four begin a quarter of all rows apart. With many inputs, and for
+ * types of blocks, a piece of some rows is decoded once into a panel, which then meets all inputs. */
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512.h"
 
 #define PIECE      512
 #define PANEL_ROWS 128
-/* How early the lines of a row are asked for. */
-#define ROWS_AHEAD 8
+/* How early the lines of a row are asked for: by rows where a panel is made of it, by bytes where it streams
+ * past. */
+#define ROWS_AHEAD  8
+#define BYTES_AHEAD 2048
 /* Inputs from which on a panel pays. */
 #define MANY 8
 
@@ -24,6 +28,11 @@ AVX512_INLINE __m128 sums_of(const __m512 v[4]) {
     a = _mm512_add_ps(a, _mm512_permute_ps(a, 0x4E));
     a = _mm512_add_ps(a, _mm512_permute_ps(a, 0xB1));
     return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, a));
+}
+
+/* Bytes of an element; known when compiled, unlike kernels/dtype.c's. */
+AVX512_INLINE int element_bytes(enum dtype type) {
+    return type == DTYPE_F32 ? 4 : type == DTYPE_F8_E4M3 ? 1 : 2;
 }
 
 /* Elements i … i + 15 of a row, those that the mask names; the others are 0 and not read. */
@@ -65,32 +74,42 @@ AVX512_INLINE void step(enum dtype type, int R, int C, const uint8_t *w, size_t 
     }
 }
 
-/* One piece of n <= 512 elements of R stored rows times C inputs, added to out (or put there: the first). */
+/* Asks for a line of each of R rows. */
+AVX512_INLINE void ask_rows(int R, const uint8_t *w, size_t row_bytes) {
+    for (int r = 0; r < R; r++)
+        _mm_prefetch((const char *)w + (size_t)r * row_bytes + BYTES_AHEAD, _MM_HINT_T0);
+}
+
+/* One piece of n <= 512 elements of R stored rows, which lie row_bytes apart, times C inputs: sums[c] are
+ * those of input c, a row in each lane. With `ask`, the lines that the rows will want soon are asked for. */
 AVX512_INLINE void tile(enum dtype type, int R, int C, const uint8_t *w, size_t row_bytes, const char *x,
-                        size_t x_stride, int n, bool first, float *out, size_t out_stride) {
+                        size_t x_stride, int n, bool ask, __m128 sums[6]) {
+    const int per_line = 64 / element_bytes(type);
     __m512 acc[4][6];
     AVX512_UNROLL
     for (int r = 0; r < R; r++)
         AVX512_UNROLL
     for (int c = 0; c < C; c++)
         acc[r][c] = _mm512_setzero_ps();
-    int whole = n / 16 * 16;
-    for (int i = 0; i < whole; i += 16)
-        step(type, R, C, w, row_bytes, x, x_stride, i, 0xFFFF, acc);
-    if (whole < n)
-        step(type, R, C, w, row_bytes, x, x_stride, whole, (__mmask16)((1 << (n - whole)) - 1), acc);
+    int i = 0;
+    for (; i + 64 <= n; i += 64) {
+        AVX512_UNROLL
+        for (int j = 0; j < 64; j += 16) {
+            if (ask && j % per_line == 0)
+                ask_rows(R, w + (size_t)((i + j) * element_bytes(type)), row_bytes);
+            step(type, R, C, w, row_bytes, x, x_stride, i + j, 0xFFFF, acc);
+        }
+    }
+    for (; i < n; i += 16)
+        step(type, R, C, w, row_bytes, x, x_stride, i, (__mmask16)(n - i < 16 ? (1 << (n - i)) - 1 : 0xFFFF),
+             acc);
     AVX512_UNROLL
     for (int c = 0; c < C; c++) {
         __m512 v[4];
         AVX512_UNROLL
         for (int r = 0; r < 4; r++)
             v[r] = acc[r < R ? r : 0][c];
-        __m128 sums = sums_of(v);
-        float *o = out + (size_t)c * out_stride;
-        __mmask8 mask = (__mmask8)((1 << R) - 1);
-        if (!first)
-            sums = _mm_add_ps(_mm_maskz_loadu_ps(mask, o), sums);
-        _mm_mask_storeu_ps(o, mask, sums);
+        sums[c] = sums_of(v);
     }
 }
 
@@ -102,43 +121,50 @@ struct job {
     size_t out_stride;
 };
 
-/* All inputs from `first` on, with n elements of R stored rows; row: the first of them among the outputs. */
-AVX512_INLINE void inputs(enum dtype type, int R, const struct job *job, const uint8_t *w, size_t row_bytes,
-                          int row, int first, int n) {
-    const char *x = job->x + (size_t)first * 4;
-    float *out = job->out + row;
-    int c = 0;
-    for (; c + 6 <= job->n_cols; c += 6)
-        tile(type, R, 6, w, row_bytes, x + (size_t)c * job->x_stride, job->x_stride, n, first == 0,
-             out + (size_t)c * job->out_stride, job->out_stride);
-    for (; c + 2 <= job->n_cols; c += 2)
-        tile(type, R, 2, w, row_bytes, x + (size_t)c * job->x_stride, job->x_stride, n, first == 0,
-             out + (size_t)c * job->out_stride, job->out_stride);
-    for (; c < job->n_cols; c++)
-        tile(type, R, 1, w, row_bytes, x + (size_t)c * job->x_stride, job->x_stride, n, first == 0,
-             out + (size_t)c * job->out_stride, job->out_stride);
-}
-
-/* R stored rows as they are. */
-AVX512_INLINE void stream(enum dtype type, int R, const struct job *job, const uint8_t *w, size_t row_bytes,
-                          int row) {
+/* R stored rows as they are, from `row` on and `apart` rows from each other, times C inputs from c on. */
+AVX512_INLINE void stream(enum dtype type, int R, int C, const struct job *job, const uint8_t *w,
+                          size_t row_bytes, int row, int apart, int c) {
+    const uint8_t *at = w + (size_t)row * row_bytes;
+    const char *x = job->x + (size_t)c * job->x_stride;
+    __m128 total[4] = {_mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps()};
     for (int first = 0; first < job->k; first += PIECE) {
         int n = job->k - first < PIECE ? job->k - first : PIECE;
-        size_t at = convert_row_bytes(type, first), bytes = convert_row_bytes(type, n);
+        __m128 sums[6];
+        tile(type, R, C, at + (size_t)first * (size_t)element_bytes(type), (size_t)apart * row_bytes,
+             x + (size_t)first * 4, job->x_stride, n, true, sums);
         AVX512_UNROLL
-        for (int r = 0; r < R; r++)
-            avx512_prefetch(w + (size_t)(r + R) * row_bytes + at, bytes);
-        inputs(type, R, job, w + at, row_bytes, row, first, n);
+        for (int i = 0; i < C; i++)
+            total[i] = first == 0 ? sums[i] : _mm_add_ps(total[i], sums[i]);
     }
+    for (int i = 0; i < C; i++) {
+        float rows[4], *out = job->out + (size_t)(c + i) * job->out_stride + row;
+        _mm_storeu_ps(rows, total[i]);
+        for (int r = 0; r < R; r++)
+            out[r * apart] = rows[r];
+    }
+}
+
+/* The same times all inputs, which are fewer than MANY. */
+AVX512_INLINE void stream_all(enum dtype type, int R, const struct job *job, const uint8_t *w,
+                              size_t row_bytes, int row, int apart) {
+    int c = 0;
+    for (; c + 4 <= job->n_cols; c += 4)
+        stream(type, R, 4, job, w, row_bytes, row, apart, c);
+    if (job->n_cols - c == 3)
+        stream(type, R, 3, job, w, row_bytes, row, apart, c);
+    else if (job->n_cols - c == 2)
+        stream(type, R, 2, job, w, row_bytes, row, apart, c);
+    else if (job->n_cols - c == 1)
+        stream(type, R, 1, job, w, row_bytes, row, apart, c);
 }
 
 #define STREAMED(NAME, TYPE)                                                                                 \
     AVX512_TARGET static void NAME(const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {  \
-        int r = 0;                                                                                           \
-        for (; r + 4 <= n_rows; r += 4)                                                                      \
-            stream(TYPE, 4, job, w + (size_t)r * row_bytes, row_bytes, r);                                   \
-        for (; r < n_rows; r++)                                                                              \
-            stream(TYPE, 1, job, w + (size_t)r * row_bytes, row_bytes, r);                                   \
+        int quarter = n_rows / 4;                                                                            \
+        for (int r = 0; r < quarter; r++)                                                                    \
+            stream_all(TYPE, 4, job, w, row_bytes, r, quarter);                                              \
+        for (int r = 4 * quarter; r < n_rows; r++)                                                           \
+            stream_all(TYPE, 1, job, w, row_bytes, r, 1);                                                    \
     }
 
 STREAMED(streamed_f32, DTYPE_F32)
@@ -156,21 +182,34 @@ AVX512_TARGET static void decode_floats(enum dtype type, const uint8_t *row, int
     }
 }
 
+/* A piece of R rows of a panel times C inputs, added to out (or put there: the first). */
+AVX512_INLINE void panel_tile(int R, int C, const float *rows, const float *x, int n, bool first, float *out,
+                              size_t out_stride) {
+    __m128 sums[6];
+    tile(DTYPE_F32, R, C, (const uint8_t *)(const void *)rows, PIECE * sizeof *rows,
+         (const char *)(const void *)x, PIECE * sizeof *x, n, false, sums);
+    const __mmask8 mask = (__mmask8)((1 << R) - 1);
+    AVX512_UNROLL
+    for (int c = 0; c < C; c++) {
+        float *o = out + (size_t)c * out_stride;
+        if (!first)
+            sums[c] = _mm_add_ps(_mm_maskz_loadu_ps(mask, o), sums[c]);
+        _mm_mask_storeu_ps(o, mask, sums[c]);
+    }
+}
+
 /* n elements of C inputs side by side, then times all rows of the panel. */
 AVX512_INLINE void panel_inputs(int C, const struct job *job, float panel[PANEL_ROWS][PIECE], int rows,
                                 int row, int first, int n, int c) {
     _Alignas(64) float in[6][PIECE];
     for (int i = 0; i < C; i++)
         memcpy(in[i], job->x + (size_t)(c + i) * job->x_stride + (size_t)first * 4, (size_t)n * 4);
-    const char *x = (const char *)(const void *)in;
     float *out = job->out + (size_t)c * job->out_stride + row;
     int r = 0;
     for (; r + 4 <= rows; r += 4)
-        tile(DTYPE_F32, 4, C, (const uint8_t *)(const void *)panel[r], sizeof panel[0], x, sizeof in[0], n,
-             first == 0, out + r, job->out_stride);
+        panel_tile(4, C, panel[r], in[0], n, first == 0, out + r, job->out_stride);
     for (; r < rows; r++)
-        tile(DTYPE_F32, 1, C, (const uint8_t *)(const void *)panel[r], sizeof panel[0], x, sizeof in[0], n,
-             first == 0, out + r, job->out_stride);
+        panel_tile(1, C, panel[r], in[0], n, first == 0, out + r, job->out_stride);
 }
 
 /* By way of panels. */

@@ -281,8 +281,9 @@ static void test_long_rows(void **state) {
     (void)state;
     const struct cpu_ops *ops = cpu_ops_find(NULL);
     check_company(ops, DTYPE_F16, false, 4096 + 24);
-    check_company(ops, DTYPE_Q8_0, true, 4096 + 96);
-    check_company(ops, DTYPE_Q4_K, true, 4096 + 256);
+    check_company(ops, DTYPE_Q8_0, true, 8192 + 96);
+    check_company(ops, DTYPE_Q4_K, true, 8192 + 256);
+    check_company(ops, DTYPE_Q6_K, true, 8192 + 512);
 }
 
 int main(void) {
