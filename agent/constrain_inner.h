@@ -83,6 +83,9 @@ uint32_t constrain_calls(struct constrain *c, const struct constrain_tool *tools
 /* The arguments less those that the tool must not be called with; nothing when they cannot be said. */
 uint32_t constrain_except(struct constrain *c, uint32_t arguments, const struct constrain_tool *tool);
 
+/* constrain_spell.c: appends the value as constrain_spell() does, members in the value's own order. -ENOBUFS,
+ * -ENOMEM, -E2BIG for one that is too deep. */
+HX_MUST_CHECK int constrain_spell_alone(const struct value *value, struct buf *out);
 /* constrain_spell.c: the nodes that apply to a value, by id, which is the order in which members are looked
  * for. Of forms the first that the value passes. */
 #define CONSTRAIN_NODES_MAX 512

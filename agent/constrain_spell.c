@@ -162,6 +162,15 @@ static int spell(const struct constrain_nodes *nodes, const struct value *value,
     return -EINVAL;
 }
 
+int constrain_spell_alone(const struct value *value, struct buf *out) {
+    struct constrain_nodes *none = calloc(1, sizeof *none);
+    if (none == NULL)
+        return -ENOMEM;
+    int rc = spell(none, value, out, 0);
+    free(none);
+    return rc;
+}
+
 int constrain_spell(const struct schema *schema, const struct value *value, struct buf *out) {
     struct constrain_nodes *nodes = malloc(sizeof *nodes);
     if (nodes == NULL)

@@ -1,8 +1,6 @@
 /* Units: what must hold together, taken apart into alternatives. */
 #include "agent/constrain_inner.h"
 
-#include "base/json.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,15 +157,12 @@ static bool has_choices(const struct unit *atoms) {
 
 /* A value in the spelling of this project. */
 static uint32_t spelled(struct constrain *c, const struct value *value) {
-    struct buf compact, text;
-    buf_init(&compact, 4u << 20);
+    struct buf text;
     buf_init(&text, 8u << 20);
-    int rc = value_print(value, &compact);
-    rc = rc ? rc : json_respace(&text, compact.data, compact.len, false);
+    int rc = constrain_spell_alone(value, &text);
     uint32_t e = rc == 0 ? grammar_literal(c->b, text.data, text.len) : GRAMMAR_NONE;
     if (rc < 0)
         c->status = rc == -ENOMEM ? rc : -E2BIG;
-    buf_finish(&compact);
     buf_finish(&text);
     return e;
 }

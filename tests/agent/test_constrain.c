@@ -120,6 +120,8 @@ static void test_scalars(void **state) {
            LIST("0", "\"\"", "nul"));
     expect("{\"enum\": [1, \"a b\", {\"k\": [2]}, null]}", true, LIST("1", "\"a b\"", "{\"k\": [2]}", "null"),
            LIST("2", "\"a\"", "{}"));
+    expect("{\"enum\": [2.0, 2.50, [1.0, 1e2], {\"k\": 10e-1}]}", true,
+           LIST("2", "2.5", "[1, 100]", "{\"k\": 1}"), LIST("2.0", "2.50", "[1.0, 1e2]"));
     expect("{\"enum\": [1, 5, 9], \"minimum\": 4, \"not\": {\"const\": 9}}", true, LIST("5"), LIST("1", "9"));
 }
 
