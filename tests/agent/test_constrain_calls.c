@@ -163,16 +163,7 @@ static void check_calls(const struct model *tokenizer, size_t n, int most) {
 
 static void test_small_vocabulary(void **state) {
     (void)state;
-    char path[256], err[300] = "";
-    struct fixture f;
-    struct model *m = NULL;
-    fixture_gguf(&f, NULL);
-    fixture_write(fixture_path(path, "calls.gguf"), f.bytes.data, f.bytes.len);
-    fixture_finish(&f);
-    int rc = model_open(path, &m, err, sizeof err);
-    (void)unlink(path);
-    if (rc != 0)
-        fail_msg("%s", err);
+    struct model *m = fixture_open("calls.gguf");
     check_calls(m, wanted("HERMESD_CALLS", 300), 1200);
     model_close(m);
 }

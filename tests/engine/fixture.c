@@ -2,12 +2,17 @@
 
 #include "base/json.h"
 #include "engine/bpe.h"
+#include "engine/model.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define LAYERS   2
 #define HEADS    4
@@ -395,4 +400,18 @@ void fixture_hf(const char *folder) {
     write_config(folder);
     write_tokenizer(folder);
     write_safetensors(folder);
+}
+
+struct model *fixture_open(const char *name) {
+    char path[256], err[300] = "";
+    struct fixture f;
+    struct model *m = NULL;
+    fixture_gguf(&f, NULL);
+    fixture_write(fixture_path(path, name), f.bytes.data, f.bytes.len);
+    fixture_finish(&f);
+    int rc = model_open(path, &m, err, sizeof err);
+    (void)unlink(path);
+    if (rc != 0)
+        fail_msg("%s", err);
+    return m;
 }

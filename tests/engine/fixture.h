@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct model;
+
 #define FIXTURE_VOCAB 264
 #define FIXTURE_BOS   260
 #define FIXTURE_END   261 /* <|im_end|> */
@@ -46,6 +48,10 @@ struct fixture_lie {
 /* The bytes of a GGUF file, with a mark for every number before the data. fixture_finish() frees. */
 void fixture_gguf(struct fixture *f, const struct fixture_lie *lie);
 void fixture_finish(struct fixture *f);
+
+/* That file without a lie, opened; `name` in the temporary folder for the moment. The caller's (model_close).
+ * Fails the running test. */
+struct model *fixture_open(const char *name);
 
 /* Writes bytes to a file, replacing it. */
 void fixture_write(const char *path, const void *bytes, size_t len);

@@ -67,6 +67,12 @@ void random_engine_set_rope(struct random_engine *r, bool scaled) {
     }
 }
 
+void random_engine_speak(struct random_engine *r, const struct model *like) {
+    r->model.tokenizer = like->tokenizer;
+    r->model.eog_ids = like->eog_ids;
+    r->model.n_eog_ids = like->n_eog_ids;
+}
+
 void random_engine_finish(struct random_engine *r) {
     for (int i = 0; r->quiet != NULL && i < 2 * r->model.n_layers; i++)
         free((void *)(uintptr_t)r->quiet[i].data);

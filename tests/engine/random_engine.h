@@ -18,6 +18,8 @@ void random_engine_calm(struct random_engine *r, const struct random_shape *shap
 /* RoPE of Llama 3.1 8B's config.json: rope_theta 500000 and, where it is scaled, rope_scaling "llama3" with
  * factor 8, low_freq_factor 1, high_freq_factor 4, original_max_position_embeddings 8192. */
 void random_engine_set_rope(struct random_engine *r, bool scaled);
+/* Lends it the tokenizer and the ends of `like`, which has as many tokens and outlives it. */
+void random_engine_speak(struct random_engine *r, const struct model *like);
 void random_engine_finish(struct random_engine *r);
 
 #endif

@@ -304,15 +304,7 @@ static void test_all_forced(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    char path[256], err[300] = "";
-    struct fixture f;
-    fixture_gguf(&f, NULL);
-    fixture_write(fixture_path(path, "cuda_constrained.gguf"), f.bytes.data, f.bytes.len);
-    fixture_finish(&f);
-    int rc = model_open(path, &fixture, err, sizeof err);
-    (void)unlink(path);
-    if (rc != 0)
-        fail_msg("%s", err);
+    fixture = fixture_open("cuda_constrained.gguf");
     const struct random_shape shape = {.n_layers = 1,
                                        .n_heads = 2,
                                        .n_kv_heads = 1,
@@ -324,9 +316,7 @@ static int set_up(void **state) {
                                        .seed = 5};
     random_engine_init(&random_one, &shape, CONTEXT);
     random_engine_calm(&random_one, &shape);
-    random_one.model.tokenizer = fixture->tokenizer;
-    random_one.model.eog_ids = fixture->eog_ids;
-    random_one.model.n_eog_ids = fixture->n_eog_ids;
+    random_engine_speak(&random_one, fixture);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * greedy tokens over 64 steps. Also what the engine does without a GPU. */
 #include "engine/local.h"
 #include "kernels/dtype.h"
+#include "tests/engine/logits.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 #include "tests/shared.h"
@@ -72,14 +73,6 @@ static const float *run(struct forward *f, const int32_t *tokens, int first, int
     return forward_logits(f, 0);
 }
 
-static int32_t largest(const float *logits, int n) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
-}
-
 /* A prompt, then greedy steps on both; after every one the logits are near and the choice is the same, or
  * with rounded inputs as good as the same. */
 static void check_steps(const struct model *m, const char *name, const char *module, bool exact, int steps,
@@ -94,8 +87,8 @@ static void check_steps(const struct model *m, const char *name, const char *mod
         const float *want = run(cpu, tokens, first, n), *got = run(gpu, tokens, first, n);
         for (int i = 0; i < m->n_vocab; i++)
             worst = fmax(worst, fabs((double)want[i] - (double)got[i]));
-        tokens[first + n] = largest(want, m->n_vocab);
-        int32_t chosen = largest(got, m->n_vocab);
+        tokens[first + n] = logits_largest(want, m->n_vocab);
+        int32_t chosen = logits_largest(got, m->n_vocab);
         if (exact ? chosen != tokens[first + n]
                   : (double)want[chosen] < (double)want[tokens[first + n]] - 2 * bound)
             fail_msg("%s: greedy token %d is %d on the CPU and %d on the GPU", name, step, tokens[first + n],

@@ -404,15 +404,7 @@ static void test_eviction(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    char path[256], err[300] = "";
-    struct fixture f;
-    fixture_gguf(&f, NULL);
-    fixture_write(fixture_path(path, "forced.gguf"), f.bytes.data, f.bytes.len);
-    fixture_finish(&f);
-    int rc = model_open(path, &fixture, err, sizeof err);
-    (void)unlink(path);
-    if (rc != 0)
-        fail_msg("%s", err);
+    fixture = fixture_open("forced.gguf");
     static const struct random_shape shape = {.n_layers = 2,
                                               .n_heads = 2,
                                               .n_kv_heads = 1,
@@ -423,9 +415,7 @@ static int set_up(void **state) {
                                               .type = DTYPE_F32,
                                               .seed = 5};
     random_engine_init(&weights, &shape, CONTEXT);
-    weights.model.tokenizer = fixture->tokenizer;
-    weights.model.eog_ids = fixture->eog_ids;
-    weights.model.n_eog_ids = fixture->n_eog_ids;
+    random_engine_speak(&weights, fixture);
     return 0;
 }
 

@@ -434,15 +434,9 @@ static void test_memory(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    char path[256], err[300] = "";
-    struct fixture f;
-    fixture_gguf(&f, NULL);
-    fixture_write(fixture_path(path, "mask.gguf"), f.bytes.data, f.bytes.len);
-    fixture_finish(&f);
-    int rc = model_open(path, &small, err, sizeof err);
-    (void)unlink(path);
-    if (rc == 0)
-        rc = grammar_vocab_create(small->tokenizer, small->eog_ids, (size_t)small->n_eog_ids, &small_vocab,
+    char err[300] = "";
+    small = fixture_open("mask.gguf");
+    int rc = grammar_vocab_create(small->tokenizer, small->eog_ids, (size_t)small->n_eog_ids, &small_vocab,
                                   err, sizeof err);
     if (rc < 0)
         (void)printf("%s\n", err);

@@ -412,15 +412,7 @@ static void test_by_itself(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    char path[256], err[300] = "";
-    struct fixture f;
-    fixture_gguf(&f, NULL);
-    fixture_write(fixture_path(path, "verify.gguf"), f.bytes.data, f.bytes.len);
-    fixture_finish(&f);
-    int rc = model_open(path, &fixture, err, sizeof err);
-    (void)unlink(path);
-    if (rc != 0)
-        fail_msg("%s", err);
+    fixture = fixture_open("verify.gguf");
     static const enum dtype types[N_MODELS] = {DTYPE_F32, DTYPE_Q8_0, DTYPE_F16};
     for (int i = 0; i < N_MODELS; i++) {
         struct random_shape shape = {.n_layers = LAYERS,
@@ -434,9 +426,7 @@ static int set_up(void **state) {
                                      .seed = 5 + (uint64_t)i};
         random_engine_init(&models[i], &shape, CONTEXT);
         random_engine_calm(&models[i], &shape);
-        models[i].model.tokenizer = fixture->tokenizer;
-        models[i].model.eog_ids = fixture->eog_ids;
-        models[i].model.n_eog_ids = fixture->n_eog_ids;
+        random_engine_speak(&models[i], fixture);
     }
     return 0;
 }
