@@ -317,32 +317,37 @@ AVX512_INLINE void avx512_factors_q6(const uint8_t *const rows[16], struct avx51
     }
 }
 
-/* Up to eight blocks of 32. */
+/* The first four bytes of up to eight blocks of 32 of 16 rows, by block. */
+AVX512_INLINE void avx512_starts(const uint8_t *const rows[16], size_t bytes, int blocks, __m512i out[8]) {
+    AVX512_UNROLL
+    for (int b = 0; b < 8; b++)
+        out[b] = _mm512_setzero_si512();
+    AVX512_UNROLL
+    for (int r = 0; r < 16; r++) {
+        const __mmask16 lane = (__mmask16)(1u << r);
+        AVX512_UNROLL
+        for (int b = 0; b < 8; b++)
+            if (b < blocks)
+                out[b] =
+                    _mm512_mask_broadcastd_epi32(out[b], lane, _mm_loadu_si32(rows[r] + (size_t)b * bytes));
+    }
+}
+
+/* Up to eight blocks of 32, which begin with their factors. */
 AVX512_INLINE void avx512_factors_small(enum dtype type, const uint8_t *const rows[16], int blocks,
                                         struct avx512_factors *f) {
-    size_t bytes = avx512_super_bytes(type) / 8;
-    _Alignas(32) uint16_t scales[8][16], minima[8][16];
-    for (int r = 0; r < 16 && blocks == 8; r++)
-        AVX512_UNROLL
+    __m512i starts[8];
+    if (blocks == 8)
+        avx512_starts(rows, avx512_super_bytes(type) / 8, 8, starts);
+    else
+        avx512_starts(rows, avx512_super_bytes(type) / 8, blocks, starts);
+    AVX512_UNROLL
     for (int b = 0; b < 8; b++) {
-        scales[b][r] = avx512_u16(rows[r] + (size_t)b * bytes);
-        if (avx512_has_minima(type))
-            minima[b][r] = avx512_u16(rows[r] + (size_t)b * bytes + 2);
-    }
-    for (int r = 0; r < 16 && blocks < 8; r++)
-        for (int b = 0; b < blocks; b++) {
-            scales[b][r] = avx512_u16(rows[r] + (size_t)b * bytes);
-            if (avx512_has_minima(type))
-                minima[b][r] = avx512_u16(rows[r] + (size_t)b * bytes + 2);
-        }
-    for (int b = 0; b < blocks; b++) {
-        __m256i halves = _mm256_load_si256((const __m256i *)(const void *)scales[b]);
-        _mm512_store_ps(f->scale[b], _mm512_cvtph_ps(halves));
-        if (!avx512_has_minima(type))
-            continue;
+        _mm512_store_ps(f->scale[b], avx512_halves(starts[b]));
         /* These types add their minimum. */
-        halves = _mm256_load_si256((const __m256i *)(const void *)minima[b]);
-        _mm512_store_ps(f->minimum[b], _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(halves)));
+        if (avx512_has_minima(type))
+            _mm512_store_ps(f->minimum[b], _mm512_sub_ps(_mm512_setzero_ps(),
+                                                         avx512_halves(_mm512_srli_epi32(starts[b], 16))));
     }
 }
 

@@ -17,12 +17,18 @@ struct panel {
     struct avx512_factors f;
 };
 
-/* Elements 64 i … of 16 rows; meanwhile as many bytes are asked for at `ahead`, if any. */
+/* While a panel is made and then meets its first inputs, as many bytes are asked for as it has: half of them
+ * now and half of them then, because in either part memory would stand still in the other. */
+AVX512_INLINE size_t asked_first(enum dtype type) {
+    return avx512_super_bytes(type) * 8;
+}
+
+/* Elements 64 i … of 16 rows; meanwhile bytes are asked for at `ahead`, if any. */
 AVX512_INLINE void panel_quarter(enum dtype type, const uint8_t *const rows[16], int i, bool half,
                                  struct panel *p, const uint8_t *ahead) {
     __m512i v[16];
     if (ahead != NULL)
-        avx512_prefetch(ahead + 4 * avx512_super_bytes(type) * (size_t)i, 4 * avx512_super_bytes(type));
+        avx512_prefetch(ahead + asked_first(type) / 4 * (size_t)i, asked_first(type) / 4);
     AVX512_UNROLL
     for (int r = 0; r < 16; r++)
         v[r] = avx512_elements(type, rows[r], i, half);
@@ -123,9 +129,10 @@ AVX512_INLINE void group(enum dtype type, int P, int C, const struct panel *pane
 }
 
 /* P panels of n elements times C inputs, added to out (or put there, when the panels are the first). mask:
- * the rows of the last panel that are there. */
+ * the rows of the last panel that are there. ahead: where bytes are asked for meanwhile, or NULL. */
 AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panels, int n, bool first,
-                        const struct avx512_input *in, float *out, size_t out_stride, __mmask16 mask) {
+                        const struct avx512_input *in, float *out, size_t out_stride, __mmask16 mask,
+                        const uint8_t *ahead) {
     __m512 acc[2][4];
     AVX512_UNROLL
     for (int p = 0; p < P; p++)
@@ -135,7 +142,11 @@ AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panel
             first ? _mm512_setzero_ps()
                   : _mm512_maskz_loadu_ps(p == P - 1 ? mask : 0xFFFF, out + (size_t)c * out_stride + p * 16);
     int groups = n / (avx512_by_16(type) ? 16 : 32);
+    const size_t share = (avx512_super_bytes(type) * 16 - asked_first(type)) / (avx512_by_16(type) ? 8 : 4);
     for (int g = 0; g < groups; g += 2) {
+        for (int p = 0; p < P && ahead != NULL; p++)
+            avx512_prefetch(ahead + (size_t)p * avx512_super_bytes(type) * 16 + share * (size_t)(g / 2),
+                            share);
         group(type, P, C, panels, in, g, acc);
         if (g + 1 < groups)
             group(type, P, C, panels, in, g + 1, acc);
@@ -159,6 +170,7 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, i
     for (int first = 0; first < job->k; first += PANEL) {
         int n = job->k - first < PANEL ? job->k - first : PANEL;
         size_t bytes = avx512_super_bytes(type) * (size_t)n / PANEL;
+        const uint8_t *rest = ahead + asked_first(type);
         AVX512_UNROLL
         for (int p = 0; p < P; p++, ahead += bytes * 16)
             make(at + p * 16, n, &panels[p], ahead);
@@ -171,12 +183,12 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, i
             for (int i = 0; i < 4; i++)
                 in[i] = avx512_input_at(job->x + (size_t)(c + i) * job->x_stride, job->k, first);
             tile(type, P, 4, panels, n, first == 0, in, out + (size_t)c * job->out_stride, job->out_stride,
-                 mask);
+                 mask, c == 0 ? rest : NULL);
         }
         for (; c < job->n_cols; c++) {
             struct avx512_input in = avx512_input_at(job->x + (size_t)c * job->x_stride, job->k, first);
             tile(type, P, 1, panels, n, first == 0, &in, out + (size_t)c * job->out_stride, job->out_stride,
-                 mask);
+                 mask, c == 0 ? rest : NULL);
         }
     }
 }
