@@ -27,7 +27,7 @@
  * LOCAL_MIXED_STEP_NS when sessions that generate wait for it: that is how late a cancel or a next token can
  * be on a slow machine. */
 #define LOCAL_MIN_ROWS      16
-#define LOCAL_STEP_NS       750e6
+#define LOCAL_STEP_NS       1e9
 #define LOCAL_MIXED_STEP_NS 60e6
 #define LOCAL_MAX_STOPS     16
 /* While prompts of several priorities are read, one row of so many is for those below the highest; of these

@@ -1,8 +1,8 @@
 /* Products with inputs in F32, with AVX-512.
  *
- * A row is cut into pieces of 512 elements. A piece of one output has one register of sixteen sums that runs
- * over it in ascending order; it is summed up in one fixed order and added to what the pieces before gave. So
- * an output is the same bits whatever rows and inputs stand beside it.
+ * A row is cut into pieces of 1,024 elements. A piece of one output has one register of sixteen sums that
+ * runs over it in ascending order; it is summed up in one fixed order and added to what the pieces before
+ * gave. So an output is the same bits whatever rows and inputs stand beside it.
  *
  * With few inputs, stored rows are decoded in registers as they stream past, four at a time. A processor
  * reads ahead of a long stream as fast as memory gives, but not of short ones, and rows that stand beside
@@ -11,8 +11,8 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512.h"
 
-#define PIECE      512
-#define PANEL_ROWS 128
+#define PIECE      1024 /* four rows and six inputs of it fit into a first-level cache of 48 KB */
+#define PANEL_ROWS 96
 /* How early the lines of a row are asked for: by rows where a panel is made of it, by bytes where it streams
  * past. */
 #define ROWS_AHEAD  8
@@ -80,7 +80,7 @@ AVX512_INLINE void ask_rows(int R, const uint8_t *w, size_t row_bytes) {
         _mm_prefetch((const char *)w + (size_t)r * row_bytes + BYTES_AHEAD, _MM_HINT_T0);
 }
 
-/* One piece of n <= 512 elements of R stored rows, which lie row_bytes apart, times C inputs: sums[c] are
+/* One piece of n <= PIECE elements of R stored rows, which lie row_bytes apart, times C inputs: sums[c] are
  * those of input c, a row in each lane. With `ask`, the lines that the rows will want soon are asked for. */
 AVX512_INLINE void tile(enum dtype type, int R, int C, const uint8_t *w, size_t row_bytes, const char *x,
                         size_t x_stride, int n, bool ask, __m128 sums[6]) {
@@ -183,11 +183,11 @@ AVX512_TARGET static void decode_floats(enum dtype type, const uint8_t *row, int
 }
 
 /* A piece of R rows of a panel times C inputs, added to out (or put there: the first). */
-AVX512_INLINE void panel_tile(int R, int C, const float *rows, const float *x, int n, bool first, float *out,
-                              size_t out_stride) {
+AVX512_INLINE void panel_tile(int R, int C, const float *rows, const char *x, size_t x_stride, int n,
+                              bool first, float *out, size_t out_stride) {
     __m128 sums[6];
-    tile(DTYPE_F32, R, C, (const uint8_t *)(const void *)rows, PIECE * sizeof *rows,
-         (const char *)(const void *)x, PIECE * sizeof *x, n, false, sums);
+    tile(DTYPE_F32, R, C, (const uint8_t *)(const void *)rows, PIECE * sizeof *rows, x, x_stride, n, false,
+         sums);
     const __mmask8 mask = (__mmask8)((1 << R) - 1);
     AVX512_UNROLL
     for (int c = 0; c < C; c++) {
@@ -198,18 +198,16 @@ AVX512_INLINE void panel_tile(int R, int C, const float *rows, const float *x, i
     }
 }
 
-/* n elements of C inputs side by side, then times all rows of the panel. */
+/* n elements of C inputs times all rows of the panel. */
 AVX512_INLINE void panel_inputs(int C, const struct job *job, float panel[PANEL_ROWS][PIECE], int rows,
                                 int row, int first, int n, int c) {
-    _Alignas(64) float in[6][PIECE];
-    for (int i = 0; i < C; i++)
-        memcpy(in[i], job->x + (size_t)(c + i) * job->x_stride + (size_t)first * 4, (size_t)n * 4);
+    const char *in = job->x + (size_t)c * job->x_stride + (size_t)first * 4;
     float *out = job->out + (size_t)c * job->out_stride + row;
     int r = 0;
     for (; r + 4 <= rows; r += 4)
-        panel_tile(4, C, panel[r], in[0], n, first == 0, out + r, job->out_stride);
+        panel_tile(4, C, panel[r], in, job->x_stride, n, first == 0, out + r, job->out_stride);
     for (; r < rows; r++)
-        panel_tile(1, C, panel[r], in[0], n, first == 0, out + r, job->out_stride);
+        panel_tile(1, C, panel[r], in, job->x_stride, n, first == 0, out + r, job->out_stride);
 }
 
 /* By way of panels. */

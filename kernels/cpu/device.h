@@ -51,6 +51,9 @@ struct cpu_device {
 HX_MUST_CHECK int cpu_buffers_init(struct cpu_device *d);
 void cpu_buffers_finish(struct cpu_device *d);
 
+/* Chunks that a job of products is cut into at most. */
+#define CPU_MAX_CHUNKS 512
+
 /* Rows of several matrices with the same inputs, as one job. */
 struct products {
     struct cpu_device *d;
@@ -62,8 +65,10 @@ struct products {
     size_t input_stride;
     int n_cols;
     int k;
-    int rows_per_unit, n_large; /* set by cpu_run_products() */
-    int first_unit[CPU_MAX_PRODUCTS + 1];
+    /* Chunk i has the rows from first_row[i] up to first_row[i + 1], all matrices' rows counted through; set
+     * by cpu_run_products(). */
+    int n_chunks;
+    int first_row[CPU_MAX_CHUNKS + 1];
     /* After the rows of a chunk: add them to x (residual), or silu(out[0]) * out[1]. */
     float *residual;
     bool gated;

@@ -58,27 +58,42 @@ static void finished_rows(const struct products *p, int which, int first, int ro
                            p->out[0] + (size_t)c * p->out_stride[0] + first, rows);
 }
 
-/* A chunk is some units of rows, which may belong to several matrices. Three quarters of the work are large
- * chunks, because the start of each waits for memory; the rest are small ones, so that all threads end at
- * about the same time, also when one of them was descheduled. */
-#define UNITS_PER_LARGE 4
-
+/* The rows of a chunk, which may belong to several matrices. */
 static void product_chunk(void *arg, int chunk, int thread) {
     (void)thread;
     const struct products *p = arg;
-    bool large = chunk < p->n_large;
-    int unit = large ? chunk * UNITS_PER_LARGE : p->n_large * (UNITS_PER_LARGE - 1) + chunk;
-    int last = unit + (large ? UNITS_PER_LARGE : 1);
-    for (int which = 0; which < CPU_MAX_PRODUCTS && unit < last; which++) {
-        if (unit >= p->first_unit[which + 1])
-            continue;
-        int end = last < p->first_unit[which + 1] ? last : p->first_unit[which + 1];
-        int first = (unit - p->first_unit[which]) * p->rows_per_unit;
-        int rows = (int)p->w[which]->rows - first;
-        int wanted = (end - unit) * p->rows_per_unit;
-        finished_rows(p, which, first, rows < wanted ? rows : wanted);
-        unit = end;
+    int first = p->first_row[chunk], last = p->first_row[chunk + 1];
+    for (int which = 0; first < last; which++) {
+        int rows = (int)p->w[which]->rows; /* of this matrix, the first of which is row 0 now */
+        if (first < rows)
+            finished_rows(p, which, first, (last < rows ? last : rows) - first);
+        first = first > rows ? first - rows : 0;
+        last -= rows;
     }
+}
+
+/* Inputs from which on arithmetic is what takes the time, and reading is not. */
+#define MANY_INPUTS 8
+
+/* Cuts `total` rows. Large chunks come first, because the start of each waits for memory; each has a third of
+ * what would be a thread's share of the rows that are left, so that they become small, and all threads end at
+ * about the same time, also when one of them was descheduled. With many inputs they do not become as small:
+ * what a chunk fetches of the inputs should meet many rows. */
+static void cut_rows(struct products *p, int total) {
+    const int whole = 32; /* rows that stand side by side in registers */
+    int threads = pool_n_threads(p->d->pool), first = 0, n = 0;
+    int most = p->n_cols < MANY_INPUTS ? CPU_MAX_CHUNKS / 2 : threads * 16;
+    most = most < CPU_MAX_CHUNKS / 2 ? most : CPU_MAX_CHUNKS / 2;
+    int least = (total / most + whole - 1) / whole * whole;
+    least = least > whole ? least : whole;
+    for (; first < total; n++) {
+        int rows = (total - first) / (threads * 3) / whole * whole;
+        rows = rows > least ? rows : least;
+        p->first_row[n] = first;
+        first = total - first < rows ? total : first + rows;
+    }
+    p->first_row[n] = total;
+    p->n_chunks = n;
 }
 
 struct rounding {
@@ -110,15 +125,6 @@ void cpu_run_products(struct products *p) {
         struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k};
         cpu_run_job(d, round_chunk, &r, (p->n_cols + 7) / 8, (int64_t)p->n_cols * p->k * 2);
     }
-    /* About sixteen units per thread, of whole panels of 16 rows. */
-    int64_t rows = total / (pool_n_threads(d->pool) * 16);
-    p->rows_per_unit = (int)(rows < 16 ? 16 : (rows + 15) / 16 * 16);
-    p->first_unit[0] = 0;
-    for (int i = 0; i < CPU_MAX_PRODUCTS; i++)
-        p->first_unit[i + 1] =
-            p->first_unit[i] + (i < n ? (int)((p->w[i]->rows + p->rows_per_unit - 1) / p->rows_per_unit) : 0);
-    int units = p->first_unit[CPU_MAX_PRODUCTS];
-    p->n_large = units * 3 / 4 / UNITS_PER_LARGE;
-    cpu_run_job(d, product_chunk, p, units - p->n_large * (UNITS_PER_LARGE - 1),
-                total * (p->gated ? 2 : 1) * p->k * p->n_cols);
+    cut_rows(p, (int)total);
+    cpu_run_job(d, product_chunk, p, p->n_chunks, total * (p->gated ? 2 : 1) * p->k * p->n_cols);
 }

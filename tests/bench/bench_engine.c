@@ -6,9 +6,10 @@
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
  *
  * Prints one line of JSON: medians over the runs, memory, and how much of the machine's read bandwidth
- * decoding reached (weights read per step times steps per second; above 100 %
- * when they stay in a cache). Every run has other tokens, so no prefix
- * is found. */
+ * decoding reached (weights read per step times steps per second; above 100 % when they stay in a cache).
+ * The bandwidth is the median of readings before the first run and after each: on a machine shared with
+ * others it changes from second to second, and a run is compared with what it had. Every run has other
+ * tokens, so no prefix is found. */
 #include "base/clock.h"
 #include "engine/local.h"
 #include "engine/model.h"
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 #define MAX_RUNS 64
+#define READINGS 5 /* of the bandwidth, at a time */
 
 struct options {
     const char *file, *random, *type;
@@ -170,6 +172,43 @@ static void run(struct harness *h, const struct options *o, int n_vocab, int sal
     free(ids);
 }
 
+/* Most memory this program has held since it began or since forget_peak(), in MiB. Not getrusage(): its
+ * figure begins with that of whoever started the program. */
+static double peak_mib(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    long kib = 0;
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    if (f != NULL)
+        (void)fclose(f);
+    return (double)kib / 1024;
+}
+
+/* clear_refs: proc(5). */
+static void forget_peak(void) {
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (f != NULL) {
+        (void)fputs("5", f);
+        (void)fclose(f);
+    }
+}
+
+/* Readings of the bandwidth: READINGS more behind the n there are. The memory they take is not in *peak. */
+static int read_bandwidth(const struct options *o, double *reads, int n, double *peak) {
+    char err[200] = "";
+    double now = peak_mib();
+    *peak = now > *peak ? now : *peak;
+    for (int i = 0; i < READINGS && o->bandwidth_mib > 0; i++, n++)
+        if (limits_read(o->threads, (size_t)o->bandwidth_mib << 20, 1, &reads[n], err, sizeof err) < 0) {
+            (void)fprintf(stderr, "bench_engine: %s\n", err);
+            reads[n] = 0;
+        }
+    forget_peak();
+    return n;
+}
+
 static size_t bytes_of(const struct tensor *t) {
     return dtype_row_bytes(t->type, t->cols) * (size_t)t->rows;
 }
@@ -187,22 +226,8 @@ static size_t bytes_per_step(const struct model *m) {
     return n;
 }
 
-/* Most memory this program has held, in MiB. Not getrusage(): its figure begins with that of whoever started
- * the program. */
-static double peak_mib(void) {
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = 0;
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kib = strtol(line + 6, NULL, 10);
-    if (f != NULL)
-        (void)fclose(f);
-    return (double)kib / 1024;
-}
-
 static void print(const struct options *o, const struct engine_info *info, const struct model *m,
-                  double prefill, double decode) {
+                  double prefill, double decode, double read, double peak) {
     double mib = 1024.0 * 1024.0, step = (double)bytes_per_step(m);
     printf(
         "{\"model\": \"%s\", \"format\": \"%s\", \"device\": \"%s\", \"prompt\": %d, \"new\": %d, "
@@ -210,12 +235,8 @@ static void print(const struct options *o, const struct engine_info *info, const
         "\"prefill_tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, \"weights_read_per_step_mib\": %.1f, "
         "\"kv_bytes_per_token\": %zu, \"peak_memory_mib\": %.1f",
         o->file != NULL ? o->file : o->random, info->format, info->device, o->prompt, o->new_tokens,
-        o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, peak_mib());
+        o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, peak);
     if (o->bandwidth_mib > 0) {
-        double read = 0;
-        char err[200] = "";
-        if (limits_read(o->threads, (size_t)o->bandwidth_mib << 20, 5, &read, err, sizeof err) < 0)
-            (void)fprintf(stderr, "bench_engine: %s\n", err);
         double reached = step * decode / o->sessions;
         printf(
             ", \"read_bandwidth_gb_per_s\": %.1f, \"decode_gb_per_s\": %.2f, \"percent_of_bandwidth\": %.0f",
@@ -254,10 +275,14 @@ int main(int argc, char **argv) {
     }
     struct engine_info info;
     engine_info(h.engine, &info);
-    double prefill[MAX_RUNS], decode[MAX_RUNS];
-    for (int i = 0; i < o.runs; i++)
+    double prefill[MAX_RUNS], decode[MAX_RUNS], reads[(MAX_RUNS + 1) * READINGS] = {0}, peak = 0;
+    int n_reads = read_bandwidth(&o, reads, 0, &peak);
+    for (int i = 0; i < o.runs; i++) {
         run(&h, &o, info.n_vocab, i, &prefill[i], &decode[i]);
-    print(&o, &info, m, median(prefill, o.runs), median(decode, o.runs));
+        n_reads = read_bandwidth(&o, reads, n_reads, &peak);
+    }
+    print(&o, &info, m, median(prefill, o.runs), median(decode, o.runs),
+          n_reads > 0 ? median(reads, n_reads) : 0, peak);
     harness_finish(&h);
     if (o.random != NULL)
         random_engine_finish(&weights);

@@ -5,8 +5,9 @@
 
 llama.cpp comes as the PyPI package llama-cpp-python; without it only hermesd is measured, and how to install it is printed.
 The two take turns, three rounds, medians; a machine that does other work makes both slower. Printed per model: prefill of
-512 tokens, decode of 128, decode of four sessions together, the ratios, how much of the read bandwidth of the same run
-one session's decode reached, and memory at most beside the size of the file plus the keys and values of one session.
+512 tokens, decode of 128, decode of four sessions together beside that of one behind as many tokens (16), the ratios, how
+much of the read bandwidth of the same run one session's decode reached, and memory at most beside the size of the file plus
+the keys and values of one session.
 """
 import argparse
 import json
@@ -24,11 +25,12 @@ def run_ours(bench, model, threads, *options):
 
 
 def ours(bench, model, threads):
-    """Prefill, decode, decode of a batch (tokens/s), percent of the bandwidth, the bandwidth (GB/s), memory and what it may be (MiB)."""
+    """Prefill, decode, decode of a batch and how often that of one (tokens/s), percent of the bandwidth, the bandwidth (GB/s),
+    memory and what it may be (MiB)."""
     one = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "1024")
-    batch = run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(BATCH), "-b", "0")
+    short = [run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(n), "-b", "0")["decode_tokens_per_s"] for n in (1, BATCH)]
     least = (os.path.getsize(model) + one["kv_bytes_per_token"] * (PROMPT + NEW)) / 2**20
-    return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], batch["decode_tokens_per_s"],
+    return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], short[1], short[1] / short[0],
             one["percent_of_bandwidth"], one["read_bandwidth_gb_per_s"], one["peak_memory_mib"], least)
 
 
@@ -52,14 +54,14 @@ def compare(bench, model, threads, llama_cpp):
         mine.append(ours(bench, model, threads))
         if llama_cpp is not None:
             other.append(theirs(llama_cpp, model, threads, i))
-    prefill, decode, batch, percent, read, memory, least = (statistics.median(v) for v in zip(*mine))
+    prefill, decode, batch, times, percent, read, memory, least = (statistics.median(v) for v in zip(*mine))
     print(f"{os.path.basename(model)}, {threads} threads, prompt {PROMPT}, new {NEW}, median of {ROUNDS}")
     print(f"  hermesd    prefill {prefill:8.1f}  decode {decode:7.1f} tokens/s  {percent:.0f} % of {read:.1f} GB/s")
     if other:
         their_prefill, their_decode = (statistics.median(v) for v in zip(*other))
         print(f"  llama.cpp  prefill {their_prefill:8.1f}  decode {their_decode:7.1f} tokens/s")
         print(f"  ratio      prefill {prefill / their_prefill:8.2f}  decode {decode / their_decode:7.2f}")
-    print(f"  {BATCH} sessions decode {batch:.1f} tokens/s together, {batch / decode:.2f} times one")
+    print(f"  {BATCH} sessions decode {batch:.1f} tokens/s together, {times:.2f} times one")
     print(f"  memory {memory:.0f} MiB, {100 * memory / least - 100:+.1f} % beside file and KV ({least:.0f} MiB)", flush=True)
 
 
