@@ -239,13 +239,25 @@ static int times(const struct fixture_lie *lie, const char *name) {
     return lie->twice != NULL && strcmp(lie->twice, name) == 0 ? 2 : 1;
 }
 
+/* A key that the true file has not. */
+static bool is_new(const char *key) {
+    bool found = key == NULL;
+    for (int i = 0; i < N_VALUES && !found; i++)
+        found = strcmp(key, values[i].key) == 0;
+    return !found;
+}
+
 void fixture_gguf(struct fixture *f, const struct fixture_lie *lie) {
     static const struct fixture_lie none;
     lie = lie != NULL ? lie : &none;
-    struct entry all[LAYERS * 9 + 3];
-    int n = entries(all), n_tensors = 0, n_values = 0;
+    struct entry all[LAYERS * 9 + 4];
+    int n = entries(all), n_tensors = 0, n_values = is_new(lie->key) ? 1 : 0;
     *f = (struct fixture){0};
     buf_init(&f->bytes, 1 << 20);
+    if (lie->extra != NULL) {
+        all[n] = (struct entry){.rows = 1, .cols = WIDTH};
+        (void)snprintf(all[n++].name, sizeof all[0].name, "%s", lie->extra);
+    }
     for (int i = 0; i < N_VALUES; i++)
         n_values += times(lie, values[i].key);
     for (int i = 0; i < n; i++)
@@ -257,6 +269,8 @@ void fixture_gguf(struct fixture *f, const struct fixture_lie *lie) {
     for (int i = 0; i < N_VALUES; i++)
         for (int k = times(lie, values[i].key); k > 0; k--)
             put_value(f, &values[i], lie);
+    if (is_new(lie->key))
+        put_value(f, &(struct value){.key = lie->key}, lie);
     uint64_t offset = 0;
     for (int i = 0; i < n; i++)
         for (int k = times(lie, all[i].name); k > 0; k--) {

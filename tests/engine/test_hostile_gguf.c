@@ -174,10 +174,14 @@ static const struct {
     {{.key = "general.architecture", U32(1)}, -EINVAL, "general.architecture at byte 56 is of type u32"},
     {{.key = "general.alignment", U32(0)}, -EINVAL, "general.alignment at byte"},
     {{.key = "general.alignment", U32(48)}, -EINVAL, "power of two"},
+    {{.key = "general.alignment", U32(4)}, -EINVAL, "is 4 and should be 8 to 65536"},
     {{.key = "general.alignment", U32(1 << 20)}, -EINVAL, "general.alignment at byte"},
     {{.key = "general.alignment", TEXT(1, '8')}, -EINVAL, "should be an integer"},
     {{.key = "general.name", VALUE(99, 1, 2)}, -EINVAL, "('general.name'): a value of an unknown type"},
     {{.key = "general.name", VALUE(GGUF_ARRAY, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)},
+     -EINVAL,
+     "('general.name'): an array of arrays"},
+    {{.key = "general.name", VALUE(GGUF_ARRAY, 99, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)},
      -EINVAL,
      "array of an unknown type"},
     {{.key = "general.name", VALUE(GGUF_ARRAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80)},
@@ -247,7 +251,11 @@ static const struct {
     {{.tensor = "blk.0.attn_q.weight", .dims = {4, 16}}, -EINVAL, "attn_q of layer 0"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 2}, -EINVAL, "no whole blocks"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 14}, -EINVAL, "no whole blocks"},
-    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "ggml type 16"},
+    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "Tensor blk.0.attn_q.weight of model"},
+    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "is of type IQ2_XXS, which is not"},
+    {{.tensor = "blk.1.ffn_up.weight", .ggml_type = 20}, -ENOTSUP, "is of type IQ4_NL, which is not"},
+    {{.tensor = "blk.1.ffn_up.weight", .ggml_type = 34}, -ENOTSUP, "is of type TQ1_0, which is not"},
+    {{.tensor = "token_embd.weight", .ggml_type = 39}, -ENOTSUP, "is of type MXFP4, which is not"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 0xFFFFFFFFu}, -ENOTSUP, "ggml type 4294967295"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 0x80000000u}, -ENOTSUP, "ggml type 2147483648"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 8}, -EINVAL, "no whole blocks"},
@@ -255,6 +263,16 @@ static const struct {
     {{.tensor = "blk.0.attn_q.weight", .offset = 33}, -EINVAL, "not aligned"},
     {{.tensor = "blk.0.attn_q.weight", .offset = 1}, -EINVAL, "overlaps"},
     {{.tensor = "blk.0.attn_q.weight", .offset = UINT64_MAX - 31}, -EINVAL, "ends behind the file"},
+    {{.extra = "blk.0.attn_q.bias"}, -ENOTSUP, "Tensor blk.0.attn_q.bias of model"},
+    {{.extra = "blk.1.attn_q.scale"}, -ENOTSUP, "has no place in a Llama of 2 layers"},
+    {{.extra = "blk.2.attn_norm.weight"}, -ENOTSUP, "Tensor blk.2.attn_norm.weight"},
+    {{.extra = "blk.00.attn_norm.weight"}, -ENOTSUP, "Tensor blk.00.attn_norm.weight"},
+    {{.extra = "blk.99999999999999999999.attn_norm.weight"}, -ENOTSUP, "Tensor blk.99999999999999999999."},
+    {{.extra = "rope_factors_long.weight"}, -ENOTSUP, "Tensor rope_factors_long.weight"},
+    {{.key = "llama.block_count", U32(1)}, -ENOTSUP, "has no place in a Llama of 1 layers"},
+    {{.key = "llama.rope.scale_linear", VALUE(GGUF_F32, 0, 0, 0x80, 0xBF)},
+     0,
+     ""}, /* beside the newer key, which counts */
     {{.tensor = "rope_freqs.weight", .dims = {2}}, -EINVAL, "rope_freqs.weight"},
     {{.tensor = "rope_freqs.weight", .ggml_type = 1}, -EINVAL, "rope_freqs.weight"},
 };
@@ -269,6 +287,41 @@ static void test_each_lie_is_named(void **state) {
         int rc = try_open(lies[i].says, err, sizeof err);
         if (rc != lies[i].rc || strstr(err, lies[i].says) == NULL)
             fail_msg("lie %zu: %d '%s', wanted %d and '%s'", i, rc, err, lies[i].rc, lies[i].says);
+        fixture_finish(&f);
+    }
+}
+
+/* Which keys scale positions, and by what: compared with llama.cpp's reading of them. */
+static const struct {
+    struct fixture_lie lie;
+    float fraction;
+} scalings[] = {
+    {{.drop = NULL}, 0.5f}, /* type linear, factor 2 */
+    {{.drop = "llama.rope.scaling.type"}, 0.5f},
+    {{.drop = "llama.rope.scaling.factor"}, 1},
+    {{.key = "llama.rope.scaling.type", TEXT(4, 'n', 'o', 'n', 'e')}, 1},
+    {{.drop = "llama.rope.scaling.factor",
+      .key = "llama.rope.scale_linear",
+      VALUE(GGUF_F32, 0, 0, 0x80, 0x40)},
+     0.25f},
+    {{.key = "llama.rope.scale_linear", VALUE(GGUF_F32, 0, 0, 0x80, 0x40)}, 0.5f},
+};
+
+static void test_linear_scaling(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof scalings / sizeof scalings[0]; i++) {
+        struct fixture f;
+        struct model *m = NULL;
+        char err[400] = "";
+        fixture_gguf(&f, &scalings[i].lie);
+        fixture_write(path, f.bytes.data, f.bytes.len);
+        if (model_open(path, &m, err, sizeof err) < 0)
+            fail_msg("%zu: %s", i, err);
+        /* The fixture's divisor is 1, give or take a tenth. */
+        float f0 = m->rope_inv_freq[0], wanted = scalings[i].fraction;
+        if (!(fabsf(f0 - wanted) < 0.12f * wanted))
+            fail_msg("%zu: the first frequency is %g and should be near %g", i, (double)f0, (double)wanted);
+        model_close(m);
         fixture_finish(&f);
     }
 }
@@ -318,6 +371,9 @@ static void test_headers_of_other_files(void **state) {
     fixture_write(path, "GGUF\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
     assert_int_equal(try_open("version 1", err, sizeof err), -ENOTSUP);
     assert_non_null(strstr(err, "version 1"));
+    fixture_write(path, "GGUF\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+    assert_int_equal(try_open("big-endian", err, sizeof err), -ENOTSUP);
+    assert_non_null(strstr(err, "is big-endian (GGUF version 3)"));
     fixture_write(path, "FUGG\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
     assert_int_equal(try_open("magic", err, sizeof err), -EINVAL);
     assert_non_null(strstr(err, "at byte 0"));
@@ -336,10 +392,11 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_true_file_opens), cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_every_number_lies),   cmocka_unit_test(test_every_byte_is_noise),
-        cmocka_unit_test(test_each_lie_is_named),   cmocka_unit_test(test_divisors_must_be_positive),
-        cmocka_unit_test(test_weights_of_noise),    cmocka_unit_test(test_headers_of_other_files),
+        cmocka_unit_test(test_the_true_file_opens),       cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_every_number_lies),         cmocka_unit_test(test_every_byte_is_noise),
+        cmocka_unit_test(test_each_lie_is_named),         cmocka_unit_test(test_linear_scaling),
+        cmocka_unit_test(test_divisors_must_be_positive), cmocka_unit_test(test_weights_of_noise),
+        cmocka_unit_test(test_headers_of_other_files),
     };
     fixture_path(path, "hostile.gguf");
     return cmocka_run_group_tests(tests, NULL, teardown);
