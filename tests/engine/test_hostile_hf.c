@@ -368,6 +368,39 @@ static void test_holes(void **state) {
     assert_int_equal(open_with("", "x", 1, err, sizeof err), -EINVAL);
 }
 
+/* Nothing in the format puts the data on an even address: the same numbers come out wherever it begins. */
+static void test_data_on_odd_addresses(void **state) {
+    (void)state;
+    static const int32_t ids[] = {7, 1, 200};
+    char first[4096] = "";
+    for (int spaces = 0; spaces < 5; spaces++) {
+        size_t len = 0;
+        char err[400] = "", *bytes = read_file(S, &len);
+        char *out = malloc(len + 5);
+        assert_non_null(out);
+        uint64_t header, longer;
+        memcpy(&header, bytes, 8);
+        longer = header + (uint64_t)spaces;
+        memcpy(out, &longer, 8);
+        memcpy(out + 8, bytes + 8, header);
+        memset(out + 8 + header, ' ', (size_t)spaces);
+        memcpy(out + 8 + longer, bytes + 8 + header, len - 8 - header);
+        write_file(S, out, len + (size_t)spaces);
+        struct buf logits;
+        buf_init(&logits, 1 << 16);
+        if (engine_cli_logits(folder, ids, 3, 20, &logits, err, sizeof err) < 0)
+            fail_msg("%d spaces: %s", spaces, err);
+        assert_int_equal(buf_putc(&logits, '\0'), 0);
+        if (spaces == 0)
+            (void)snprintf(first, sizeof first, "%s", logits.data);
+        assert_string_equal(logits.data, first);
+        buf_finish(&logits);
+        write_file(S, bytes, len);
+        free(bytes);
+        free(out);
+    }
+}
+
 /* config.json says that it is tied: a head beside that must be the same. */
 static void test_head_beside_a_tied_embedding(void **state) {
     (void)state;
@@ -521,6 +554,7 @@ int main(void) {
         cmocka_unit_test_setup(test_offsets_that_lie, setup),
         cmocka_unit_test_setup(test_header_lengths, setup),
         cmocka_unit_test_setup(test_holes, setup),
+        cmocka_unit_test_setup(test_data_on_odd_addresses, setup),
         cmocka_unit_test_setup(test_head_beside_a_tied_embedding, setup),
         cmocka_unit_test_setup(test_ends_of_generation, setup),
         cmocka_unit_test_setup(test_shards, setup),
