@@ -66,6 +66,10 @@ static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen
         rc = read_dimension(g, &first[i], err, errlen);
     if (rc < 0)
         return rc;
+    if (gguf_find(g, "llama.attention.key_length") == NULL && m->dim % m->n_heads != 0)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has an impossible shape: %d heads cannot share a width of %d.", m->path,
+                       m->n_heads, m->dim);
     const struct dimension kv = {"llama.attention.head_count_kv", m->n_heads, m->n_heads, &m->n_kv_heads};
     const struct dimension head = {"llama.attention.key_length", 4096, m->dim / m->n_heads, &m->head_dim};
     double eps = 1e-5, theta = 10000;
@@ -224,8 +228,8 @@ static int tensors(struct model *m, const struct gguf_set *set, char *err, size_
     int rc = take_tensor(&m->tok_embd, set, "token_embd.weight", err, errlen);
     rc = rc ? rc : take_tensor(&m->output_norm, set, "output_norm.weight", err, errlen);
     rc = rc ? rc : take_tensor(&m->output, set, "output.weight", err, errlen);
-    if (rc == 0 && m->tok_embd.rows > 1 << 22)
-        rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 4,194,304 are possible.",
+    if (rc == 0 && m->tok_embd.rows > MODEL_MAX_VOCABULARY)
+        rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 1,048,576 are possible.",
                      m->path, (long long)m->tok_embd.rows);
     if (m->output.data == NULL)
         m->output = m->tok_embd;

@@ -127,13 +127,17 @@ static int shape(struct model *m, const cJSON *c, char *err, size_t errlen) {
                                       {"hidden_size", 1 << 20, 0, &m->dim},
                                       {"num_attention_heads", 4096, 0, &m->n_heads},
                                       {"intermediate_size", 1 << 22, 0, &m->ffn_dim},
-                                      {"vocab_size", 1 << 22, 0, &m->n_vocab},
+                                      {"vocab_size", MODEL_MAX_VOCABULARY, 0, &m->n_vocab},
                                       {"max_position_embeddings", 1 << 27, 0, &m->n_ctx_train}};
     int rc = check_kind(m, c, err, errlen);
     for (size_t i = 0; i < sizeof first / sizeof first[0] && rc == 0; i++)
         rc = read_dimension(m, c, &first[i], err, errlen);
     if (rc < 0)
         return rc;
+    if (!is_set(c, "head_dim") && m->dim % m->n_heads != 0)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has an impossible shape: %d heads cannot share a width of %d.", m->path,
+                       m->n_heads, m->dim);
     const struct dimension kv = {"num_key_value_heads", m->n_heads, m->n_heads, &m->n_kv_heads};
     const struct dimension head = {"head_dim", 4096, m->dim / m->n_heads, &m->head_dim};
     double eps = 1e-6;

@@ -121,7 +121,7 @@ static const struct value values[] = {
 };
 #define N_VALUES ((int)(sizeof values / sizeof values[0]))
 
-static void put_array(struct fixture *f, const char *key) {
+static void put_array(struct fixture *f, const char *key, const struct fixture_lie *lie) {
     if (strcmp(key, "tokenizer.ggml.token_type") == 0) {
         put_u32(f, GGUF_I32, key, "item type");
         put_u64(f, FIXTURE_VOCAB, key, "length");
@@ -135,7 +135,9 @@ static void put_array(struct fixture *f, const char *key) {
     put_u64(f, (uint64_t)n, key, "length");
     for (int i = 0; i < n; i++) {
         char text[32];
-        if (tokens)
+        if (tokens && i == FIXTURE_VOCAB - 2 && lie->token != NULL)
+            (void)snprintf(text, sizeof text, "%s", lie->token);
+        else if (tokens)
             spell(i, text);
         else
             (void)snprintf(text, sizeof text, "%s", merges[i]);
@@ -153,7 +155,7 @@ static void put_value(struct fixture *f, const struct value *v, const struct fix
     if (v->type == GGUF_STRING) {
         put_text(f, v->text, v->key, "length");
     } else if (v->type == GGUF_ARRAY) {
-        put_array(f, v->key);
+        put_array(f, v->key, lie);
     } else if (v->type == GGUF_F32) {
         mark(f, 4, v->key, "value");
         must(buf_append(&f->bytes, &v->real, 4));

@@ -38,6 +38,7 @@ struct fixture_lie {
     enum gguf_type type;
     const void *value;
     size_t value_len;
+    const char *token;  /* what the third of the four added tokens is called */
     const char *extra;  /* one more tensor, a row of the model's width */
     const char *tensor; /* of this tensor the entry says something else where it is not 0 */
     uint32_t n_dims;    /* 99: none */

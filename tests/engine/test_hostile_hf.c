@@ -158,6 +158,9 @@ static const struct lie lies[] = {
     {C, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", -EINVAL, "impossible shape"},
     {C, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 5", -EINVAL, "num_key_value_heads is 5"},
     {C, "\"head_dim\": 2", "\"head_dim\": 3", -EINVAL, "impossible shape"},
+    {C, "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 2",
+     "\"num_attention_heads\": 3", -EINVAL, "3 heads cannot share a width of 8"},
+    {C, "\"vocab_size\": 264", "\"vocab_size\": 1048577", -EINVAL, "vocab_size is 1.04858e+06"},
     {C, "\"head_dim\": 2", "\"head_dim\": 4", -EINVAL, "attn_q"},
     {C, "\"vocab_size\": 264", "\"vocab_size\": 4294967296", -EINVAL, "vocab_size"},
     {C, "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": -1", -EINVAL, "rms_norm_eps is -1"},
@@ -473,6 +476,15 @@ static void test_header_lengths(void **state) {
         assert_non_null(strstr(err, S));
         free(lie);
     }
+    /* A header that fits into the file and is larger than the published reader's ceiling; a hole on the disk.
+     */
+    char path[512];
+    uint64_t large = ((uint64_t)100 << 20) + 1;
+    path_of(path, S);
+    write_file(S, &large, 8);
+    assert_int_equal(truncate(path, 200 << 20), 0);
+    assert_int_equal(try_open("length", err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "a header of 104857601 bytes"));
     write_file(S, bytes, len);
     free(bytes);
 }
