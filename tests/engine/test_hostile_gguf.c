@@ -157,6 +157,21 @@ static void test_every_byte_is_noise(void **state) {
     fixture_finish(&f);
 }
 
+/* What has gone wrong in other readers, and where it is tried here:
+ *   CVE-2024-21802 and its siblings (dimensions, types of arrays, strings, numbers of tensors and keys):
+ *     the lies below, and every number in test_every_number_lies
+ *   CVE-2025-53630, CVE-2026-27940 (sums of sizes that wrap): dims {2^30, 2^30}, and four of them; the counts
+ *   GHSA-vgg9-87g3-85w8, GHSA-96jg-mvhq-q7q7 (padding that wraps behind the check): offset UINT64_MAX - 31,
+ *     general.alignment
+ *   llama.cpp #15711, #27203 (n_tensors times a size; a product that turns negative):
+ * test_headers_of_other_files, dims of 2^40 llama.cpp #25821 (more layers than there is room for):
+ * llama.block_count 1025 lmstudio #2289 (byte tokens that are no bytes): tokens "<0x-1>", "<0xFFFFFFFF>"
+ *   CVE-2025-49847, GHSA-7rxv-5jhh-j6xx (lengths of tokens and texts as int): lengths of items in
+ *     test_every_number_lies; a ceiling of text in test_tokenizer.c
+ *   CVE-2026-7482 (tensors larger than the data): test_cut_at_every_byte
+ *   CVE-2026-5760 (a chat template that is run): tokenizer.chat_template
+ *   safetensors readers (large headers, shapes whose product wraps, offsets that do not fit the shape, keys
+ * that occur twice, bytes of nobody): test_hostile_hf.c */
 #define VALUE(TYPE, ...)                                                                                     \
     .type = (TYPE), .value = (const unsigned char[]){__VA_ARGS__},                                           \
     .value_len = sizeof((const unsigned char[]){__VA_ARGS__})
