@@ -130,8 +130,10 @@ static int take_value(struct cursor *c, struct gguf_value *v) {
         return take_array(c, v);
     v->data = c->data + c->at;
     if (type == GGUF_STRING) {
-        struct gguf_text text;
-        return take_text(c, &text, MAX_STRING_BYTES, "a string that is cut off");
+        struct gguf_text text = {0};
+        rc = take_text(c, &text, MAX_STRING_BYTES, "a string that is cut off");
+        v->n = text.len;
+        return rc;
     }
     size_t bytes = scalar_bytes(type);
     if (bytes == 0)

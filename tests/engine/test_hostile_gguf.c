@@ -401,6 +401,36 @@ static void test_weights_of_noise(void **state) {
     }
 }
 
+/* A length is read once: what is written to the file between the check and the use changes no bounds. */
+static void test_lengths_that_change_later(void **state) {
+    (void)state;
+    struct fixture f;
+    struct gguf *g = NULL;
+    char err[400] = "";
+    static const uint64_t large = 1ull << 40;
+    fixture_gguf(&f, NULL);
+    fixture_write(path, f.bytes.data, f.bytes.len);
+    if (gguf_open(path, &g, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    const struct gguf_value *tokens = NULL;
+    struct gguf_text name = {0};
+    size_t at = (size_t)(gguf_find(g, "general.name")->data - g->map);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(&large, 1, 8, file), 8);
+    assert_int_equal(gguf_read_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err, sizeof err), 1);
+    assert_int_equal(fseek(file, (long)((const uint8_t *)tokens->texts[259].data - g->map) - 8, SEEK_SET), 0);
+    assert_int_equal(fwrite(&large, 1, 8, file), 8);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(gguf_read_string(g, "general.name", &name, err, sizeof err), 1);
+    assert_int_equal(name.len, strlen("fixture"));
+    assert_memory_equal(name.data, "fixture", name.len);
+    assert_int_equal(tokens->texts[259].len, strlen("hello"));
+    gguf_close(g);
+    fixture_finish(&f);
+}
+
 static void test_headers_of_other_files(void **state) {
     (void)state;
     char err[400];
@@ -432,7 +462,7 @@ int main(void) {
         cmocka_unit_test(test_every_number_lies),         cmocka_unit_test(test_every_byte_is_noise),
         cmocka_unit_test(test_each_lie_is_named),         cmocka_unit_test(test_linear_scaling),
         cmocka_unit_test(test_divisors_must_be_positive), cmocka_unit_test(test_weights_of_noise),
-        cmocka_unit_test(test_headers_of_other_files),
+        cmocka_unit_test(test_headers_of_other_files),    cmocka_unit_test(test_lengths_that_change_later),
     };
     fixture_path(path, "hostile.gguf");
     return cmocka_run_group_tests(tests, NULL, teardown);
