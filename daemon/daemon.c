@@ -268,6 +268,10 @@ static int check_model(const struct config *c, char *err, size_t errlen) {
     if (config_text(c, CONFIG_SCRIPTED) != NULL) {
         return 0;
     }
+    if (model_check_is_open(model)) {
+        log_warn("every user may write to the model %s: what is checked now may be another file later",
+                 model);
+    }
     int rc = sum != NULL ? model_check_sum(model, sum, err, errlen) : 0;
     return rc == 0 ? model_check(config_text(c, CONFIG_LOADER), model, 60000, err, errlen) : rc;
 }

@@ -102,6 +102,11 @@ int model_check(const char *loader, const char *model, int timeout_ms, char *err
     return judge(&end, model, said, err, errlen);
 }
 
+bool model_check_is_open(const char *model) {
+    struct stat st;
+    return stat(model, &st) == 0 && (st.st_mode & S_IWOTH) != 0;
+}
+
 /* ---- the sum ---- */
 
 bool model_check_is_sum(const char *hex) {

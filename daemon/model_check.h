@@ -20,6 +20,10 @@
 HX_MUST_CHECK int model_check(const char *loader, const char *model, int timeout_ms, char *err,
                               size_t errlen);
 
+/* True when users other than its owner and group may write to the file, or into the folder: what was checked
+ * may be another file a moment later. */
+bool model_check_is_open(const char *model);
+
 /* True for 64 hexadecimal digits. */
 bool model_check_is_sum(const char *hex);
 /* Compares the SHA-256 of the file with `hex`: 0, -EINVAL when it is another, or for a folder or one part of

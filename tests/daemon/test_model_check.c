@@ -74,6 +74,17 @@ static void test_no_end(void **state) {
     assert_int_equal(run_script("exec >&- 2>&-; sleep 1000", 300, err), -ETIMEDOUT);
 }
 
+static void test_who_may_write(void **state) {
+    (void)state;
+    write_file("x");
+    assert_int_equal(chmod(file, 0664), 0);
+    assert_false(model_check_is_open(file));
+    assert_int_equal(chmod(file, 0666), 0);
+    assert_true(model_check_is_open(file));
+    assert_int_equal(chmod(file, 0600), 0);
+    assert_false(model_check_is_open("/nonexistent"));
+}
+
 /* echo -n hello | sha256sum */
 #define HELLO "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -105,7 +116,8 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_other_ends),
-                                       cmocka_unit_test(test_no_end), cmocka_unit_test(test_sums)};
+                                       cmocka_unit_test(test_no_end), cmocka_unit_test(test_who_may_write),
+                                       cmocka_unit_test(test_sums)};
     const char *temporary = getenv("TMPDIR"), *build = getenv("HERMESD_BINARY_DIR");
     (void)snprintf(loader, sizeof loader, "%s/bin/hermes-loader", build != NULL ? build : "build/dev");
     (void)snprintf(file, sizeof file, "%s/hermesd-model-check-%d", temporary != NULL ? temporary : "/tmp",

@@ -113,7 +113,10 @@ class ModelFiles(unittest.TestCase):
         code, said = self.room.once("--model", MODEL, "--device", "cpu", "--model-sha256", right[1:])
         self.assertEqual(code, 78, said)
         self.assertIn("it must be 64 hexadecimal digits", said)
-        self.room.start("--model", MODEL, "--device", "cpu", "--model-sha256", right.upper(), plugins=(harness.PLUGINS,))
+        shutil.copy(MODEL, self.path)
+        os.chmod(self.path, 0o646)
+        self.room.start("--model", self.path, "--device", "cpu", "--model-sha256", right.upper(), plugins=(harness.PLUGINS,))
+        self.assertIn(f"every user may write to the model {self.path}", self.room.read_log())
 
     def test_a_file_that_is_cut_off_while_it_is_used(self):
         shutil.copy(MODEL, self.path)
