@@ -1,6 +1,7 @@
 /* Where settings come from besides flags: files, the environment, and what is built in. */
 #include "daemon/config.h"
 #include "daemon/config_plugin.h"
+#include "daemon/model_check.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -201,6 +202,7 @@ int config_fill_defaults(struct config *c, char *err, size_t errlen) {
     static const char *const models[] = {"../../../models/hermes-tiny.gguf",
                                          "../share/hermesd/models/hermes-tiny.gguf", NULL};
     static const char *const workers[] = {"hermes-worker", "../libexec/hermesd/hermes-worker", NULL};
+    static const char *const loaders[] = {"hermes-loader", "../libexec/hermesd/hermes-loader", NULL};
     static const char *const modules[] = {"../lib/hermes-cuda.so",
                                           "../" HERMESD_LIBDIR "/hermesd/hermes-cuda.so", NULL};
     static const char *const plugins[] = {"../plugins", "../" HERMESD_LIBDIR "/hermesd/plugins", NULL};
@@ -226,6 +228,9 @@ int config_fill_defaults(struct config *c, char *err, size_t errlen) {
     }
     if (rc == 0) {
         rc = fill_place(c, CONFIG_WORKER, workers, err, errlen);
+    }
+    if (rc == 0) {
+        rc = fill_place(c, CONFIG_LOADER, loaders, err, errlen);
     }
     if (rc == 0) {
         rc = fill_place(c, CONFIG_CUDA_MODULE, modules, err, errlen);
@@ -289,6 +294,11 @@ int config_check(const struct config *c, char *err, size_t errlen) {
     }
     if (model == NULL && scripted == NULL) {
         return err_set(err, errlen, -EINVAL, "no model is set; give one with --model FILE");
+    }
+    const char *sum = config_text(c, CONFIG_MODEL_SHA256);
+    if (sum != NULL && !model_check_is_sum(sum)) {
+        return err_set(err, errlen, -EINVAL, "%s: model_sha256 is '%s'; it must be 64 hexadecimal digits",
+                       c->values[CONFIG_MODEL_SHA256].where, sum);
     }
     const char *file = model != NULL ? model : scripted;
     if (access(file, R_OK) != 0) {

@@ -6,6 +6,7 @@
 #include "daemon/http.h"
 #include "daemon/jobs.h"
 #include "daemon/journal.h"
+#include "daemon/model_check.h"
 #include "daemon/plugin_paths.h"
 #include "daemon/tools_loop.h"
 #include "engine/engine.h"
@@ -261,6 +262,20 @@ enum engine_kv daemon_wanted_kv(const struct config *c) {
     return text != NULL && engine_kv_parse(text, &kv) == 0 ? kv : ENGINE_KV_F16;
 }
 
+/* Before this process maps the model: once in a process of its own, with a minute for slow disks. */
+static int check_model(const struct config *c, char *err, size_t errlen) {
+    const char *model = config_text(c, CONFIG_MODEL), *sum = config_text(c, CONFIG_MODEL_SHA256);
+    if (config_text(c, CONFIG_SCRIPTED) != NULL) {
+        return 0;
+    }
+    if (model_check_is_open(model)) {
+        log_warn("every user may write to the model %s: what is checked now may be another file later",
+                 model);
+    }
+    int rc = sum != NULL ? model_check_sum(model, sum, err, errlen) : 0;
+    return rc == 0 ? model_check(config_text(c, CONFIG_LOADER), model, 60000, err, errlen) : rc;
+}
+
 static int open_engine(struct daemon *d, char *err, size_t errlen) {
     char prefixes[PATH_MAX];
     (void)!err_set(prefixes, sizeof prefixes, 0, "%s/prefixes.kv", config_text(d->config, CONFIG_STATE));
@@ -283,7 +298,8 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
         .wake = wake,
         .wake_arg = &d->engine_wake,
     };
-    return engine_open(&config, &d->engine, err, errlen);
+    int rc = check_model(d->config, err, errlen);
+    return rc == 0 ? engine_open(&config, &d->engine, err, errlen) : rc;
 }
 
 static int open_jobs(struct daemon *d, char *err, size_t errlen) {

@@ -232,7 +232,11 @@ static int memory_text(const struct facts *f, struct buf *out) {
                         "fits        yes, with %llu tokens of keys and values in %s, the default ceiling\n",
                         (unsigned long long)f->fit.tokens_that_fit, fit_size(a, f->fit.kv_limit_bytes));
     else if (rc == 0)
-        rc = buf_puts(out, "fits        no: the daemon would refuse it\n");
+        rc = buf_printf(
+            out,
+            "fits        no: beside weights and working memory there is room for %llu tokens of keys "
+            "and values;\n            the daemon would refuse it\n",
+            (unsigned long long)(f->fit.left_bytes / f->fit.kv_bytes_per_token));
     return rc;
 }
 

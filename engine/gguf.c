@@ -15,6 +15,7 @@
 #define MAX_ITEMS        (1u << 24)
 #define MAX_NAME_BYTES   256
 #define MAX_STRING_BYTES (1u << 20)
+#define MIN_ALIGNMENT    8 /* docs/gguf.md: a multiple of 8 */
 #define MAX_ALIGNMENT    65536
 /* Of a value (key length, type, one byte) and of a tensor (name length, dimensions, one of them, type,
  * offset): what a count is checked against before memory is taken for it. */
@@ -111,7 +112,8 @@ static int take_array(struct cursor *c, struct gguf_value *v) {
     }
     size_t bytes = scalar_bytes(item);
     if (bytes == 0)
-        return bad_at(c, c->at - 12, "an array of an unknown type");
+        return bad_at(c, c->at - 12,
+                      item == GGUF_ARRAY ? "an array of arrays" : "an array of an unknown type");
     return take(c, bytes * (size_t)v->n, &v->data, "an array that is cut off");
 }
 
@@ -128,8 +130,10 @@ static int take_value(struct cursor *c, struct gguf_value *v) {
         return take_array(c, v);
     v->data = c->data + c->at;
     if (type == GGUF_STRING) {
-        struct gguf_text text;
-        return take_text(c, &text, MAX_STRING_BYTES, "a string that is cut off");
+        struct gguf_text text = {0};
+        rc = take_text(c, &text, MAX_STRING_BYTES, "a string that is cut off");
+        v->n = text.len;
+        return rc;
     }
     size_t bytes = scalar_bytes(type);
     if (bytes == 0)
@@ -197,7 +201,8 @@ static int sort_values(struct cursor *c, struct gguf *g) {
 /* Points the tensors into the data section, which begins after the cursor, and sorts them by name. */
 static int place(struct cursor *c, struct gguf *g) {
     int64_t alignment = 32;
-    int rc = gguf_read_integer(g, "general.alignment", 1, MAX_ALIGNMENT, &alignment, c->err, c->errlen);
+    int rc = gguf_read_integer(g, "general.alignment", MIN_ALIGNMENT, MAX_ALIGNMENT, &alignment, c->err,
+                               c->errlen);
     if (rc < 0)
         return rc;
     if ((alignment & (alignment - 1)) != 0)
@@ -241,6 +246,11 @@ static int parse(struct cursor *c, struct gguf *g) {
         return bad(c, "it does not begin with 'GGUF'");
     }
     rc = rc ? rc : take_u32(c, &g->version, "no version");
+    if (rc == 0 && (g->version == 2u << 24 || g->version == 3u << 24))
+        return err_set(
+            c->err, c->errlen, -ENOTSUP,
+            "Model file '%s' is big-endian (GGUF version %u); only little-endian ones are supported.",
+            c->path, g->version >> 24);
     if (rc == 0 && g->version != 2 && g->version != 3)
         return err_set(c->err, c->errlen, -ENOTSUP,
                        "Model file '%s' is GGUF version %u; versions 2 and 3 are supported.", c->path,

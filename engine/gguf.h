@@ -41,7 +41,7 @@ struct gguf_value {
     struct gguf_text key;
     enum gguf_type type;
     enum gguf_type item;     /* of an array */
-    uint64_t n;              /* items of an array */
+    uint64_t n;              /* items of an array; bytes of a string, as they were checked */
     const uint8_t *data;     /* first byte of the value, or of an array's first item */
     struct gguf_text *texts; /* strings of an array of strings, owned */
 };

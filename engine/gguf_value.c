@@ -156,9 +156,8 @@ int gguf_read_string(const struct gguf *g, const char *key, struct gguf_text *va
         return 0;
     if (v->type != GGUF_STRING)
         return wrong_type(g, v, key, "a string", err, errlen);
-    uint64_t n;
-    memcpy(&n, v->data, sizeof n);
-    *value = (struct gguf_text){(const char *)v->data + sizeof n, (size_t)n};
+    /* Not the length that stands there: somebody may have written to the file since it was checked. */
+    *value = (struct gguf_text){(const char *)v->data + sizeof v->n, (size_t)v->n};
     return 1;
 }
 

@@ -83,9 +83,7 @@ static size_t scalar_bytes(enum gguf_type type) {
 void gguf_write_copy(struct gguf_writer *w, const struct gguf_value *v) {
     put_key(w, v->key.data, v->key.len, v->type);
     if (v->type == GGUF_STRING) {
-        uint64_t n;
-        memcpy(&n, v->data, sizeof n);
-        put(w, &w->values, v->data, sizeof n + (size_t)n);
+        put_text(w, &w->values, (const char *)v->data + sizeof v->n, (size_t)v->n);
     } else if (v->type != GGUF_ARRAY) {
         put(w, &w->values, v->data, scalar_bytes(v->type));
     } else {

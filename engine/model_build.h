@@ -4,6 +4,9 @@
 
 #include "engine/model.h"
 
+/* Of rows of the embedding. */
+#define MODEL_MAX_VOCABULARY (1 << 20)
+
 /* m->files: what the readers keep until model_close(). */
 struct model_files {
     struct gguf_set *gguf;

@@ -14,7 +14,7 @@ static int refuse(const struct model *m, const char *what, const char *value, co
                   size_t errlen) {
     return err_set(
         err, errlen, -ENOTSUP,
-        "Model '%s' is quantised with %s '%.60s', which is not supported; FP8 of compressed-tensors has "
+        "Model '%s' is quantised with %s '%.60s', which is not supported; FP8 of compressed-tensors is, with "
         "%s.",
         m->path, what, value != NULL ? value : "(none)", ours);
 }
@@ -31,7 +31,7 @@ static int check_args(const struct model *m, const cJSON *args, const char *what
     (void)snprintf(number, sizeof number, "%.6g", cJSON_IsNumber(bits) ? bits->valuedouble : 0);
     if (!cJSON_IsNumber(bits) || bits->valuedouble != 8) {
         (void)snprintf(name, sizeof name, "%s of num_bits", what);
-        return refuse(m, name, number, "8", err, errlen);
+        return refuse(m, name, cJSON_IsNumber(bits) ? number : NULL, "8", err, errlen);
     }
     (void)snprintf(name, sizeof name, "%s of type", what);
     if (type == NULL || strcmp(type, "float") != 0)
@@ -42,18 +42,30 @@ static int check_args(const struct model *m, const cJSON *args, const char *what
     return 0;
 }
 
+static int check_format(const struct model *m, const char *what, const char *format, char *err,
+                        size_t errlen) {
+    return is_one_of(format, "float-quantized", "naive-quantized")
+               ? 0
+               : refuse(m, what, format, "float-quantized or naive-quantized", err, errlen);
+}
+
+/* The format of one group, which newer versions write, stands beside that of all. */
 static int read_group(const struct model *m, const cJSON *group, struct model_fp8 *f, char *err,
                       size_t errlen) {
     const cJSON *weights = cJSON_GetObjectItemCaseSensitive(group, "weights");
     const cJSON *inputs = cJSON_GetObjectItemCaseSensitive(group, "input_activations");
-    const char *strategy = json_get_string(weights, "strategy");
-    int rc = check_args(m, weights, "weights", err, errlen);
+    const char *strategy = json_get_string(weights, "strategy"), *format = json_get_string(group, "format");
+    int rc = format != NULL ? check_format(m, "a group of format", format, err, errlen) : 0;
+    rc = rc ? rc : check_args(m, weights, "weights", err, errlen);
     if (rc == 0 && !is_one_of(strategy, "tensor", "channel"))
         rc = refuse(m, "weights of strategy", strategy, "tensor or channel", err, errlen);
     if (rc < 0 || inputs == NULL || cJSON_IsNull(inputs)) {
         f->inputs = false;
         return rc;
     }
+    const char *dynamic = json_get_string(inputs, "dynamic");
+    if (dynamic != NULL)
+        return refuse(m, "input_activations of dynamic", dynamic, "true or false", err, errlen);
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(inputs, "dynamic")))
         f->fixed = false;
     strategy = json_get_string(inputs, "strategy");
@@ -67,17 +79,21 @@ static int read_config(const struct model *m, const cJSON *q, struct model_fp8 *
     const char *method = json_get_string(q, "quant_method"), *format = json_get_string(q, "format");
     const cJSON *groups = cJSON_GetObjectItemCaseSensitive(q, "config_groups"), *group;
     const cJSON *sparsity = cJSON_GetObjectItemCaseSensitive(q, "sparsity_config");
+    const cJSON *rotations = cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(q, "transform_config"), "config_groups");
     const char *sparse = json_get_string(sparsity, "format");
+    int rc;
     if (method == NULL || strcmp(method, "compressed-tensors") != 0)
-        return refuse(m, "quant_method", method, "compressed-tensors", err, errlen);
-    if (!is_one_of(format, "float-quantized", "naive-quantized"))
-        return refuse(m, "format", format, "float-quantized or naive-quantized", err, errlen);
+        return refuse(m, "quant_method", method, "quant_method compressed-tensors", err, errlen);
+    if ((rc = check_format(m, "format", format, err, errlen)) < 0)
+        return rc;
     if (sparse != NULL && strcmp(sparse, "dense") != 0)
         return refuse(m, "sparsity_config of format", sparse, "dense", err, errlen);
+    if (cJSON_IsObject(rotations) && rotations->child != NULL)
+        return refuse(m, "transform_config", rotations->child->string, "weights as they are", err, errlen);
     if (!cJSON_IsObject(groups) || groups->child == NULL)
         return err_set(err, errlen, -EINVAL,
                        "config.json of model '%s': quantization_config should have config_groups.", m->path);
-    int rc = 0;
     f->inputs = f->fixed = true;
     cJSON_ArrayForEach(group, groups) {
         rc = rc ? rc : read_group(m, group, f, err, errlen);

@@ -2,6 +2,7 @@
 #include "engine/bpe.h"
 #include "engine/gguf_set.h"
 #include "engine/model_build.h"
+#include "kernels/dtype.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -65,6 +66,10 @@ static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen
         rc = read_dimension(g, &first[i], err, errlen);
     if (rc < 0)
         return rc;
+    if (gguf_find(g, "llama.attention.key_length") == NULL && m->dim % m->n_heads != 0)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has an impossible shape: %d heads cannot share a width of %d.", m->path,
+                       m->n_heads, m->dim);
     const struct dimension kv = {"llama.attention.head_count_kv", m->n_heads, m->n_heads, &m->n_kv_heads};
     const struct dimension head = {"llama.attention.key_length", 4096, m->dim / m->n_heads, &m->head_dim};
     double eps = 1e-5, theta = 10000;
@@ -84,18 +89,28 @@ static int shape(struct model *m, const struct gguf *g, char *err, size_t errlen
     return unsupported(m, g, err, errlen);
 }
 
-static int rope(struct model *m, const struct gguf_set *set, char *err, size_t errlen) {
-    const struct gguf *g = set->parts[0];
+/* llama.cpp scales linearly where a factor stands without a type, and old files call it rope.scale_linear
+ * (src/llama-model.cpp, load_hparams). */
+static int read_scaling(const struct model *m, const struct gguf *g, double *factor, char *err,
+                        size_t errlen) {
     struct gguf_text kind = {0};
-    double factor = 1;
     char shown[64];
+    int rc = gguf_read_string(g, "llama.rope.scaling.type", &kind, err, errlen);
+    if (rc >= 0 && kind.len > 0 && !gguf_text_is(kind, "linear") && !gguf_text_is(kind, "none"))
+        return err_set(err, errlen, -ENOTSUP, "Model '%s' scales RoPE by '%s', which is not supported.",
+                       m->path, gguf_text_show(kind, shown));
+    rc = rc < 0 ? rc : gguf_read_number(g, "llama.rope.scaling.factor", 1e-6, 1e6, factor, err, errlen);
+    if (rc == 0)
+        rc = gguf_read_number(g, "llama.rope.scale_linear", 1e-6, 1e6, factor, err, errlen);
+    if (gguf_text_is(kind, "none"))
+        *factor = 1;
+    return rc < 0 ? rc : 0;
+}
+
+static int rope(struct model *m, const struct gguf_set *set, char *err, size_t errlen) {
+    double factor = 1;
     int rc = model_build_rope(m, err, errlen);
-    rc = rc < 0 ? rc : gguf_read_string(g, "llama.rope.scaling.type", &kind, err, errlen);
-    if (rc >= 0 && gguf_text_is(kind, "linear"))
-        rc = gguf_read_number(g, "llama.rope.scaling.factor", 1e-6, 1e6, &factor, err, errlen);
-    else if (rc >= 0 && kind.len > 0 && !gguf_text_is(kind, "none"))
-        rc = err_set(err, errlen, -ENOTSUP, "Model '%s' scales RoPE by '%s', which is not supported.",
-                     m->path, gguf_text_show(kind, shown));
+    rc = rc ? rc : read_scaling(m, set->parts[0], &factor, err, errlen);
     if (rc < 0)
         return rc;
     const struct gguf_tensor *divisors = gguf_set_find_tensor(set, "rope_freqs.weight", NULL);
@@ -117,19 +132,92 @@ static int rope(struct model *m, const struct gguf_set *set, char *err, size_t e
     return 0;
 }
 
+/* Types that are not ours, by their names (ggml/include/ggml.h, enum ggml_type); NULL for others. */
+static const char *foreign_type(uint32_t type) {
+    static const struct {
+        uint32_t type;
+        const char *name;
+    } all[] = {{9, "Q8_1"},   {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
+               {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},  {23, "IQ4_XS"},
+               {24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},    {28, "F64"},
+               {29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"},  {40, "NVFP4"}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i].type == type)
+            return all[i].name;
+    return NULL;
+}
+
+static size_t offset_of(const struct gguf *g, const struct gguf_tensor *t) {
+    return (size_t)((const uint8_t *)t->name.data - g->map);
+}
+
+static int refuse_tensor(const struct gguf *g, const struct gguf_tensor *t, const char *name, char *err,
+                         size_t errlen) {
+    char number[32];
+    const char *type = foreign_type(t->ggml_type);
+    (void)snprintf(number, sizeof number, "ggml type %u", t->ggml_type);
+    if (dtype_of_ggml(t->ggml_type) != DTYPE_COUNT)
+        return err_set(
+            err, errlen, -ENOTSUP,
+            "Tensor %s of model '%s' (byte %zu) has more than two dimensions; a Llama has matrices.", name,
+            g->path, offset_of(g, t));
+    return err_set(
+        err, errlen, -ENOTSUP,
+        "Tensor %s of model '%s' (byte %zu) is of type %s, which is not supported; F32, F16, BF16, "
+        "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K are.",
+        name, g->path, offset_of(g, t), type != NULL ? type : number);
+}
+
 /* Absent tensors are left to model_build_finish(). */
 static int take_tensor(struct tensor *to, const struct gguf_set *set, const char *name, char *err,
                        size_t errlen) {
     const struct gguf *g = NULL;
     const struct gguf_tensor *t = gguf_set_find_tensor(set, name, &g);
     if (t != NULL && t->tensor.type == DTYPE_COUNT)
-        return err_set(
-            err, errlen, -ENOTSUP,
-            "Tensor %s of model '%s' (byte %zu) is of ggml type %u or has more than two dimensions; "
-            "matrices of F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are supported.",
-            name, g->path, (size_t)((const uint8_t *)t->name.data - g->map), t->ggml_type);
+        return refuse_tensor(g, t, name, err, errlen);
     if (t != NULL)
         *to = t->tensor;
+    return 0;
+}
+
+static const char *const layer_names[] = {"attn_norm", "attn_q",   "attn_k", "attn_v",  "attn_output",
+                                          "ffn_norm",  "ffn_gate", "ffn_up", "ffn_down"};
+#define LAYER_NAMES (sizeof layer_names / sizeof layer_names[0])
+
+/* A tensor that the forward pass uses. */
+static bool is_ours(const struct model *m, const struct gguf_text *name) {
+    static const char *const whole[] = {"token_embd.weight", "output_norm.weight", "output.weight",
+                                        "rope_freqs.weight"};
+    char text[260], wanted[64], *end = NULL;
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
+        if (gguf_text_is(*name, whole[i]))
+            return true;
+    memcpy(text, name->data, name->len); /* at most 256 bytes: gguf_open() */
+    text[name->len] = '\0';
+    long l = strncmp(text, "blk.", 4) == 0 ? strtol(text + 4, &end, 10) : -1;
+    for (size_t i = 0; i < LAYER_NAMES && l >= 0 && l < m->n_layers; i++) {
+        (void)snprintf(wanted, sizeof wanted, "blk.%ld.%s.weight", l, layer_names[i]);
+        if (gguf_text_is(*name, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* What would be left out of the computation makes it another model: biases, scales, experts, adapters.
+ * (llama.cpp refuses tensors that it does not use, too.) */
+static int check_none_is_left(const struct model *m, const struct gguf_set *set, char *err, size_t errlen) {
+    char shown[64];
+    for (int p = 0; p < set->n; p++) {
+        const struct gguf *g = set->parts[p];
+        for (size_t i = 0; i < g->n_tensors; i++)
+            if (!is_ours(m, &g->tensors[i].name))
+                return err_set(
+                    err, errlen, -ENOTSUP,
+                    "Tensor %s of model '%s' (byte %zu) has no place in a Llama of %d layers; biases, "
+                    "scales and other additions are not supported.",
+                    gguf_text_show(g->tensors[i].name, shown), g->path, offset_of(g, &g->tensors[i]),
+                    m->n_layers);
+    }
     return 0;
 }
 
@@ -140,27 +228,23 @@ static int tensors(struct model *m, const struct gguf_set *set, char *err, size_
     int rc = take_tensor(&m->tok_embd, set, "token_embd.weight", err, errlen);
     rc = rc ? rc : take_tensor(&m->output_norm, set, "output_norm.weight", err, errlen);
     rc = rc ? rc : take_tensor(&m->output, set, "output.weight", err, errlen);
-    if (rc == 0 && m->tok_embd.rows > 1 << 22)
-        rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 4,194,304 are possible.",
+    if (rc == 0 && m->tok_embd.rows > MODEL_MAX_VOCABULARY)
+        rc = err_set(err, errlen, -EINVAL, "Model '%s' has %lld tokens; at most 1,048,576 are possible.",
                      m->path, (long long)m->tok_embd.rows);
     if (m->output.data == NULL)
         m->output = m->tok_embd;
     m->n_vocab = (int)m->tok_embd.rows;
     for (int l = 0; l < m->n_layers && rc == 0; l++) {
         struct model_layer *y = &m->layers[l];
-        struct {
-            struct tensor *to;
-            const char *name;
-        } all[] = {{&y->attn_norm, "attn_norm"}, {&y->wq, "attn_q"},      {&y->wk, "attn_k"},
-                   {&y->wv, "attn_v"},           {&y->wo, "attn_output"}, {&y->ffn_norm, "ffn_norm"},
-                   {&y->w_gate, "ffn_gate"},     {&y->w_up, "ffn_up"},    {&y->w_down, "ffn_down"}};
-        for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == 0; i++) {
+        struct tensor *const all[LAYER_NAMES] = {&y->attn_norm, &y->wq,     &y->wk,   &y->wv,    &y->wo,
+                                                 &y->ffn_norm,  &y->w_gate, &y->w_up, &y->w_down};
+        for (size_t i = 0; i < LAYER_NAMES && rc == 0; i++) {
             char name[64];
-            (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, all[i].name);
-            rc = take_tensor(all[i].to, set, name, err, errlen);
+            (void)snprintf(name, sizeof name, "blk.%d.%s.weight", l, layer_names[i]);
+            rc = take_tensor(all[i], set, name, err, errlen);
         }
     }
-    return rc;
+    return rc ? rc : check_none_is_left(m, set, err, errlen);
 }
 
 struct vocabulary {

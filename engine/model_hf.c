@@ -2,12 +2,14 @@
 #include "engine/model_hf.h"
 
 #include "engine/model_fp8.h"
+#include "kernels/dtype.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct json_limits model_hf_limits = {
     .max_bytes = MODEL_HF_JSON_BYTES, .max_nodes = 16000000, .max_depth = 64};
@@ -99,16 +101,24 @@ static int read_dimension(const struct model *m, const cJSON *c, const struct di
     return 0;
 }
 
+/* Anything but false and null: a number too, which Python takes for true. */
+static bool is_set(const cJSON *c, const char *key) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(c, key);
+    return item != NULL && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
+}
+
 static int check_kind(const struct model *m, const cJSON *c, char *err, size_t errlen) {
     const char *type = json_get_string(c, "model_type"), *act = json_get_string(c, "hidden_act");
     if (type == NULL || strcmp(type, "llama") != 0)
         return err_set(err, errlen, -ENOTSUP, "Model '%s' is of type '%.60s'; only 'llama' is supported.",
                        m->path, type != NULL ? type : "");
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c, "attention_bias")) ||
-        cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c, "mlp_bias")) ||
-        (act != NULL && strcmp(act, "silu") != 0))
-        return err_set(err, errlen, -ENOTSUP, "Model '%s' has biases or another activation than silu.",
-                       m->path);
+    if (is_set(c, "attention_bias") || is_set(c, "mlp_bias"))
+        return err_set(err, errlen, -ENOTSUP,
+                       "config.json of model '%s' says %s, and biases are not supported.", m->path,
+                       is_set(c, "attention_bias") ? "attention_bias" : "mlp_bias");
+    if (act != NULL && strcmp(act, "silu") != 0)
+        return err_set(err, errlen, -ENOTSUP,
+                       "Model '%s' has the activation '%.60s'; only silu is supported.", m->path, act);
     return 0;
 }
 
@@ -117,13 +127,17 @@ static int shape(struct model *m, const cJSON *c, char *err, size_t errlen) {
                                       {"hidden_size", 1 << 20, 0, &m->dim},
                                       {"num_attention_heads", 4096, 0, &m->n_heads},
                                       {"intermediate_size", 1 << 22, 0, &m->ffn_dim},
-                                      {"vocab_size", 1 << 22, 0, &m->n_vocab},
+                                      {"vocab_size", MODEL_MAX_VOCABULARY, 0, &m->n_vocab},
                                       {"max_position_embeddings", 1 << 27, 0, &m->n_ctx_train}};
     int rc = check_kind(m, c, err, errlen);
     for (size_t i = 0; i < sizeof first / sizeof first[0] && rc == 0; i++)
         rc = read_dimension(m, c, &first[i], err, errlen);
     if (rc < 0)
         return rc;
+    if (!is_set(c, "head_dim") && m->dim % m->n_heads != 0)
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has an impossible shape: %d heads cannot share a width of %d.", m->path,
+                       m->n_heads, m->dim);
     const struct dimension kv = {"num_key_value_heads", m->n_heads, m->n_heads, &m->n_kv_heads};
     const struct dimension head = {"head_dim", 4096, m->dim / m->n_heads, &m->head_dim};
     double eps = 1e-6;
@@ -141,16 +155,23 @@ static int shape(struct model *m, const cJSON *c, char *err, size_t errlen) {
     return 0;
 }
 
+/* A number of the scaling, which has no default: the programs that read such files differ in theirs. */
+static int scaling_number(const struct model *m, const cJSON *s, const char *key, double min, double max,
+                          double *value, char *err, size_t errlen) {
+    int rc = model_hf_number(m, "config.json", s, key, min, max, value, err, errlen);
+    return rc == 0 ? err_set(err, errlen, -EINVAL, "config.json of model '%s' scales RoPE and has no %s.",
+                             m->path, key)
+                   : rc;
+}
+
 /* Llama 3.1 (Meta, llama-models models/llama3/model.py, apply_scaling). */
 static int scale_llama3(struct model *m, const cJSON *s, char *err, size_t errlen) {
-    double factor = 8, low = 1, high = 4, old = 8192;
-    int rc = model_hf_number(m, "config.json", s, "factor", 1, 1e6, &factor, err, errlen);
-    rc = rc < 0 ? rc : model_hf_number(m, "config.json", s, "low_freq_factor", 1e-6, 1e6, &low, err, errlen);
+    double factor = 1, low = 1, high = 1, old = 1;
+    int rc = scaling_number(m, s, "factor", 1, 1e6, &factor, err, errlen);
+    rc = rc < 0 ? rc : scaling_number(m, s, "low_freq_factor", 1e-6, 1e6, &low, err, errlen);
+    rc = rc < 0 ? rc : scaling_number(m, s, "high_freq_factor", 1e-6, 1e6, &high, err, errlen);
     rc =
-        rc < 0 ? rc : model_hf_number(m, "config.json", s, "high_freq_factor", 1e-6, 1e6, &high, err, errlen);
-    rc = rc < 0 ? rc
-                : model_hf_number(m, "config.json", s, "original_max_position_embeddings", 1, 1 << 27, &old,
-                                  err, errlen);
+        rc < 0 ? rc : scaling_number(m, s, "original_max_position_embeddings", 1, 1 << 27, &old, err, errlen);
     if (rc < 0)
         return rc;
     if (high <= low)
@@ -174,6 +195,9 @@ static int scale_llama3(struct model *m, const cJSON *s, char *err, size_t errle
 static int scale(struct model *m, const cJSON *s, char *err, size_t errlen) {
     const char *type = json_get_string(s, "rope_type");
     type = type != NULL ? type : json_get_string(s, "type");
+    if (type == NULL && is_set(s, "factor"))
+        return err_set(err, errlen, -EINVAL,
+                       "config.json of model '%s' has a factor for RoPE and no rope_type.", m->path);
     if (type == NULL || strcmp(type, "default") == 0)
         return 0;
     if (strcmp(type, "llama3") == 0)
@@ -182,7 +206,7 @@ static int scale(struct model *m, const cJSON *s, char *err, size_t errlen) {
         return err_set(err, errlen, -ENOTSUP, "Model '%s' scales RoPE by '%.60s', which is not supported.",
                        m->path, type);
     double factor = 1;
-    int rc = model_hf_number(m, "config.json", s, "factor", 1e-6, 1e6, &factor, err, errlen);
+    int rc = scaling_number(m, s, "factor", 1e-6, 1e6, &factor, err, errlen);
     for (int i = 0; i < m->head_dim / 2 && rc >= 0; i++)
         m->rope_inv_freq[i] /= (float)factor;
     return rc < 0 ? rc : 0;
@@ -203,39 +227,64 @@ static int rope(struct model *m, const cJSON *c, char *err, size_t errlen) {
     return rc == 0 && cJSON_IsObject(s) ? scale(m, s, err, errlen) : rc;
 }
 
-/* bos and eos; eos may be a list. */
-static int special_ids(struct model *m, const cJSON *c, char *err, size_t errlen) {
-    int64_t id = -1;
-    int rc = model_hf_integer(m, "config.json", c, "bos_token_id", 0, m->n_vocab - 1, &id, err, errlen);
-    m->bos_id = (int32_t)id;
+/* The eos tokens that `file` names: a number or a list. */
+static int add_eos(struct model *m, const char *file, const cJSON *c, char *err, size_t errlen) {
     const cJSON *eos = cJSON_GetObjectItemCaseSensitive(c, "eos_token_id"), *item;
-    id = -1;
-    if (rc >= 0 && !cJSON_IsArray(eos))
-        rc = model_hf_integer(m, "config.json", c, "eos_token_id", 0, m->n_vocab - 1, &id, err, errlen);
-    if (rc < 0)
-        return rc;
-    rc = model_build_add_eog(m, (int32_t)id);
-    if (cJSON_IsArray(eos)) {
-        cJSON_ArrayForEach(item, eos) {
-            double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
-            if (!(v >= 0 && v < m->n_vocab && v == floor(v)))
-                return err_set(err, errlen, -EINVAL,
-                               "config.json of model '%s': an item of eos_token_id should be 0 to %d.",
-                               m->path, m->n_vocab - 1);
-            rc = rc ? rc : model_build_add_eog(m, (int32_t)v);
-        }
+    int64_t id = -1;
+    int rc = 0;
+    if (!cJSON_IsArray(eos)) {
+        rc = model_hf_integer(m, file, c, "eos_token_id", 0, m->n_vocab - 1, &id, err, errlen);
+        if (rc < 0)
+            return rc;
+        rc = model_build_add_eog(m, (int32_t)id);
+    }
+    cJSON_ArrayForEach(item, eos) {
+        double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
+        if (!(v >= 0 && v < m->n_vocab && v == floor(v)))
+            return err_set(err, errlen, -EINVAL,
+                           "%s of model '%s': an item of eos_token_id should be 0 to %d.", file, m->path,
+                           m->n_vocab - 1);
+        rc = rc ? rc : model_build_add_eog(m, (int32_t)v);
     }
     return rc < 0 ? err_set(err, errlen, rc, "Not enough memory for the model.") : 0;
 }
 
-/* tie_word_embeddings: true takes the embedding even beside a head; false wants a head; without the key a
- * head is used when there is one. */
+/* bos, and eos of config.json and of generation_config.json, which often knows more of them. */
+static int special_ids(struct model *m, const cJSON *c, char *err, size_t errlen) {
+    char path[MODEL_HF_PATH_BYTES];
+    cJSON *generation = NULL;
+    int64_t id = -1;
+    int rc = model_hf_integer(m, "config.json", c, "bos_token_id", 0, m->n_vocab - 1, &id, err, errlen);
+    m->bos_id = (int32_t)id;
+    rc = rc < 0 ? rc : add_eos(m, "config.json", c, err, errlen);
+    rc = rc ? rc : model_hf_path(m, "generation_config.json", path, err, errlen);
+    if (rc < 0 || access(path, F_OK) != 0)
+        return rc;
+    rc = model_hf_read_json(m, "generation_config.json", &generation, err, errlen);
+    rc = rc ? rc : add_eos(m, "generation_config.json", generation, err, errlen);
+    cJSON_Delete(generation);
+    return rc;
+}
+
+static bool are_equal(const struct tensor *a, const struct tensor *b) {
+    return a->type == b->type && a->rows == b->rows && a->cols == b->cols &&
+           memcmp(a->data, b->data, dtype_row_bytes(a->type, a->cols) * (size_t)a->rows) == 0;
+}
+
+/* tie_word_embeddings: true wants no head, or one that equals the embedding (of two that differ, readers take
+ * either); false wants a head; without the key a head is used when there is one. */
 static int tie(struct model *m, const cJSON *flag, char *err, size_t errlen) {
     if (cJSON_IsFalse(flag) && m->output.data == NULL)
         return err_set(
             err, errlen, -EINVAL,
             "Model '%s' has no tensor lm_head.weight, and its config.json says that it is not tied.",
             m->path);
+    if (cJSON_IsTrue(flag) && m->output.data != NULL && m->tok_embd.data != NULL &&
+        !are_equal(&m->output, &m->tok_embd))
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' has a lm_head.weight that is not its embedding, and its config.json says "
+                       "that both are one (tie_word_embeddings); set it to false or take the tensor out.",
+                       m->path);
     if (cJSON_IsTrue(flag) || m->output.data == NULL)
         m->output = m->tok_embd;
     return 0;

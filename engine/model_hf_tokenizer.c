@@ -129,6 +129,22 @@ static int collect_merges(const struct model *m, const cJSON *json, struct vocab
     return 0;
 }
 
+/* What a BPE may have besides, and Llama 3's has not: it would split text otherwise. */
+static int check_options(const struct model *m, const cJSON *bpe, char *err, size_t errlen) {
+    static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        const char *text = json_get_string(bpe, texts[i]);
+        if (text != NULL && text[0] != '\0')
+            return err_set(err, errlen, -ENOTSUP,
+                           "tokenizer.json of model '%s' has a %s, which Llama 3's has not.", m->path,
+                           texts[i]);
+    }
+    const cJSON *dropout = cJSON_GetObjectItemCaseSensitive(bpe, "dropout");
+    if (cJSON_IsNumber(dropout) && dropout->valuedouble != 0)
+        return refuse(m, -ENOTSUP, "it leaves out merges at random (dropout)", err, errlen);
+    return 0;
+}
+
 static int collect(const struct model *m, const cJSON *json, struct vocabulary *v, struct bpe_source *source,
                    char *err, size_t errlen) {
     const cJSON *bpe = cJSON_GetObjectItemCaseSensitive(json, "model");
@@ -136,6 +152,7 @@ static int collect(const struct model *m, const cJSON *json, struct vocabulary *
     if (type == NULL || strcmp(type, "BPE") != 0)
         return refuse(m, -ENOTSUP, "model.type should be BPE", err, errlen);
     int rc = check_split(m, json, err, errlen);
+    rc = rc ? rc : check_options(m, bpe, err, errlen);
     rc = rc ? rc : collect_tokens(m, json, v, err, errlen);
     rc = rc ? rc : collect_merges(m, json, v, err, errlen);
     if (rc < 0)

@@ -96,6 +96,17 @@ static struct tensor *slot(const struct shard *s, const char *name) {
     return l < 0 || l >= s->m->n_layers ? NULL : in_layer(&layers[l], rest);
 }
 
+/* True for "X.bias" beside a weight of ours: leaving it out would make another model. */
+static bool is_bias(const struct shard *s, const char *name) {
+    const char *rest = NULL;
+    char weight[128];
+    if (!stands_beside(name, ".bias", weight))
+        return false;
+    int l = layer_of(weight, &rest);
+    return strcmp(weight, "lm_head.weight") == 0 ||
+           (l >= 0 && l < s->m->n_layers && in_layer(&s->m->layers[l], rest) != NULL);
+}
+
 /* A whole number from 0 to 2^52, or -1. */
 static int64_t whole(const cJSON *item) {
     double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
@@ -138,6 +149,9 @@ static int read_shape(const struct shard *s, const cJSON *entry, struct tensor *
 
 static int place(const struct shard *s, const cJSON *entry, const struct range *r) {
     struct tensor *to = slot(s, entry->string), t = {0};
+    if (to == NULL && is_bias(s, entry->string))
+        return err_set(s->err, s->errlen, -ENOTSUP,
+                       "Tensor '%.100s' of '%s' is a bias, which is not supported.", entry->string, s->path);
     if (to == NULL)
         return 0;
     const char *type = json_get_string(entry, "dtype");
@@ -161,7 +175,26 @@ static int place(const struct shard *s, const cJSON *entry, const struct range *
 
 static int by_begin(const void *a, const void *b) {
     const struct range *x = a, *y = b;
-    return (x->begin > y->begin) - (x->begin < y->begin);
+    int order = (x->begin > y->begin) - (x->begin < y->begin);
+    return order != 0 ? order : (x->end > y->end) - (x->end < y->end);
+}
+
+/* The ranges lie one behind the other and fill the data, as the published reader demands
+ * (huggingface/safetensors, safetensors/src/tensor.rs, Metadata::validate): bytes that no tensor owns may be
+ * anything. */
+static int check_ranges(const struct shard *s, const struct range *ranges, size_t n) {
+    int64_t end = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ranges[i].begin < end)
+            return bad(s, ranges[i].name, "its data_offsets overlap another tensor's");
+        if (ranges[i].begin > end)
+            return bad(s, ranges[i].name, "its data_offsets leave a hole before it");
+        end = ranges[i].end;
+    }
+    if (end < (int64_t)s->size)
+        return err_set(s->err, s->errlen, -EINVAL, "'%s' has %lld bytes behind its last tensor.", s->path,
+                       (long long)s->size - (long long)end);
+    return 0;
 }
 
 /* All tensors of a header, which the caller keeps. */
@@ -181,9 +214,7 @@ static int place_all(const struct shard *s, const cJSON *header) {
     }
     if (rc == 0)
         qsort(ranges, used, sizeof *ranges, by_begin);
-    for (size_t i = 1; i < used && rc == 0; i++)
-        if (ranges[i].begin < ranges[i - 1].end)
-            rc = bad(s, ranges[i].name, "its data_offsets overlap another tensor's");
+    rc = rc ? rc : check_ranges(s, ranges, used);
     free(ranges);
     return rc;
 }

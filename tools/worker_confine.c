@@ -34,19 +34,23 @@ static int limit_resources(void) {
         int resource;
         rlim_t most;
     } limits[] = {
-        {RLIMIT_CORE, 0},
-        {RLIMIT_NOFILE, 256},
-        {RLIMIT_FSIZE, 256 * MIB},
-        {RLIMIT_STACK, 8 * MIB},
-        {RLIMIT_CPU, 3600},
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-        {RLIMIT_AS, 1024 * MIB}, /* the sanitizers' shadow memory is larger than that */
-#endif
+        {RLIMIT_CORE, 0},        {RLIMIT_NOFILE, 256}, {RLIMIT_FSIZE, 256 * MIB},
+        {RLIMIT_STACK, 8 * MIB}, {RLIMIT_CPU, 3600},
     };
     int rc = 0;
     for (size_t i = 0; i < sizeof limits / sizeof limits[0] && rc == 0; i++)
         rc = limit(limits[i].resource, limits[i].most);
     return rc;
+}
+
+/* Files that a model's reader maps are no data of its own. */
+static int limit_memory(enum worker_of of) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    return of == WORKER_OF_A_PLUGIN ? limit(RLIMIT_AS, 1024 * MIB) : limit(RLIMIT_DATA, 4096 * MIB);
+#else
+    (void)of; /* the sanitizers' shadow memory is larger than that */
+    return 0;
+#endif
 }
 
 /* The daemon already passes only these on; a worker started otherwise drops the rest here. */
@@ -92,8 +96,11 @@ static const struct {
     {"session", own_session},   {"no-new-privs", no_new_privileges}, {"undumpable", undumpable},
 };
 
-int worker_confine(char *layers, size_t size, char *err, size_t errlen) {
+int worker_confine(enum worker_of of, char *layers, size_t size, char *err, size_t errlen) {
     size_t len = 0;
+    int memory = limit_memory(of);
+    if (memory != 0)
+        return err_set(err, errlen, memory, "the limit of memory does not hold here: %s", strerror(-memory));
     for (size_t i = 0; i < sizeof layers_before_load / sizeof layers_before_load[0]; i++) {
         const char *name = layers_before_load[i].name;
         int rc = layers_before_load[i].apply();

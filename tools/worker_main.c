@@ -43,7 +43,7 @@ static int run(struct worker_link *link, const char *path) {
     char layers[256], err[1024];
     const hermes_plugin *plugin = NULL;
     struct buf list;
-    if (worker_confine(layers, sizeof layers, err, sizeof err) != 0)
+    if (worker_confine(WORKER_OF_A_PLUGIN, layers, sizeof layers, err, sizeof err) != 0)
         return worker_serve_refuse(link, err);
     if (say_hello(link, layers) != 0)
         return WORKER_EXIT_LINK;

@@ -1,5 +1,6 @@
 """Files of models, as the daemon meets them: one that does not fit into the machine, one that is cut off while it is used."""
 import contextlib
+import hashlib
 import http.client
 import os
 import shutil
@@ -87,6 +88,35 @@ class ModelFiles(unittest.TestCase):
         self.assertEqual(code, 78, said)
         self.assertRegex(said, r"does not fit into this machine: its weights are 1496\.\d GiB \(F32 1496\.\d GiB\), working memory \d+\.\d MiB, "
                                r"keys and values 516096 bytes per token, and there are [\d.]+ GiB of memory, which leaves room for 0 tokens")
+
+    def test_a_model_is_read_in_a_process_of_its_own_first(self):
+        crash = os.path.join(self.room.path, "crash")
+        with open(crash, "w") as file:
+            file.write("#!/bin/sh\nkill -SEGV $$\n")
+        os.chmod(crash, 0o700)
+        code, said = self.room.once("--model", MODEL, "--device", "cpu", "--loader", crash)
+        self.assertEqual(code, 78, said)
+        self.assertIn("in a process of its own ended that by signal 11: the file is not used", said)
+        with open(self.path, "wb") as file:
+            file.write(b"GGUF\3\0\0\0" + b"\xFF" * 64)
+        code, said = self.room.once("--model", self.path, "--device", "cpu")
+        self.assertEqual(code, 78, said)
+        self.assertIn(f"Model file '{self.path}' is damaged at byte 8: more than 65,536 tensors or values.", said)
+
+    def test_a_model_whose_sum_is_known(self):
+        with open(MODEL, "rb") as file:
+            right = hashlib.sha256(file.read()).hexdigest()
+        wrong = ("0" if right[0] != "0" else "1") + right[1:]
+        code, said = self.room.once("--model", MODEL, "--device", "cpu", "--model-sha256", wrong)
+        self.assertEqual(code, 78, said)
+        self.assertIn(f"has the SHA-256 {right}, and model_sha256 says {wrong}: it is another file.", said)
+        code, said = self.room.once("--model", MODEL, "--device", "cpu", "--model-sha256", right[1:])
+        self.assertEqual(code, 78, said)
+        self.assertIn("it must be 64 hexadecimal digits", said)
+        shutil.copy(MODEL, self.path)
+        os.chmod(self.path, 0o646)
+        self.room.start("--model", self.path, "--device", "cpu", "--model-sha256", right.upper(), plugins=(harness.PLUGINS,))
+        self.assertIn(f"every user may write to the model {self.path}", self.room.read_log())
 
     def test_a_file_that_is_cut_off_while_it_is_used(self):
         shutil.copy(MODEL, self.path)

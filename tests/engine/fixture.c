@@ -121,7 +121,7 @@ static const struct value values[] = {
 };
 #define N_VALUES ((int)(sizeof values / sizeof values[0]))
 
-static void put_array(struct fixture *f, const char *key) {
+static void put_array(struct fixture *f, const char *key, const struct fixture_lie *lie) {
     if (strcmp(key, "tokenizer.ggml.token_type") == 0) {
         put_u32(f, GGUF_I32, key, "item type");
         put_u64(f, FIXTURE_VOCAB, key, "length");
@@ -135,7 +135,9 @@ static void put_array(struct fixture *f, const char *key) {
     put_u64(f, (uint64_t)n, key, "length");
     for (int i = 0; i < n; i++) {
         char text[32];
-        if (tokens)
+        if (tokens && i == FIXTURE_VOCAB - 2 && lie->token != NULL)
+            (void)snprintf(text, sizeof text, "%s", lie->token);
+        else if (tokens)
             spell(i, text);
         else
             (void)snprintf(text, sizeof text, "%s", merges[i]);
@@ -153,7 +155,7 @@ static void put_value(struct fixture *f, const struct value *v, const struct fix
     if (v->type == GGUF_STRING) {
         put_text(f, v->text, v->key, "length");
     } else if (v->type == GGUF_ARRAY) {
-        put_array(f, v->key);
+        put_array(f, v->key, lie);
     } else if (v->type == GGUF_F32) {
         mark(f, 4, v->key, "value");
         must(buf_append(&f->bytes, &v->real, 4));
@@ -239,13 +241,25 @@ static int times(const struct fixture_lie *lie, const char *name) {
     return lie->twice != NULL && strcmp(lie->twice, name) == 0 ? 2 : 1;
 }
 
+/* A key that the true file has not. */
+static bool is_new(const char *key) {
+    bool found = key == NULL;
+    for (int i = 0; i < N_VALUES && !found; i++)
+        found = strcmp(key, values[i].key) == 0;
+    return !found;
+}
+
 void fixture_gguf(struct fixture *f, const struct fixture_lie *lie) {
     static const struct fixture_lie none;
     lie = lie != NULL ? lie : &none;
-    struct entry all[LAYERS * 9 + 3];
-    int n = entries(all), n_tensors = 0, n_values = 0;
+    struct entry all[LAYERS * 9 + 4];
+    int n = entries(all), n_tensors = 0, n_values = is_new(lie->key) ? 1 : 0;
     *f = (struct fixture){0};
     buf_init(&f->bytes, 1 << 20);
+    if (lie->extra != NULL) {
+        all[n] = (struct entry){.rows = 1, .cols = WIDTH};
+        (void)snprintf(all[n++].name, sizeof all[0].name, "%s", lie->extra);
+    }
     for (int i = 0; i < N_VALUES; i++)
         n_values += times(lie, values[i].key);
     for (int i = 0; i < n; i++)
@@ -257,6 +271,8 @@ void fixture_gguf(struct fixture *f, const struct fixture_lie *lie) {
     for (int i = 0; i < N_VALUES; i++)
         for (int k = times(lie, values[i].key); k > 0; k--)
             put_value(f, &values[i], lie);
+    if (is_new(lie->key))
+        put_value(f, &(struct value){.key = lie->key}, lie);
     uint64_t offset = 0;
     for (int i = 0; i < n; i++)
         for (int k = times(lie, all[i].name); k > 0; k--) {

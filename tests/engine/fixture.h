@@ -34,10 +34,12 @@ struct fixture {
 struct fixture_lie {
     const char *drop;  /* this key or tensor is missing */
     const char *twice; /* this key or tensor occurs twice */
-    const char *key;   /* this key gets another value: type and bytes as in the file */
+    const char *key;   /* this key gets another value, or is there too: type and bytes as in the file */
     enum gguf_type type;
     const void *value;
     size_t value_len;
+    const char *token;  /* what the third of the four added tokens is called */
+    const char *extra;  /* one more tensor, a row of the model's width */
     const char *tensor; /* of this tensor the entry says something else where it is not 0 */
     uint32_t n_dims;    /* 99: none */
     uint64_t dims[5];

@@ -153,7 +153,7 @@ static struct tensor hole(enum dtype type, int64_t rows, int64_t cols) {
 }
 
 /* A GGUF file of the shape, all products in `type`, all data a hole. */
-static void write_holes(const struct published *p, enum dtype type) {
+static void write_holes(const struct published *p, enum dtype type, int n_vocab) {
     struct kernels_layer *layers = calloc((size_t)p->layers, sizeof *layers);
     assert_non_null(layers);
     int d = p->width, q = p->heads * HEAD_DIM, kv = KV_HEADS * HEAD_DIM;
@@ -173,11 +173,11 @@ static void write_holes(const struct published *p, enum dtype type) {
                                     .head_dim = HEAD_DIM,
                                     .dim = d,
                                     .ffn_dim = p->ffn,
-                                    .n_vocab = VOCABULARY,
+                                    .n_vocab = n_vocab,
                                     .rms_eps = 1e-5f,
-                                    .tok_embd = hole(type, VOCABULARY, d),
+                                    .tok_embd = hole(type, n_vocab, d),
                                     .output_norm = hole(DTYPE_F32, 1, d),
-                                    .output = hole(DTYPE_Q6_K, VOCABULARY, d),
+                                    .output = hole(DTYPE_Q6_K, n_vocab, d),
                                     .layers = layers};
     write_gguf(path, &m, &(struct write_gguf){.n_ctx = 131072});
     free(layers);
@@ -188,7 +188,7 @@ static void test_gguf_of_holes(void **state) {
     fixture_path(path, "fit.gguf");
     for (int i = 0; i < N_PUBLISHED; i++) {
         const struct published *p = &published[i];
-        write_holes(p, DTYPE_Q4_K);
+        write_holes(p, DTYPE_Q4_K, VOCABULARY);
         cJSON *o = inspect_json(path);
         /* 144 bytes for 256 elements, 210 for those of the head */
         double head = (double)VOCABULARY * p->width;
@@ -218,7 +218,7 @@ static void test_a_model_that_does_not_fit(void **state) {
     skip();
 #endif
     fixture_path(path, "fit.gguf");
-    write_holes(&published[2], DTYPE_F32);
+    write_holes(&published[2], DTYPE_F32, VOCABULARY);
     if (fit_memory_bytes() > (uint64_t)1500 << 30) {
         print_message("skipped: this machine has the memory for it\n");
         return;
@@ -228,7 +228,10 @@ static void test_a_model_that_does_not_fit(void **state) {
     cJSON_Delete(o);
     struct buf out;
     inspect(path, false, &out);
-    assert_non_null(strstr(out.data, "fits        no"));
+    assert_non_null(strstr(out.data, "all weights            1505.7 GiB"));
+    assert_non_null(strstr(out.data, "516096 bytes per token"));
+    assert_non_null(
+        strstr(out.data, "fits        no: beside weights and working memory there is room for 0 tokens"));
     buf_finish(&out);
     struct model *m = NULL;
     struct engine *e = NULL;
@@ -240,9 +243,26 @@ static void test_a_model_that_does_not_fit(void **state) {
                "does not fit into this machine: its weights are 1505.7 GiB (F32 1504.1 GiB, Q6_K 1.6 GiB), "
                "working memory ") == NULL ||
         strstr(err, "keys and values 516096 bytes per token") == NULL ||
-        strstr(err, "which leaves room for 0 tokens") == NULL)
+        strstr(err, "which leaves room for 0 tokens (hermesd model inspect shows it as a table)") == NULL)
         fail_msg("'%s'", err);
     model_close(m);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_a_vocabulary_of_a_million(void **state) {
+    (void)state;
+    const struct published tiny = {"tiny", 1, 256, 256, 8, 0, 0};
+    struct model *m = NULL;
+    char err[400] = "";
+    fixture_path(path, "fit.gguf");
+    write_holes(&tiny, DTYPE_Q4_K, 1 << 20);
+    if (model_open_weights(path, &m, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    model_close(m);
+    m = NULL;
+    write_holes(&tiny, DTYPE_Q4_K, (1 << 20) + 1);
+    assert_int_equal(model_open_weights(path, &m, err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "has 1048577 tokens; at most 1,048,576"));
     assert_int_equal(unlink(path), 0);
 }
 
@@ -303,6 +323,7 @@ int main(void) {
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_gguf_of_holes),
         cmocka_unit_test(test_a_model_that_does_not_fit),
+        cmocka_unit_test(test_a_vocabulary_of_a_million),
         cmocka_unit_test(test_what_is_left_for_keys_and_values),
         cmocka_unit_test(test_folders_that_are_neither),
     };

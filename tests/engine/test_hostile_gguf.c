@@ -157,6 +157,21 @@ static void test_every_byte_is_noise(void **state) {
     fixture_finish(&f);
 }
 
+/* What has gone wrong in other readers, and where it is tried here:
+ *   CVE-2024-21802 and its siblings (dimensions, types of arrays, strings, numbers of tensors and keys):
+ *     the lies below, and every number in test_every_number_lies
+ *   CVE-2025-53630, CVE-2026-27940 (sums of sizes that wrap): dims {2^30, 2^30}, and four of them; the counts
+ *   GHSA-vgg9-87g3-85w8, GHSA-96jg-mvhq-q7q7 (padding that wraps behind the check): offset UINT64_MAX - 31,
+ *     general.alignment
+ *   llama.cpp #15711, #27203 (n_tensors times a size; a product that turns negative):
+ * test_headers_of_other_files, dims of 2^40 llama.cpp #25821 (more layers than there is room for):
+ * llama.block_count 1025 lmstudio #2289 (byte tokens that are no bytes): tokens "<0x-1>", "<0xFFFFFFFF>"
+ *   CVE-2025-49847, GHSA-7rxv-5jhh-j6xx (lengths of tokens and texts as int): lengths of items in
+ *     test_every_number_lies; a ceiling of text in test_tokenizer.c
+ *   CVE-2026-7482 (tensors larger than the data): test_cut_at_every_byte
+ *   CVE-2026-5760 (a chat template that is run): tokenizer.chat_template
+ *   safetensors readers (large headers, shapes whose product wraps, offsets that do not fit the shape, keys
+ * that occur twice, bytes of nobody): test_hostile_hf.c */
 #define VALUE(TYPE, ...)                                                                                     \
     .type = (TYPE), .value = (const unsigned char[]){__VA_ARGS__},                                           \
     .value_len = sizeof((const unsigned char[]){__VA_ARGS__})
@@ -174,10 +189,14 @@ static const struct {
     {{.key = "general.architecture", U32(1)}, -EINVAL, "general.architecture at byte 56 is of type u32"},
     {{.key = "general.alignment", U32(0)}, -EINVAL, "general.alignment at byte"},
     {{.key = "general.alignment", U32(48)}, -EINVAL, "power of two"},
+    {{.key = "general.alignment", U32(4)}, -EINVAL, "is 4 and should be 8 to 65536"},
     {{.key = "general.alignment", U32(1 << 20)}, -EINVAL, "general.alignment at byte"},
     {{.key = "general.alignment", TEXT(1, '8')}, -EINVAL, "should be an integer"},
     {{.key = "general.name", VALUE(99, 1, 2)}, -EINVAL, "('general.name'): a value of an unknown type"},
     {{.key = "general.name", VALUE(GGUF_ARRAY, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)},
+     -EINVAL,
+     "('general.name'): an array of arrays"},
+    {{.key = "general.name", VALUE(GGUF_ARRAY, 99, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)},
      -EINVAL,
      "array of an unknown type"},
     {{.key = "general.name", VALUE(GGUF_ARRAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80)},
@@ -211,6 +230,24 @@ static const struct {
     {{.key = "llama.attention.layer_norm_rms_epsilon", NAN32}, -EINVAL, "layer_norm_rms_epsilon at byte"},
     {{.key = "tokenizer.ggml.model", TEXT(5, 'l', 'l', 'a', 'm', 'a')}, -ENOTSUP, "only Llama-3 BPE"},
     {{.key = "tokenizer.ggml.pre", TEXT(4, '\x1B', '[', '2', 'J')}, -ENOTSUP, "'?[2J'"},
+    /* What it says is never run: the daemon renders prompts itself. */
+    {{.key = "tokenizer.chat_template",
+      TEXT(37, '{', '{', '(', ')', '.', '_', '_', 'c', 'l', 'a', 's', 's', '_', '_', '.', '_', '_', 'b', 'a',
+           's', 'e', '_', '_', '.', '_', '_', 'm', 'r', 'o', '_', '_', '[', '1', ']', '}', '}', '\n')},
+     0,
+     ""},
+    {{.key = "tokenizer.chat_template", U32(1)}, 0, ""},
+    /* Only another kind of tokenizer has tokens that stand for a byte by its number. */
+    {{.token = "<0x-1>"}, 0, ""},
+    {{.token = "<0xFFFFFFFF>"}, 0, ""},
+    {{.token = ""}, 0, ""},
+    {{.token = "<|im_end|>"}, 0, ""}, /* twice: the first is the one */
+    {{.drop = "llama.attention.key_length", .key = "llama.attention.head_count", U32(3)},
+     -EINVAL,
+     "3 heads cannot share a width of 8"},
+    {{.drop = "llama.attention.key_length", .key = "llama.attention.head_count", U32(4096)},
+     -EINVAL,
+     "4096 heads cannot share"},
     {{.drop = "tokenizer.ggml.tokens"}, -EINVAL, "no tokenizer.ggml.tokens"},
     {{.drop = "tokenizer.ggml.merges"}, -EINVAL, "no tokenizer.ggml.merges"},
     {{.drop = "tokenizer.ggml.token_type"}, -EINVAL, "no tokenizer.ggml.token_type"},
@@ -242,12 +279,19 @@ static const struct {
      "('blk.0.attn_q.weight'): a tensor of 0 or more"},
     {{.tensor = "blk.0.attn_q.weight", .n_dims = 0xFFFFFFFF}, -EINVAL, "('blk.0.attn_q.weight')"},
     {{.tensor = "blk.0.attn_q.weight", .n_dims = 3, .dims = {0, 0, 2}}, -ENOTSUP, "more than two dimensions"},
+    {{.tensor = "blk.0.attn_q.weight", .n_dims = 4, .dims = {1 << 30, 1 << 30, 1 << 30, 1 << 30}},
+     -ENOTSUP,
+     "more than two dimensions"},
     {{.tensor = "blk.0.attn_q.weight", .dims = {1ull << 40}}, -EINVAL, "above 2^30"},
     {{.tensor = "blk.0.attn_q.weight", .dims = {1 << 30, 1 << 30}}, -EINVAL, "ends behind the file"},
     {{.tensor = "blk.0.attn_q.weight", .dims = {4, 16}}, -EINVAL, "attn_q of layer 0"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 2}, -EINVAL, "no whole blocks"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 14}, -EINVAL, "no whole blocks"},
-    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "ggml type 16"},
+    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "Tensor blk.0.attn_q.weight of model"},
+    {{.tensor = "blk.0.attn_q.weight", .ggml_type = 16}, -ENOTSUP, "is of type IQ2_XXS, which is not"},
+    {{.tensor = "blk.1.ffn_up.weight", .ggml_type = 20}, -ENOTSUP, "is of type IQ4_NL, which is not"},
+    {{.tensor = "blk.1.ffn_up.weight", .ggml_type = 34}, -ENOTSUP, "is of type TQ1_0, which is not"},
+    {{.tensor = "token_embd.weight", .ggml_type = 39}, -ENOTSUP, "is of type MXFP4, which is not"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 0xFFFFFFFFu}, -ENOTSUP, "ggml type 4294967295"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 0x80000000u}, -ENOTSUP, "ggml type 2147483648"},
     {{.tensor = "blk.0.attn_q.weight", .ggml_type = 8}, -EINVAL, "no whole blocks"},
@@ -255,6 +299,16 @@ static const struct {
     {{.tensor = "blk.0.attn_q.weight", .offset = 33}, -EINVAL, "not aligned"},
     {{.tensor = "blk.0.attn_q.weight", .offset = 1}, -EINVAL, "overlaps"},
     {{.tensor = "blk.0.attn_q.weight", .offset = UINT64_MAX - 31}, -EINVAL, "ends behind the file"},
+    {{.extra = "blk.0.attn_q.bias"}, -ENOTSUP, "Tensor blk.0.attn_q.bias of model"},
+    {{.extra = "blk.1.attn_q.scale"}, -ENOTSUP, "has no place in a Llama of 2 layers"},
+    {{.extra = "blk.2.attn_norm.weight"}, -ENOTSUP, "Tensor blk.2.attn_norm.weight"},
+    {{.extra = "blk.00.attn_norm.weight"}, -ENOTSUP, "Tensor blk.00.attn_norm.weight"},
+    {{.extra = "blk.99999999999999999999.attn_norm.weight"}, -ENOTSUP, "Tensor blk.99999999999999999999."},
+    {{.extra = "rope_factors_long.weight"}, -ENOTSUP, "Tensor rope_factors_long.weight"},
+    {{.key = "llama.block_count", U32(1)}, -ENOTSUP, "has no place in a Llama of 1 layers"},
+    {{.key = "llama.rope.scale_linear", VALUE(GGUF_F32, 0, 0, 0x80, 0xBF)},
+     0,
+     ""}, /* beside the newer key, which counts */
     {{.tensor = "rope_freqs.weight", .dims = {2}}, -EINVAL, "rope_freqs.weight"},
     {{.tensor = "rope_freqs.weight", .ggml_type = 1}, -EINVAL, "rope_freqs.weight"},
 };
@@ -269,6 +323,41 @@ static void test_each_lie_is_named(void **state) {
         int rc = try_open(lies[i].says, err, sizeof err);
         if (rc != lies[i].rc || strstr(err, lies[i].says) == NULL)
             fail_msg("lie %zu: %d '%s', wanted %d and '%s'", i, rc, err, lies[i].rc, lies[i].says);
+        fixture_finish(&f);
+    }
+}
+
+/* Which keys scale positions, and by what: compared with llama.cpp's reading of them. */
+static const struct {
+    struct fixture_lie lie;
+    float fraction;
+} scalings[] = {
+    {{.drop = NULL}, 0.5f}, /* type linear, factor 2 */
+    {{.drop = "llama.rope.scaling.type"}, 0.5f},
+    {{.drop = "llama.rope.scaling.factor"}, 1},
+    {{.key = "llama.rope.scaling.type", TEXT(4, 'n', 'o', 'n', 'e')}, 1},
+    {{.drop = "llama.rope.scaling.factor",
+      .key = "llama.rope.scale_linear",
+      VALUE(GGUF_F32, 0, 0, 0x80, 0x40)},
+     0.25f},
+    {{.key = "llama.rope.scale_linear", VALUE(GGUF_F32, 0, 0, 0x80, 0x40)}, 0.5f},
+};
+
+static void test_linear_scaling(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof scalings / sizeof scalings[0]; i++) {
+        struct fixture f;
+        struct model *m = NULL;
+        char err[400] = "";
+        fixture_gguf(&f, &scalings[i].lie);
+        fixture_write(path, f.bytes.data, f.bytes.len);
+        if (model_open(path, &m, err, sizeof err) < 0)
+            fail_msg("%zu: %s", i, err);
+        /* The fixture's divisor is 1, give or take a tenth. */
+        float f0 = m->rope_inv_freq[0], wanted = scalings[i].fraction;
+        if (!(fabsf(f0 - wanted) < 0.12f * wanted))
+            fail_msg("%zu: the first frequency is %g and should be near %g", i, (double)f0, (double)wanted);
+        model_close(m);
         fixture_finish(&f);
     }
 }
@@ -312,12 +401,45 @@ static void test_weights_of_noise(void **state) {
     }
 }
 
+/* A length is read once: what is written to the file between the check and the use changes no bounds. */
+static void test_lengths_that_change_later(void **state) {
+    (void)state;
+    struct fixture f;
+    struct gguf *g = NULL;
+    char err[400] = "";
+    static const uint64_t large = 1ull << 40;
+    fixture_gguf(&f, NULL);
+    fixture_write(path, f.bytes.data, f.bytes.len);
+    if (gguf_open(path, &g, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    const struct gguf_value *tokens = NULL;
+    struct gguf_text name = {0};
+    size_t at = (size_t)(gguf_find(g, "general.name")->data - g->map);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(&large, 1, 8, file), 8);
+    assert_int_equal(gguf_read_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err, sizeof err), 1);
+    assert_int_equal(fseek(file, (long)((const uint8_t *)tokens->texts[259].data - g->map) - 8, SEEK_SET), 0);
+    assert_int_equal(fwrite(&large, 1, 8, file), 8);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(gguf_read_string(g, "general.name", &name, err, sizeof err), 1);
+    assert_int_equal(name.len, strlen("fixture"));
+    assert_memory_equal(name.data, "fixture", name.len);
+    assert_int_equal(tokens->texts[259].len, strlen("hello"));
+    gguf_close(g);
+    fixture_finish(&f);
+}
+
 static void test_headers_of_other_files(void **state) {
     (void)state;
     char err[400];
     fixture_write(path, "GGUF\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
     assert_int_equal(try_open("version 1", err, sizeof err), -ENOTSUP);
     assert_non_null(strstr(err, "version 1"));
+    fixture_write(path, "GGUF\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+    assert_int_equal(try_open("big-endian", err, sizeof err), -ENOTSUP);
+    assert_non_null(strstr(err, "is big-endian (GGUF version 3)"));
     fixture_write(path, "FUGG\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
     assert_int_equal(try_open("magic", err, sizeof err), -EINVAL);
     assert_non_null(strstr(err, "at byte 0"));
@@ -336,10 +458,11 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_true_file_opens), cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_every_number_lies),   cmocka_unit_test(test_every_byte_is_noise),
-        cmocka_unit_test(test_each_lie_is_named),   cmocka_unit_test(test_divisors_must_be_positive),
-        cmocka_unit_test(test_weights_of_noise),    cmocka_unit_test(test_headers_of_other_files),
+        cmocka_unit_test(test_the_true_file_opens),       cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_every_number_lies),         cmocka_unit_test(test_every_byte_is_noise),
+        cmocka_unit_test(test_each_lie_is_named),         cmocka_unit_test(test_linear_scaling),
+        cmocka_unit_test(test_divisors_must_be_positive), cmocka_unit_test(test_weights_of_noise),
+        cmocka_unit_test(test_headers_of_other_files),    cmocka_unit_test(test_lengths_that_change_later),
     };
     fixture_path(path, "hostile.gguf");
     return cmocka_run_group_tests(tests, NULL, teardown);

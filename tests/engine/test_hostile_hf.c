@@ -140,7 +140,10 @@ struct lie {
 
 static const struct lie lies[] = {
     {C, "\"llama\"", "\"mamba\"", -ENOTSUP, "'mamba'"},
-    {C, "\"silu\"", "\"gelu\"", -ENOTSUP, "silu"},
+    {C, "\"silu\"", "\"gelu\"", -ENOTSUP, "the activation 'gelu'"},
+    {C, "\"silu\"", "\"silu\", \"attention_bias\": true", -ENOTSUP, "says attention_bias"},
+    {C, "\"silu\"", "\"silu\", \"mlp_bias\": 1", -ENOTSUP, "says mlp_bias"},
+    {C, "\"silu\"", "\"silu\", \"attention_bias\": null, \"mlp_bias\": false", 0, ""},
     {C, "{\"model_type\"", "[{\"model_type\"", -EINVAL, C},
     {C, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 0", -EINVAL, "num_hidden_layers is 0"},
     {C, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1e300", -EINVAL, "num_hidden_layers"},
@@ -155,6 +158,9 @@ static const struct lie lies[] = {
     {C, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", -EINVAL, "impossible shape"},
     {C, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 5", -EINVAL, "num_key_value_heads is 5"},
     {C, "\"head_dim\": 2", "\"head_dim\": 3", -EINVAL, "impossible shape"},
+    {C, "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 2",
+     "\"num_attention_heads\": 3", -EINVAL, "3 heads cannot share a width of 8"},
+    {C, "\"vocab_size\": 264", "\"vocab_size\": 1048577", -EINVAL, "vocab_size is 1.04858e+06"},
     {C, "\"head_dim\": 2", "\"head_dim\": 4", -EINVAL, "attn_q"},
     {C, "\"vocab_size\": 264", "\"vocab_size\": 4294967296", -EINVAL, "vocab_size"},
     {C, "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": -1", -EINVAL, "rms_norm_eps is -1"},
@@ -162,6 +168,13 @@ static const struct lie lies[] = {
     {C, "\"rope_theta\": 10000.0", "\"rope_theta\": [1]", -EINVAL, "rope_theta should be a number"},
     {C, "\"rope_type\": \"llama3\"", "\"rope_type\": \"yarn\"", -ENOTSUP, "'yarn'"},
     {C, "\"factor\": 8.0", "\"factor\": 0", -EINVAL, "factor is 0"},
+    {C, "\"factor\": 8.0, ", "", -EINVAL, "has no factor"},
+    {C, "\"low_freq_factor\": 1.0, ", "", -EINVAL, "has no low_freq_factor"},
+    {C, "\"high_freq_factor\": 4.0", "\"high_freq_factor\": null", -EINVAL, "has no high_freq_factor"},
+    {C, ", \"original_max_position_embeddings\": 32", "", -EINVAL, "no original_max_position_embeddings"},
+    {C, "\"rope_type\": \"llama3\"", "\"type\": \"llama3\"", 0, ""},
+    {C, "\"rope_type\": \"llama3\", \"factor\": 8.0, ", "\"type\": \"linear\", ", -EINVAL, "has no factor"},
+    {C, "\"rope_type\": \"llama3\", ", "", -EINVAL, "a factor for RoPE and no rope_type"},
     {C, "\"high_freq_factor\": 4.0", "\"high_freq_factor\": 1.0", -EINVAL, "high_freq_factor"},
     {C, "\"original_max_position_embeddings\": 32", "\"original_max_position_embeddings\": 0", -EINVAL,
      "original_max"},
@@ -171,6 +184,11 @@ static const struct lie lies[] = {
     {C, "[261]", "[null]", -EINVAL, "eos_token_id"},
     {C, "[261]", "-5", -EINVAL, "eos_token_id is -5"},
     {T, "\"BPE\"", "\"Unigram\"", -ENOTSUP, "BPE"},
+    {T, "\"BPE\"", "\"BPE\", \"continuing_subword_prefix\": \"##\"", -ENOTSUP, "continuing_subword_prefix"},
+    {T, "\"BPE\"", "\"BPE\", \"end_of_word_suffix\": \"</w>\"", -ENOTSUP, "end_of_word_suffix"},
+    {T, "\"BPE\"", "\"BPE\", \"dropout\": 0.1", -ENOTSUP, "dropout"},
+    {T, "\"BPE\"",
+     "\"BPE\", \"dropout\": null, \"continuing_subword_prefix\": \"\", \"end_of_word_suffix\": null", 0, ""},
     {T, "\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}", -ENOTSUP, "normalizer"},
     {T, "{1,3}", "{1,2}", -ENOTSUP, "pattern"},
     {T, "\"Isolated\"", "\"Removed\"", -ENOTSUP, "pattern"},
@@ -211,6 +229,9 @@ static const struct lie lies[] = {
      -EINVAL, "shape"},
     {S, Q "\": {\"dtype\": \"F16\", \"shape\": [8, 8]",
      Q "\": {\"dtype\": \"F16\", \"shape\": {\"a\": 8, \"b\": 8}", -EINVAL, "shape"},
+    {S, "model.layers.1.mlp.up_proj.weight\"", "model.layers.1.mlp.up_proj.bias\"", -ENOTSUP,
+     "Tensor 'model.layers.1.mlp.up_proj.bias'"},
+    {S, "model.layers.0.self_attn.q_proj.weight\"", "lm_head.bias\"", -ENOTSUP, "Tensor 'lm_head.bias'"},
     {S, "model.norm.weight\": {", "model.norm.weights\": {", -EINVAL, "output_norm"},
     {S, "model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight", -EINVAL, "header"},
     {S, "model.layers.1.mlp.up_proj.weight", "model.layers.01.mlp.up_proj.weight", -EINVAL,
@@ -300,6 +321,143 @@ static void test_offsets_that_lie(void **state) {
     free(bytes);
 }
 
+/* One more tensor at `begin`, of the bytes that `data` has more: refused, because bytes that no tensor owns
+ * are no part of the format; the other case is a head beside a tied embedding. */
+static int open_with(const char *entry, const char *data, size_t len, char *err, size_t errlen) {
+    size_t old = 0, more = strlen(entry);
+    char *bytes = read_file(S, &old), *out = calloc(1, old + more + len + 1);
+    assert_non_null(out);
+    uint64_t header;
+    memcpy(&header, bytes, 8);
+    memcpy(out, bytes, 8 + header - 1);
+    memcpy(out + 8 + header - 1, entry, more);
+    memcpy(out + 8 + header - 1 + more, bytes + 8 + header - 1, old - 8 - header + 1);
+    memcpy(out + old + more, data, len);
+    uint64_t longer = header + more;
+    memcpy(out, &longer, 8);
+    write_file(S, out, old + more + len);
+    int rc = try_open(entry, err, errlen);
+    write_file(S, bytes, old);
+    free(bytes);
+    free(out);
+    return rc;
+}
+
+static void test_holes(void **state) {
+    (void)state;
+    char err[400], entry[200];
+    size_t len = 0;
+    uint64_t header;
+    char *bytes = read_file(S, &len);
+    memcpy(&header, bytes, 8);
+    size_t data = len - 8 - header;
+    free(bytes);
+    (void)snprintf(entry, sizeof entry,
+                   ", \"more\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [%zu, %zu]}", data,
+                   data + 4);
+    assert_int_equal(open_with(entry, "four", 4, err, sizeof err), 0);
+    assert_int_equal(open_with(entry, "fifth", 5, err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "1 bytes behind its last tensor"));
+    (void)snprintf(entry, sizeof entry,
+                   ", \"more\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [%zu, %zu]}", data + 1,
+                   data + 5);
+    assert_int_equal(open_with(entry, "fifth", 5, err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "Tensor 'more'"));
+    assert_non_null(strstr(err, "leave a hole"));
+    (void)snprintf(entry, sizeof entry,
+                   ", \"none\": {\"dtype\": \"U8\", \"shape\": [0], \"data_offsets\": [%zu, %zu]}", data,
+                   data);
+    assert_int_equal(open_with(entry, "", 0, err, sizeof err), 0);
+    assert_int_equal(open_with("", "x", 1, err, sizeof err), -EINVAL);
+}
+
+/* Nothing in the format puts the data on an even address: the same numbers come out wherever it begins. */
+static void test_data_on_odd_addresses(void **state) {
+    (void)state;
+    static const int32_t ids[] = {7, 1, 200};
+    char first[4096] = "";
+    for (int spaces = 0; spaces < 5; spaces++) {
+        size_t len = 0;
+        char err[400] = "", *bytes = read_file(S, &len);
+        char *out = malloc(len + 5);
+        assert_non_null(out);
+        uint64_t header, longer;
+        memcpy(&header, bytes, 8);
+        longer = header + (uint64_t)spaces;
+        memcpy(out, &longer, 8);
+        memcpy(out + 8, bytes + 8, header);
+        memset(out + 8 + header, ' ', (size_t)spaces);
+        memcpy(out + 8 + longer, bytes + 8 + header, len - 8 - header);
+        write_file(S, out, len + (size_t)spaces);
+        struct buf logits;
+        buf_init(&logits, 1 << 16);
+        if (engine_cli_logits(folder, ids, 3, 20, &logits, err, sizeof err) < 0)
+            fail_msg("%d spaces: %s", spaces, err);
+        assert_int_equal(buf_putc(&logits, '\0'), 0);
+        if (spaces == 0)
+            (void)snprintf(first, sizeof first, "%s", logits.data);
+        assert_string_equal(logits.data, first);
+        buf_finish(&logits);
+        write_file(S, bytes, len);
+        free(bytes);
+        free(out);
+    }
+}
+
+/* config.json says that it is tied: a head beside that must be the same. */
+static void test_head_beside_a_tied_embedding(void **state) {
+    (void)state;
+    char err[400], entry[200];
+    size_t len = 0, head = FIXTURE_VOCAB * 8 * 2;
+    uint64_t header;
+    char *bytes = read_file(S, &len);
+    memcpy(&header, bytes, 8);
+    size_t data = len - 8 - header;
+    char *copy = malloc(head); /* the embedding is the first tensor */
+    assert_non_null(copy);
+    memcpy(copy, bytes + 8 + header, head);
+    free(bytes);
+    (void)snprintf(
+        entry, sizeof entry,
+        ", \"lm_head.weight\": {\"dtype\": \"F16\", \"shape\": [264, 8], \"data_offsets\": [%zu, %zu]}", data,
+        data + head);
+    assert_int_equal(open_with(entry, copy, head, err, sizeof err), 0);
+    copy[head - 1] = (char)(copy[head - 1] ^ 1);
+    assert_int_equal(open_with(entry, copy, head, err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "tie_word_embeddings"));
+    free(copy);
+}
+
+/* generation_config.json: its ends count too. */
+static void test_ends_of_generation(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int rc, n;
+        const char *says;
+    } all[] = {{"{\"eos_token_id\": [261, 5, 7]}", 0, 3, ""},
+               {"{\"eos_token_id\": 5}", 0, 2, ""},
+               {"{}", 0, 1, ""},
+               {"{\"eos_token_id\": null}", 0, 1, ""},
+               {"{\"eos_token_id\": [264]}", -EINVAL, 0, "generation_config.json"},
+               {"{\"eos_token_id\": \"5\"}", -EINVAL, 0, "generation_config.json"},
+               {"{\"eos_token_id\": -1}", -EINVAL, 0, "generation_config.json"},
+               {"[", -EINVAL, 0, "generation_config.json"}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct model *m = NULL;
+        char err[400] = "";
+        write_file("generation_config.json", all[i].text, strlen(all[i].text));
+        int rc = model_open(folder, &m, err, sizeof err);
+        if (rc != all[i].rc || (rc < 0 && strstr(err, all[i].says) == NULL) ||
+            (rc == 0 && (m->n_eog_ids != all[i].n || !model_is_eog(m, FIXTURE_END))))
+            fail_msg("%s: %d '%s'", all[i].text, rc, err);
+        model_close(m);
+    }
+    char path[512];
+    path_of(path, "generation_config.json");
+    unlink(path);
+}
+
 /* Lengths of the header. */
 static void test_header_lengths(void **state) {
     (void)state;
@@ -318,6 +476,15 @@ static void test_header_lengths(void **state) {
         assert_non_null(strstr(err, S));
         free(lie);
     }
+    /* A header that fits into the file and is larger than the published reader's ceiling; a hole on the disk.
+     */
+    char path[512];
+    uint64_t large = ((uint64_t)100 << 20) + 1;
+    path_of(path, S);
+    write_file(S, &large, 8);
+    assert_int_equal(truncate(path, 200 << 20), 0);
+    assert_int_equal(try_open("length", err, sizeof err), -EINVAL);
+    assert_non_null(strstr(err, "a header of 104857601 bytes"));
     write_file(S, bytes, len);
     free(bytes);
 }
@@ -398,6 +565,10 @@ int main(void) {
         cmocka_unit_test_setup(test_each_lie_is_named, setup),
         cmocka_unit_test_setup(test_offsets_that_lie, setup),
         cmocka_unit_test_setup(test_header_lengths, setup),
+        cmocka_unit_test_setup(test_holes, setup),
+        cmocka_unit_test_setup(test_data_on_odd_addresses, setup),
+        cmocka_unit_test_setup(test_head_beside_a_tied_embedding, setup),
+        cmocka_unit_test_setup(test_ends_of_generation, setup),
         cmocka_unit_test_setup(test_shards, setup),
         cmocka_unit_test_setup(test_missing_files, setup),
     };

@@ -2,6 +2,8 @@
  * programs. */
 #include "base/json.h"
 #include "engine/cli_logits.h"
+#include "kernels/cpu/convert.h"
+#include "tests/engine/fixture.h"
 #include "tests/engine/logits.h"
 
 #include <errno.h>
@@ -10,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -66,6 +70,79 @@ static void test_gguf_against_llama_cpp(void **state) {
     cJSON_Delete(tied);
 }
 
+/* ---- a folder whose matrices are F16 ---- */
+
+static char *read_whole(const char *path, size_t *len) {
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *bytes = malloc(1 << 20);
+    assert_non_null(bytes);
+    *len = fread(bytes, 1, 1 << 20, f);
+    (void)fclose(f);
+    return bytes;
+}
+
+/* The F32 tensors of one safetensors file as F16 in another, in the same order. */
+static void write_halves(const char *from, const char *to) {
+    size_t len = 0, at = 0;
+    char err[300];
+    char *bytes = read_whole(from, &len);
+    uint64_t header, n_values;
+    memcpy(&header, bytes, 8);
+    n_values = (len - 8 - header) / 4;
+    cJSON *json = NULL;
+    assert_int_equal(json_parse(bytes + 8, header, &json_limits_default, &json, err, sizeof err), 0);
+    cJSON *entry;
+    cJSON_ArrayForEach(entry, json) {
+        cJSON *offsets = cJSON_GetObjectItem(entry, "data_offsets");
+        if (offsets == NULL)
+            continue;
+        assert_string_equal(json_get_string(entry, "dtype"), "F32");
+        cJSON_SetValuestring(cJSON_GetObjectItem(entry, "dtype"), "F16");
+        for (cJSON *o = offsets->child; o != NULL; o = o->next)
+            cJSON_SetNumberValue(o, o->valuedouble / 2);
+    }
+    char *text = cJSON_PrintUnformatted(json);
+    uint64_t text_len = strlen(text);
+    char *out = malloc(8 + text_len + n_values * 2);
+    assert_non_null(out);
+    memcpy(out, &text_len, 8);
+    memcpy(out + 8, text, text_len);
+    for (at = 0; at < n_values; at++) {
+        float v;
+        memcpy(&v, bytes + 8 + header + at * 4, 4);
+        uint16_t half = convert_f32_to_f16(v);
+        memcpy(out + 8 + text_len + at * 2, &half, 2);
+    }
+    fixture_write(to, out, 8 + text_len + n_values * 2);
+    free(out);
+    free(text);
+    free(bytes);
+    cJSON_Delete(json);
+}
+
+/* Weights of the golden run rounded to 11 bits; logits span about -4 to 4. */
+#define TOLERANCE_HALVES 0.02
+
+static void test_a_folder_in_halves(void **state) {
+    (void)state;
+    char folder[256], config[512], weights[512];
+    size_t len = 0;
+    fixture_path(folder, "halves");
+    (void)snprintf(config, sizeof config, "%s/config.json", folder);
+    (void)snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
+    (void)mkdir(folder, 0700);
+    char *text = read_whole("tests/data/rope-model/hf/config.json", &len);
+    fixture_write(config, text, len);
+    free(text);
+    write_halves("tests/data/rope-model/hf/model.safetensors", weights);
+    cJSON *expected = logits_read_json("tests/data/rope-model/expected.json");
+    check_runs(folder, cJSON_GetObjectItem(expected, "hf"), TOLERANCE_HALVES);
+    cJSON_Delete(expected);
+    assert_int_equal(unlink(config) | unlink(weights), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_top_and_refusals(void **state) {
     (void)state;
     const char *model = "tests/data/rope-model/hf";
@@ -95,6 +172,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_containers_against_transformers),
         cmocka_unit_test(test_gguf_against_llama_cpp),
+        cmocka_unit_test(test_a_folder_in_halves),
         cmocka_unit_test(test_top_and_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -240,10 +241,26 @@ static void test_sure_words_stay(void **state) {
     tokenizer_destroy(t);
 }
 
+/* A length that no int holds is refused before a byte is looked at: nothing is behind the pointer. */
+static void test_a_ceiling_of_text(void **state) {
+    (void)state;
+    static const size_t lengths[] = {((size_t)64 << 20) + 1, (size_t)INT32_MAX, (size_t)INT32_MAX + 1,
+                                     (size_t)UINT32_MAX + 1, SIZE_MAX};
+    struct tokenizer *t = small();
+    struct token_list list = {0};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        assert_int_equal(tokenizer_encode_text(t, "a", lengths[i], &list), -E2BIG);
+        assert_int_equal(tokenizer_encode_template(t, "a", lengths[i], &list), -E2BIG);
+    }
+    assert_int_equal(list.n, 0);
+    tokenizer_destroy(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_never_becomes_an_added_token),
         cmocka_unit_test(test_any_bytes_come_back),
+        cmocka_unit_test(test_a_ceiling_of_text),
         cmocka_unit_test(test_long_texts_take_no_square_time),
         cmocka_unit_test(test_no_spelling_reaches_a_control_token),
         cmocka_unit_test(test_sure_words_stay),

@@ -1,7 +1,29 @@
-/* config.json, any bytes, in a folder without weights and beside weights. Whatever they are: no crash, no
- * leak; a refusal is a sentence; what is accepted has a shape that can be counted. */
+/* config.json, any bytes, in a folder without weights and beside weights; and generation_config.json.
+ * Whatever they are: no crash, no leak; a refusal is a sentence; what is accepted has a shape that can be
+ * counted. */
 #include "engine/model.h"
 #include "tests/fuzz/folder.h"
+
+/* The bytes as generation_config.json of a small model. */
+static void as_generation(const char *config, const uint8_t *data, size_t size) {
+    static const char shape[] =
+        "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, \"hidden_size\": 8, \"num_attention_heads\": "
+        "2, "
+        "\"intermediate_size\": 8, \"vocab_size\": 8, \"max_position_embeddings\": 64}";
+    static const char *generation;
+    struct model *m = NULL;
+    char err[600] = "";
+    generation = generation != NULL ? generation : folder_file("generation_config.json");
+    folder_write(config, shape, sizeof shape - 1);
+    folder_write(generation, data, size);
+    folder_expect_sentence(model_open_config(folder_path, &m, err, sizeof err), err);
+    for (int i = 0; m != NULL && i < m->n_eog_ids; i++)
+        if (m->eog_ids[i] < 0 || m->eog_ids[i] >= m->n_vocab)
+            abort();
+    model_close(m);
+    if (unlink(generation) != 0)
+        abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -24,5 +46,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     model_close(m);
     if (unlink(weights) != 0)
         abort();
+    as_generation(config, data, size);
     return 0;
 }

@@ -6,6 +6,8 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,31 @@ static void check_blocks(enum dtype type, int n_values) {
     free(wanted);
 }
 
+/* Every bit of a block counts: turned over, it changes a value of at least one of the blocks. */
+static void check_bits(enum dtype type, int n_values) {
+    char name[64];
+    size_t n_bytes = 0, block = (size_t)dtype_info(type)->block_bytes;
+    int elements = dtype_info(type)->block_elements;
+    (void)snprintf(name, sizeof name, "%s.blocks.bin", dtype_info(type)->name);
+    uint8_t *bytes = (uint8_t *)read_file(name, &n_bytes);
+    float *was = malloc((size_t)n_values * sizeof *was), now[256];
+    assert_non_null(was);
+    convert_row(type, bytes, n_values, was);
+    for (size_t bit = 0; bit < 8 * block; bit++) {
+        bool counts = false;
+        for (size_t b = 0; b < n_bytes / block && !counts; b++) {
+            bytes[b * block + bit / 8] ^= (uint8_t)(1u << bit % 8);
+            convert_row(type, bytes + b * block, elements, now);
+            bytes[b * block + bit / 8] ^= (uint8_t)(1u << bit % 8);
+            counts = memcmp(now, was + b * (size_t)elements, (size_t)elements * sizeof *now) != 0;
+        }
+        if (!counts)
+            fail_msg("%s: bit %zu of the block changes nothing", dtype_info(type)->name, bit);
+    }
+    free(was);
+    free(bytes);
+}
+
 static void test_blocks_of_the_reference(void **state) {
     (void)state;
     size_t len = 0;
@@ -61,6 +88,7 @@ static void test_blocks_of_the_reference(void **state) {
         int bytes = cJSON_GetObjectItem(item, "block_bytes")->valueint;
         assert_int_equal(elements * info->block_bytes, bytes * info->block_elements);
         check_blocks(type, cJSON_GetObjectItem(item, "values")->valueint);
+        check_bits(type, cJSON_GetObjectItem(item, "values")->valueint);
         checked++;
     }
     print_message("%d types agree with the reference\n", checked);
