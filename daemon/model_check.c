@@ -1,12 +1,12 @@
 #include "daemon/model_check.h"
 
 #include "base/clock.h"
-#include "base/sha256.h"
 #include "tools/spawn.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <nettle/sha2.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -111,33 +111,33 @@ bool model_check_is_open(const char *model) {
 
 bool model_check_is_sum(const char *hex) {
     size_t n = strspn(hex, "0123456789abcdefABCDEF");
-    return n == 2 * (size_t)SHA256_BYTES && hex[n] == '\0';
+    return n == 2 * (size_t)SHA256_DIGEST_SIZE && hex[n] == '\0';
 }
 
-static int sum_of(int fd, char hex[2 * SHA256_BYTES + 1]) {
-    struct sha256 s;
-    uint8_t sum[SHA256_BYTES];
+static int sum_of(int fd, char hex[2 * SHA256_DIGEST_SIZE + 1]) {
+    struct sha256_ctx s;
+    uint8_t sum[SHA256_DIGEST_SIZE];
     size_t size = (size_t)1 << 20;
     char *block = malloc(size);
     ssize_t n = block != NULL ? 1 : -1;
-    sha256_begin(&s);
+    sha256_init(&s);
     while (n > 0) {
         do
             n = read(fd, block, size);
         while (n < 0 && errno == EINTR);
         if (n > 0)
-            sha256_add(&s, block, (size_t)n);
+            sha256_update(&s, (size_t)n, (const uint8_t *)block);
     }
     int rc = block == NULL ? -ENOMEM : n < 0 ? -errno : 0;
     free(block);
-    sha256_end(&s, sum);
-    for (int i = 0; i < SHA256_BYTES; i++)
+    sha256_digest(&s, sizeof sum, sum);
+    for (int i = 0; i < SHA256_DIGEST_SIZE; i++)
         (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
     return rc;
 }
 
 int model_check_sum(const char *model, const char *hex, char *err, size_t errlen) {
-    char found[2 * SHA256_BYTES + 1] = "";
+    char found[2 * SHA256_DIGEST_SIZE + 1] = "";
     struct stat st = {0};
     int fd = open(model, O_RDONLY | O_CLOEXEC);
     int rc = fd < 0 || fstat(fd, &st) != 0 ? -errno : 0;
