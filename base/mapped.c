@@ -22,18 +22,24 @@ static void on_fault(int number, siginfo_t *info, void *context) {
         (void)signal(number, SIG_DFL); /* it comes again at once */
 }
 
+/* Again where somebody has put another handler in its place. */
 static void install(void) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     /* Not blocked in its handler, which may never return: so nothing has to be put back. */
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER}, now;
     (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGBUS, NULL, &before);
-    (void)sigaction(SIGBUS, &action, NULL);
+    pthread_mutex_lock(&lock);
+    if (sigaction(SIGBUS, NULL, &now) == 0 &&
+        ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != on_fault)) {
+        before = now;
+        (void)sigaction(SIGBUS, &action, NULL);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 int mapped_copy(void *to, const void *from, size_t n) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     sigjmp_buf here;
-    (void)pthread_once(&once, install);
+    install();
     if (sigsetjmp(here, 0) != 0) {
         landing = NULL;
         return -EIO;

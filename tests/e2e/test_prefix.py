@@ -78,44 +78,103 @@ class Prefix(unittest.TestCase):
         self.assertEqual(again, sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
         self.assertIn(f'hermesd_prefix_miss_tokens_total{{reason="evicted"}} {again}\n', self.room.metrics())
 
-    def start_again(self):
+    def start_again(self, *more):
         self.assertEqual(self.room.stop(), 0, self.room.read_log())
-        self.room.start(*self.flags, plugins=(harness.PLUGINS,))
+        self.room.start(*self.flags, *more, plugins=(harness.PLUGINS,))
 
     def first_turn(self, text):
         job = self.ended(text, **{**ENDLESS, "max_turns": 1})
         return usages(self.api, job["id"])[0]
+
+    def fill(self):
+        """Two jobs, and what they have in common on disk: its file, and how many tokens that is."""
+        self.first_turn("The first question")
+        common = self.first_turn("Another one")["cached_tokens"]
+        self.assertGreater(common, 500)
+        return os.path.join(self.room.state, "prefixes.kv"), common
 
     def test_a_restart_keeps_what_jobs_have_in_common(self):
         kept = os.path.join(self.room.state, "prefixes.kv")
         self.first_turn("The first question")
         self.start_again()
         self.assertFalse(os.path.exists(kept))  # it is one job's alone
-        self.first_turn("The first question")
-        common = self.first_turn("Another one")["cached_tokens"]
-        self.assertGreater(common, 500)
-        for _ in range(2):  # what nobody used is kept, too
+        common = self.fill()[1]
+        inode = None
+        for _ in range(2):  # what nobody used is kept, too, and not written again
             self.start_again()
             self.assertIn("beginnings of prompts are there from before", self.room.read_log())
+            self.assertIn(inode, (None, os.stat(kept).st_ino))
+            inode = os.stat(kept).st_ino
         self.assertEqual(os.stat(kept).st_mode & 0o7777, 0o600)
-        usage = self.first_turn("Who else?")
-        self.assertEqual((usage["cached_tokens"], usage["prefix_miss_tokens"]), (common, 0))
-        self.assertEqual(self.room.stop(), 0)
-        with open(kept, "r+b") as file:
-            file.seek(-1000, os.SEEK_END)
-            byte = file.read(1)
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([byte[0] ^ 4]))
-        self.room.start(*self.flags, plugins=(harness.PLUGINS,))
-        self.assertIn("prefixes.kv' is ignored: it was altered", self.room.read_log())
-        self.assertEqual(self.first_turn("Who else?")["cached_tokens"], 0)
+        with open(f"/proc/{self.room.daemon.pid}/maps") as maps:
+            self.assertIn(kept, maps.read())
+        ids = [self.api.submit(f"Who else, {n}?", **{**ENDLESS, "max_turns": 1})["id"] for n in range(4)]
+        for id in ids:  # all want it at once
+            self.api.wait(id, 120)
+            usage = usages(self.api, id)[0]
+            self.assertGreaterEqual(usage["cached_tokens"], common)
+            self.assertEqual(usage["prefix_miss_tokens"], 0)
         self.assertEqual(self.room.stop(), 0)
         os.unlink(kept)
         self.room.start(*self.flags, "--prefix-cache", "0", plugins=(harness.PLUGINS,))
-        self.first_turn("The first question")
-        self.first_turn("Another one")
+        self.fill()
         self.start_again()
         self.assertFalse(os.path.exists(kept))
+
+    def test_what_was_kept_is_damaged(self):
+        """The daemon goes on, says so once, and computes what is not there any more."""
+        kept, common = self.fill()
+        self.start_again()
+        with open(kept, "r+b") as file:
+            data_at = int.from_bytes(file.read()[32:40], "little")
+            self.flip(file, data_at + 64)
+        sentence = "of the prefix cache '{}' is not used, nor what is behind it: it was {}"
+        self.assertEqual(self.first_turn("Who else?")["cached_tokens"], 0)
+        self.assertGreaterEqual(self.first_turn("And who else?")["cached_tokens"], common)
+        self.assertEqual(self.room.read_log().count(sentence.format(kept, "altered")), 1)
+        self.start_again()  # the file has it whole again
+        os.truncate(kept, data_at)
+        self.assertEqual(self.first_turn("And now?")["cached_tokens"], 0)
+        self.assertIn(sentence.format(kept, "cut off while it was in use"), self.room.read_log())
+        self.first_turn("And then?")
+        self.start_again()
+        self.assertGreaterEqual(self.first_turn("At last")["cached_tokens"], common)
+        self.assertEqual(self.room.stop(), 0)
+        with open(kept, "r+b") as file:
+            self.flip(file, 200)
+        self.room.start(*self.flags, plugins=(harness.PLUGINS,))
+        self.assertIn("prefixes.kv' is ignored: it was altered", self.room.read_log())
+        self.assertEqual(self.first_turn("Who else?")["cached_tokens"], 0)
+
+    def flip(self, file, at):
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 4]))
+
+    def test_what_was_kept_is_of_something_else(self):
+        """Another model, or keys and values of another kind: the file is not used, and replaced in the end. Of another set of tools
+        only what stands before the first difference is used."""
+        common = self.fill()[1]
+        job = self.ended("The first question", **{**ENDLESS, "max_turns": 1, "tools": TOOLS[1:]})
+        before = usages(self.api, job["id"])[0]["cached_tokens"]
+        self.assertLess(before, common)
+        self.start_again()
+        job = self.ended("Another one", **{**ENDLESS, "max_turns": 1, "tools": TOOLS[2:]})
+        self.assertEqual(usages(self.api, job["id"])[0]["cached_tokens"], before)
+        refused = "prefixes.kv' is ignored: it was made with another model or device"
+        self.start_again("--kv", "q8")
+        self.assertIn(refused, self.room.read_log())
+        self.assertEqual(self.first_turn("Who else?")["cached_tokens"], 0)
+        self.fill()
+        self.start_again("--kv", "q8")
+        self.assertNotIn(refused, self.room.read_log().rpartition("stopped")[2])
+        self.assertGreaterEqual(self.first_turn("And who else?")["cached_tokens"], common)
+        self.assertEqual(self.room.stop(), 0)
+        os.utime(self.flags[1], (1, 1))  # another file of that name
+        self.room.start(*self.flags, "--kv", "q8", plugins=(harness.PLUGINS,))
+        self.assertIn(refused, self.room.read_log().rpartition("stopped")[2])
+        self.assertEqual(self.first_turn("Who?")["cached_tokens"], 0)
 
     def test_a_second_job_prefills_its_own_words(self):
         first = self.ended("The first question", **{**ENDLESS, "max_turns": 1})
