@@ -1,9 +1,11 @@
 """Nothing is prefilled twice: a long loop of calls, a second job with the same tools, a restart."""
 import contextlib
 import os
+import random
 import sqlite3
 import subprocess
 import sys
+import time
 import unittest
 
 import calling_model
@@ -14,6 +16,14 @@ TOOLS = ["calculator", "date_add", "date_diff", "now", "weekday"]
 TURNS = 20
 ENDLESS = {"max_turns": TURNS, "max_tool_calls": 1000, "max_identical_calls": 1000, "max_cycle_repeats": 1000, "max_idle_calls": 1000,
            "max_turn_tokens": 300, "temperature": 0.8, "seed": 3, "tools": TOOLS}
+
+
+KV_BYTES = 2 * 2 * 2 * 16 * 2  # of a token: keys and values of two layers with two heads of 16, in F16
+
+
+def long_text(number):
+    chosen = random.Random(number)
+    return " ".join(str(chosen.randrange(1000)) for _ in range(130))
 
 
 def usages(api, id):
@@ -77,6 +87,38 @@ class Prefix(unittest.TestCase):
         self.assertGreater(again, 0)
         self.assertEqual(again, sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
         self.assertIn(f'hermesd_prefix_miss_tokens_total{{reason="evicted"}} {again}\n', self.room.metrics())
+
+    def test_who_waits_for_a_tool_keeps_its_memory(self):
+        """Of two jobs that wait for tools, the one that is expected back later loses its memory to a third one, not the one that has been
+        waiting longer."""
+        self.assertEqual(self.room.stop(), 0)
+        self.room.start(*self.flags, "--context", "1024", "--kv-bytes", str(24 * 64 * KV_BYTES), plugins=(harness.PROBE,))
+        job = {**ENDLESS, "max_turns": 2, "max_calls_per_turn": 1, "tools": ["hold"]}
+        for attempt in range(3):
+            begun, ids = time.monotonic(), []
+            for n in range(2):
+                ids.append(self.api.submit("Wait.", **job, system=long_text(attempt * 3 + n))["id"])
+                self.until_it_waits(ids[n])
+            third = self.ended("Write.", **{**job, "max_turns": 1, "max_turn_tokens": 16, "tools": []}, system=long_text(attempt * 3 + 2))
+            soon = time.monotonic() - begun < 8  # after ten seconds nobody expects them back any more
+            with open(os.path.join(self.room.workspace, "go"), "w"):
+                pass
+            turns = [usages(self.api, self.api.wait(id, 120)["id"]) for id in ids]
+            os.unlink(os.path.join(self.room.workspace, "go"))
+            room = [-(-(u["input_tokens"] + u["output_tokens"] - u["cached_tokens"]) // 64) for u in [turns[0][0], turns[1][0], third["usage"]]]
+            self.assertTrue(sum(room) > 24 >= sum(room) - room[1], room)  # the third one takes memory from one of them
+            if soon:
+                self.assertEqual([turn[0]["prefix_misses"] for turn in turns], [{}, {}])
+                self.assertEqual(turns[0][1]["prefix_misses"], {})
+                self.assertGreater(turns[1][1]["prefix_misses"].get("evicted", 0), 0)
+                return
+        self.skipTest("this machine takes more than eight seconds for three turns")
+
+    def until_it_waits(self, id):
+        end = time.monotonic() + 60
+        while not any(part["call"] and part["call"]["status"] == "started" for turn in self.api.trace(id)["turns"] for part in turn["parts"]):
+            self.assertTrue(time.monotonic() < end and self.api.job(id)["status"] != "failed", self.api.job(id))
+            time.sleep(0.01)
 
     def start_again(self, *more):
         self.assertEqual(self.room.stop(), 0, self.room.read_log())
