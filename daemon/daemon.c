@@ -39,6 +39,7 @@ struct daemon {
     struct http_server *server;
     struct api api;
     int complaints; /* of plugins and workers */
+    bool told_lost; /* that something of the prefix cache was lost */
     int signals;
     bool ending;
     int exit_code;
@@ -58,12 +59,23 @@ static void wake(void *arg) {
 
 static void finish(struct daemon *d);
 
+/* Once; the jobs that wanted it compute it. */
+static void tell_lost(struct daemon *d) {
+    struct engine_info info;
+    engine_info(d->engine, &info);
+    if (info.kept_lost != NULL && !d->told_lost) {
+        log_warn("%s", info.kept_lost);
+        d->told_lost = true;
+    }
+}
+
 static void on_engine_wake(uv_async_t *async) {
     struct daemon *d = async->data;
     if (d->jobs == NULL) {
         return;
     }
     jobs_on_engine(d->jobs);
+    tell_lost(d);
     const char *why = engine_failure(d->engine);
     if (why != NULL && d->exit_code == DAEMON_EXIT_OK) {
         log_error("%s; the daemon ends, unfinished jobs go on at the next start", why);

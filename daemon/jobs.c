@@ -13,6 +13,8 @@
 
 /* Between the moment a job had to be left and the next attempt. */
 #define AGAIN_MS INT64_C(2000)
+/* Of so many jobs that begin while some of a lower priority wait, one is of these. */
+#define LOW_SHARE 8
 
 /* ---- the list ---- */
 
@@ -88,24 +90,50 @@ bool jobs_draining(const struct jobs *jobs) {
 
 /* ---- beginning and freeing ---- */
 
+static int working_of(const struct jobs *jobs, int64_t uid) {
+    int n = 0;
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
+        n += works(job) && job->row.client_uid == uid;
+    }
+    return n;
+}
+
 /* Of the highest priority, the oldest job of the user who has the fewest at work, so that nobody's queue
  * holds up everybody. */
-static struct job *next_queued(const struct jobs *jobs) {
+static struct job *next_highest(const struct jobs *jobs) {
     struct job *best = NULL;
     int best_working = 0;
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
-        int working = 0;
-        for (const struct job *other = jobs->first; job->phase == JOB_QUEUED && other != NULL;
-             other = other->next) {
-            working += works(other) && other->row.client_uid == job->row.client_uid;
+        if (job->phase != JOB_QUEUED) {
+            continue;
         }
+        int working = working_of(jobs, job->row.client_uid);
         int ahead = best != NULL ? job->row.priority - best->row.priority : 1;
-        if (job->phase == JOB_QUEUED && (ahead > 0 || (ahead == 0 && working < best_working))) {
+        if (ahead > 0 || (ahead == 0 && working < best_working)) {
             best = job;
             best_working = working;
         }
     }
     return best;
+}
+
+/* The one that has waited longest of those with a lower priority; or NULL. */
+static struct job *next_lower(const struct jobs *jobs, int priority) {
+    struct job *job = jobs->first;
+    while (job != NULL && (job->phase != JOB_QUEUED || job->row.priority >= priority)) {
+        job = job->next;
+    }
+    return job;
+}
+
+/* The highest priority first, but for one beginning in LOW_SHARE while others wait behind it, so that none
+ * waits for ever. */
+static struct job *next_queued(struct jobs *jobs) {
+    struct job *job = next_highest(jobs);
+    struct job *lower = job != NULL ? next_lower(jobs, job->row.priority) : NULL;
+    bool due = lower != NULL && jobs->passed_over >= LOW_SHARE - 1;
+    jobs->passed_over = lower == NULL || due ? 0 : jobs->passed_over + 1;
+    return due ? lower : job;
 }
 
 static void begin_queued(struct jobs *jobs) {

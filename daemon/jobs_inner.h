@@ -18,6 +18,7 @@ struct jobs {
     struct grammar *grammar;
     char *grammar_tools;
     struct tool_times *times; /* of all calls */
+    int passed_over;          /* beginnings since one of a lower priority, while some waited */
     bool draining;
     bool suspended;
     void (*drained)(void *arg);

@@ -54,7 +54,8 @@ struct engine_config {
     size_t host_kv_bytes;
     int max_sessions; /* 0 = 64 */
     /* File of the beginnings that sessions have in common, of at most so many bytes, for
-     * engine_keep_prefixes(); read when the engine is opened. NULL or 0: none. */
+     * engine_keep_prefixes(); mapped when the engine is opened, and read as prompts want
+     * what is in it. NULL or 0: none. */
     const char *prefix_path;
     size_t prefix_bytes;
     /* Called on the engine thread whenever events became available; must only signal (uv_async_send). */
@@ -90,8 +91,9 @@ struct engine_info {
     int n_vocab;
     enum engine_kv kv;
     size_t kv_bytes_per_token;
-    int kept_tokens;          /* that were found in config.prefix_path */
+    int kept_tokens;          /* that are in config.prefix_path for prompts that want them */
     const char *kept_ignored; /* why the file was not used, a sentence; NULL: it was, or there is none */
+    const char *kept_lost; /* why some of it was not there when a prompt wanted it; NULL: all was, so far */
 };
 void engine_info(const struct engine *e, struct engine_info *info);
 

@@ -14,9 +14,8 @@
  * grammar_tag() and grammar_text_until() are the only places where added tokens pass.
  *
  * No state is ever a dead end: from every place that a matcher can reach the end of the grammar can be
- * reached, below the nesting limit, and in grammar_matcher_distance() bytes at most; where an object needs
- * one more name and has its shortest already, in the bytes by which another one is longer beside. Knows
- * nothing of JSON Schema; agent/constrain.h translates. */
+ * reached, below the nesting limit, and in grammar_matcher_distance() bytes at most, but for what is said
+ * there of unique names. Knows nothing of JSON Schema; agent/constrain.h translates. */
 #ifndef ENGINE_GRAMMAR_H
 #define ENGINE_GRAMMAR_H
 

@@ -74,6 +74,33 @@ static uint32_t way_of_others(struct grammar *g, uint32_t state, const struct gr
     return least == GRAMMAR_FOREVER ? least : least + 1;
 }
 
+/* The next byte of a shortest way to the end, of these; '\0': it is none of them. */
+static char nearer(struct grammar *g, uint32_t state, const char *bytes, uint32_t *next) {
+    for (; *bytes != '\0'; bytes++) {
+        *next = grammar_automaton_next(g, state, g->classes[(unsigned char)*bytes]);
+        if (g->automaton.status == 0 && *next != GRAMMAR_STATE_DEAD &&
+            g->automaton.states[*next].distance + 1 == g->automaton.states[state].distance)
+            break;
+    }
+    return *bytes;
+}
+
+/* The same as way_of_others() from before the quote of a name. */
+static uint32_t way_of_longer(struct grammar *g, uint32_t state, const struct grammar_names *names) {
+    uint32_t n = 0, next = state, behind;
+    char byte = ' ';
+    for (; byte != '"' && byte != '\0'; state = next, n++)
+        byte = nearer(g, state, "\" \n\t\r", &next);
+    if (byte == '\0' || nearer(g, state, "\"", &behind) == '\0')
+        return GRAMMAR_FOREVER; /* the empty name is not on the way */
+    struct grammar_names in_name;
+    grammar_names_copy(&in_name, names);
+    uint32_t others =
+        grammar_names_byte(&in_name, '"') == 1 ? way_of_others(g, state, &in_name) : GRAMMAR_FOREVER;
+    grammar_names_finish(&in_name);
+    return others == GRAMMAR_FOREVER ? others : n + others;
+}
+
 /* The names after a byte that leads from a state to the next one. 1, 0: the byte must not come. A name may
  * come again where it must: where no others begin like it. */
 static int take_name(struct grammar *g, struct grammar_names *names, uint32_t from, uint32_t to,
@@ -193,10 +220,12 @@ uint32_t grammar_matcher_distance(const struct grammar_matcher *m) {
     struct grammar *g = m->grammar;
     if (g->automaton.states[m->state].complete)
         return 0;
-    /* A name that must not end here needs one character more. */
+    /* A name that must not end here, or where it begins, needs one character more. */
     uint32_t others = GRAMMAR_FOREVER;
     if (grammar_names_has_this(&m->names))
         others = way_of_others(g, m->state, &m->names);
+    else if (grammar_names_is_longer_next(&m->names))
+        others = way_of_longer(g, m->state, &m->names);
     return others != GRAMMAR_FOREVER ? others : g->automaton.states[m->state].distance;
 }
 

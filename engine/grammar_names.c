@@ -156,7 +156,8 @@ const char *grammar_names_rest(const struct grammar_names *n, uint32_t *at, size
         if (whole < written || (written > 0 && memcmp(k->text + begin, k->text + from, written) != 0))
             continue;
         *len = whole - written;
-        return k->text + begin + written;
+        /* No text at all: there is one name, and it is empty. */
+        return k->text != NULL ? k->text + begin + written : "";
     }
     return NULL;
 }
@@ -165,6 +166,16 @@ bool grammar_names_has_this(const struct grammar_names *n) {
     size_t len = 1;
     for (uint32_t at = 0; n->mode == NAME && grammar_names_rest(n, &at, &len) != NULL;)
         if (len == 0)
+            return true;
+    return false;
+}
+
+bool grammar_names_is_longer_next(const struct grammar_names *n) {
+    const struct grammar_names_kept *k = n->kept;
+    if (n->mode != VALUE || !n->name_next)
+        return false;
+    for (size_t i = k->levels[k->n_levels - 1].first_name; i < k->n_names; i++)
+        if (k->ends[i] == text_before(k, i))
             return true;
     return false;
 }

@@ -46,5 +46,7 @@ HX_MUST_CHECK int grammar_names_drop_far(const struct grammar_matcher *m, const 
                                          uint32_t within, uint32_t *mask);
 /* Whether what is written is a name of the object. */
 bool grammar_names_has_this(const struct grammar_names *n);
+/* Whether a name comes next, and may not be the empty one, which the object has. */
+bool grammar_names_is_longer_next(const struct grammar_names *n);
 
 #endif

@@ -59,11 +59,12 @@ int grammar_names_drop_repeats(const struct grammar_matcher *m, const struct gra
 }
 
 /* Whether the token may lead to a name that must not end there: it writes all that is left of one, or it is
- * not plain. */
+ * not plain; or it comes before one that must not be empty. */
 static bool may_end_at_name(const struct grammar_matcher *m, const struct grammar_vocab *v, uint32_t id) {
     size_t len, rest_len;
     const char *text = grammar_vocab_text(v, id, &len), *rest;
-    if (grammar_names_in_name(&m->names, true) || !v->tokens[id].plain)
+    if (grammar_names_in_name(&m->names, true) || grammar_names_is_longer_next(&m->names) ||
+        !v->tokens[id].plain)
         return true;
     for (uint32_t at = 0; (rest = grammar_names_rest(&m->names, &at, &rest_len)) != NULL;)
         if (rest_len == len && memcmp(rest, text, len) == 0)

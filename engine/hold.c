@@ -112,9 +112,12 @@ static bool reclaim(struct local_engine *e, const struct local_session *s) {
     return true;
 }
 
-/* Something that is elsewhere comes back only to a page of its own. */
-static void make_room(struct local_engine *e, const struct local_session *s) {
-    if (e->host_pages != NULL && pages_far(e->pages) > 0 && !pages_available(e->pages))
+/* What is elsewhere comes back only to a page of its own: of the session's next n tokens from its page i on,
+ * when that is more than it has. */
+static void make_room(struct local_engine *e, const struct local_session *s, int i, int n) {
+    int first = i * KERNELS_PAGE_TOKENS;
+    if (!pages_available(e->pages) &&
+        pages_elsewhere(e->pages, parent_of(s, i), s->tokens + first, n, s->n_computed - first))
         (void)reclaim(e, s);
 }
 
@@ -178,7 +181,7 @@ static void adopt_part(struct local_engine *e, struct local_session *s, int most
     int left = limit - first, n = left < KERNELS_PAGE_TOKENS ? left : KERNELS_PAGE_TOKENS;
     if (n <= 0 || most < s->n_computed)
         return;
-    make_room(e, s);
+    make_room(e, s, i, n);
     int32_t from = find_part(e, s, i, n, &matched);
     if (from == PAGES_NONE)
         return;
@@ -198,7 +201,7 @@ static void adopt_whole(struct local_engine *e, struct local_session *s, int mos
     while (s->n_computed % KERNELS_PAGE_TOKENS == 0 &&
            s->n_computed / KERNELS_PAGE_TOKENS == s->n_published && s->n_pages == s->n_published &&
            s->n_computed + KERNELS_PAGE_TOKENS <= most && s->n_pages < s->pages_cap) {
-        make_room(e, s);
+        make_room(e, s, s->n_pages, KERNELS_PAGE_TOKENS);
         int32_t page = pages_find(e->pages, parent_of(s, s->n_pages), s->tokens + s->n_computed);
         if (page == PAGES_NONE)
             break;

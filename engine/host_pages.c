@@ -10,8 +10,8 @@ struct host_pages {
     struct forward *f;
     bool queued; /* the device copies beside its steps, to and from memory of its own kind */
     size_t page_bytes;
-    int n_pages, n; /* of the device; here */
-    int at_once;    /* pages of a piece of memory */
+    int n;       /* places */
+    int at_once; /* pages of a piece of memory */
     int n_pieces;
     uint8_t **pieces; /* NULL: not taken yet */
 };
@@ -40,8 +40,7 @@ int host_pages_create(struct forward *f, int n_pages, size_t bytes, size_t at_on
     struct host_pages *h = calloc(1, sizeof *h);
     if (h == NULL)
         return -ENOMEM;
-    *h = (struct host_pages){
-        .f = f, .queued = forward_moves_pages(f), .page_bytes = page_bytes, .n_pages = n_pages, .n = (int)n};
+    *h = (struct host_pages){.f = f, .queued = forward_moves_pages(f), .page_bytes = page_bytes, .n = (int)n};
     size_t pages = h->queued ? at_once / page_bytes : n;
     h->at_once = pages < 1 ? 1 : pages < n ? (int)pages : (int)n;
     h->n_pieces = (h->n + h->at_once - 1) / h->at_once;
@@ -69,10 +68,6 @@ void host_pages_destroy(struct host_pages *h) {
     free(h);
 }
 
-int host_pages_count(const struct host_pages *h) {
-    return h != NULL ? h->n : 0;
-}
-
 /* Where page i is kept here; NULL when there is no memory for it. */
 static uint8_t *place(struct host_pages *h, int i) {
     int piece = i / h->at_once;
@@ -81,18 +76,27 @@ static uint8_t *place(struct host_pages *h, int i) {
     return h->pieces[piece] + (size_t)(i % h->at_once) * h->page_bytes;
 }
 
-int host_pages_move(void *arg, int32_t to, int32_t from) {
+static int put(void *arg, int32_t to, int32_t page) {
     struct host_pages *h = arg;
-    bool away = to >= h->n_pages;
-    int32_t page = away ? from : to;
-    uint8_t *here = place(h, (away ? to : from) - h->n_pages);
+    uint8_t *here = place(h, to);
     if (here == NULL)
         return -ENOMEM;
     if (!h->queued)
-        return away ? forward_read_page(h->f, page, here) : forward_write_page(h->f, page, here);
-    if (away)
-        forward_store_page(h->f, page, here);
-    else
-        forward_fetch_page(h->f, page, here);
+        return forward_read_page(h->f, page, here);
+    forward_store_page(h->f, page, here);
     return 0;
+}
+
+/* Only of a place that was put to. */
+static int get(void *arg, int32_t page, int32_t from) {
+    struct host_pages *h = arg;
+    const uint8_t *here = place(h, from);
+    if (!h->queued)
+        return forward_write_page(h->f, page, here);
+    forward_fetch_page(h->f, page, here);
+    return 0;
+}
+
+struct pages_store host_pages_store(struct host_pages *h) {
+    return (struct pages_store){.n = h != NULL ? h->n : 0, .arg = h, .put = put, .get = get};
 }

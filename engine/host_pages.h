@@ -1,10 +1,11 @@
-/* Host memory for the content of KV pages that a device has no room for: the "elsewhere" of engine/pages.h.
+/* Host memory for the content of KV pages that a device has no room for: the `away` of engine/pages.h.
  * Private to engine/. [engine-thread] */
 #ifndef ENGINE_HOST_PAGES_H
 #define ENGINE_HOST_PAGES_H
 
 #include "base/err.h"
 #include "engine/forward.h"
+#include "engine/pages.h"
 
 #include <stddef.h>
 
@@ -19,10 +20,8 @@ struct host_pages;
 HX_MUST_CHECK int host_pages_create(struct forward *f, int n_pages, size_t bytes, size_t at_once,
                                     struct host_pages **out);
 void host_pages_destroy(struct host_pages *h);
-/* NULL: 0. */
-int host_pages_count(const struct host_pages *h);
-/* A pages_move; arg: the struct host_pages. Where the device queues its copies, a failure of one comes with
+/* How pages find it; NULL: it has no place. Where the device queues its copies, a failure of one comes with
  * its next batch. */
-HX_MUST_CHECK int host_pages_move(void *arg, int32_t to, int32_t from);
+struct pages_store host_pages_store(struct host_pages *h);
 
 #endif

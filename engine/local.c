@@ -4,6 +4,7 @@
 #include "engine/fit.h"
 #include "engine/host_pages.h"
 #include "engine/prefix_file.h"
+#include "engine/prefix_sum.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/dtype.h"
 
@@ -117,17 +118,35 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
 }
 
 /* What an earlier process kept. A file that cannot be used is no reason not to start. */
-static int load_prefixes(struct local_engine *e, const struct engine_config *config) {
+static int open_prefixes(struct local_engine *e, const struct engine_config *config) {
     if (config->prefix_path == NULL || config->prefix_bytes == 0)
         return 0;
     e->prefix_path = strdup(config->prefix_path);
     if (e->prefix_path == NULL)
         return -ENOMEM;
     e->prefix_bytes = config->prefix_bytes;
-    e->prefix_model = prefix_file_model(e->model);
-    int n = prefix_file_load(e->prefix_path, e->prefix_model, e->forward, e->pages, e->model->n_vocab,
-                             e->kept_ignored, sizeof e->kept_ignored);
-    e->kept_tokens = n > 0 ? n : 0;
+    e->prefix_model = prefix_sum_model(e->model);
+    (void)!prefix_file_open(e->prefix_path, e->prefix_bytes, e->prefix_model, e->model->n_vocab, e->forward,
+                            &e->prefix_file, e->kept_ignored, sizeof e->kept_ignored);
+    return 0;
+}
+
+/* The pages, and where else content of some may be. */
+static int open_pages(struct local_engine *e, const struct engine_config *config, int n_pages, bool gpu,
+                      char *err, size_t errlen) {
+    size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
+                        : gpu                     ? (size_t)(fit_memory_bytes() / 4)
+                                                  : 0;
+    if (host_pages_create(e->forward, n_pages, host_bytes, HOST_PAGES_AT_ONCE, &e->host_pages) < 0)
+        return err_set(err, errlen, -ENOMEM,
+                       "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
+    if (open_prefixes(e, config) < 0)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the name of the prefix cache.");
+    struct pages_store away = host_pages_store(e->host_pages), kept = prefix_file_store(e->prefix_file);
+    e->pages = pages_create(n_pages, &away, &kept);
+    if (e->pages == NULL)
+        return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
+    e->kept_tokens = prefix_file_enter(e->prefix_file, e->pages);
     return 0;
 }
 
@@ -145,19 +164,12 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     if (rc < 0)
         return rc;
     bool gpu = config->device != ENGINE_DEVICE_CPU && config->gpu_module != NULL && e->no_gpu[0] == '\0';
-    size_t host_bytes = config->host_kv_bytes > 0 ? config->host_kv_bytes
-                        : gpu                     ? (size_t)(fit_memory_bytes() / 4)
-                                                  : 0;
-    if (host_pages_create(e->forward, n_pages, host_bytes, HOST_PAGES_AT_ONCE, &e->host_pages) < 0)
-        return err_set(err, errlen, -ENOMEM,
-                       "There is no room for %zu bytes of keys and values beside the GPU.", host_bytes);
-    e->pages = pages_create(n_pages, host_pages_count(e->host_pages), host_pages_move, e->host_pages);
+    rc = open_pages(e, config, n_pages, gpu, err, errlen);
+    if (rc < 0)
+        return rc;
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);
-    if (e->pages == NULL || e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0 ||
-        choose_init(e) < 0)
+    if (e->scratch == NULL || batch_init(e) < 0 || constrained_init(e) < 0 || choose_init(e) < 0)
         return err_set(err, errlen, -ENOMEM, "Not enough memory for the lists of %d KV pages.", n_pages);
-    if (load_prefixes(e, config) < 0)
-        return err_set(err, errlen, -ENOMEM, "Not enough memory for the name of the prefix cache.");
     return 0;
 }
 
@@ -173,6 +185,7 @@ static void free_all(struct local_engine *e) {
     free(e->scratch);
     pages_destroy(e->pages);
     host_pages_destroy(e->host_pages);
+    prefix_file_close(e->prefix_file);
     forward_close(e->forward);
     free(e->prefix_path);
     if (e->owns_model)
@@ -243,8 +256,8 @@ int local_keep_prefixes(struct local_engine *e, char *err, size_t errlen) {
         return 0;
     for (struct local_session *s = e->sessions; s != NULL; s = s->next)
         hold_release(e, s, ENGINE_MISS_EVICTED);
-    return prefix_file_save(e->prefix_path, e->prefix_bytes, e->prefix_model, e->forward, e->pages, err,
-                            errlen);
+    return prefix_file_save(e->prefix_path, e->prefix_bytes, e->prefix_model, e->forward, e->pages,
+                            e->prefix_file, err, errlen);
 }
 
 void local_close(struct local_engine *e) {

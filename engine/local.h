@@ -156,10 +156,11 @@ struct local_engine {
     char format[96];
     char *prefix_path; /* NULL: beginnings are not kept */
     size_t prefix_bytes;
-    uint64_t prefix_model;  /* which model they are of */
-    int kept_tokens;        /* that were found there */
-    char kept_ignored[400]; /* why not; "" otherwise */
-    char no_gpu[400];       /* why the CPU runs the model though a GPU was wanted; "": it was not */
+    uint64_t prefix_model;           /* which model they are of */
+    struct prefix_file *prefix_file; /* [engine] of an earlier process; NULL: there is none */
+    int kept_tokens;                 /* that may be found there */
+    char kept_ignored[400];          /* why not; "" otherwise */
+    char no_gpu[400];                /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;
     pthread_mutex_t lock;

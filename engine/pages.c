@@ -11,6 +11,7 @@
 
 struct page {
     int uses;
+    int32_t home;    /* number of its place in `kept`; 0: it has none */
     int n_tokens;    /* of `tokens`; 0: not published */
     int shared;      /* of these, how many another user has taken over */
     uint64_t stamp;  /* of its last use */
@@ -24,7 +25,7 @@ struct page {
     int32_t tokens[KERNELS_PAGE_TOKENS];
 };
 
-/* Unused pages with content. */
+/* Unused pages with content. Those of `kept` are in none: they do not give way. */
 struct list {
     int32_t newest, oldest;
 };
@@ -36,10 +37,9 @@ struct stack {
 };
 
 struct pages {
-    int n_pages, n_far, n_used;
-    pages_move *move;
-    void *move_arg;
-    struct page *pages; /* n_pages, then n_far */
+    int n_pages, n_all, n_used;
+    struct pages_store away, kept;
+    struct page *pages; /* n_pages, then those of `away`, then those of `kept` */
     struct stack free, far_free;
     struct list unused, far;
     int32_t *buckets; /* n_buckets, a power of two */
@@ -58,15 +58,16 @@ static int fill_stack(struct stack *s, int from, int n) {
     return s->ids == NULL ? -ENOMEM : 0;
 }
 
-struct pages *pages_create(int n_pages, int n_far, pages_move *move, void *move_arg) {
-    size_t n_all = (size_t)n_pages + (size_t)n_far;
+struct pages *pages_create(int n_pages, const struct pages_store *away, const struct pages_store *kept) {
     struct pages *p = calloc(1, sizeof *p);
     if (p == NULL)
         return NULL;
+    p->away = away != NULL ? *away : (struct pages_store){0};
+    p->kept = kept != NULL ? *kept : (struct pages_store){0};
+    size_t n_all = (size_t)n_pages + (size_t)p->away.n + (size_t)p->kept.n;
     p->n_pages = n_pages;
-    p->n_far = n_far;
-    p->move = move;
-    p->move_arg = move_arg;
+    p->n_all = (int)n_all;
+    p->last_stamp = (uint64_t)p->kept.n;
     p->n_buckets = 16;
     while (p->n_buckets < n_all)
         p->n_buckets *= 2;
@@ -76,7 +77,7 @@ struct pages *pages_create(int n_pages, int n_far, pages_move *move, void *move_
     p->n_gone = p->n_buckets < 256 ? 4096 : p->n_buckets * 16;
     p->gone = calloc(p->n_gone, sizeof *p->gone);
     if (p->pages == NULL || p->buckets == NULL || p->begins == NULL || p->gone == NULL ||
-        fill_stack(&p->free, 0, n_pages) < 0 || fill_stack(&p->far_free, n_pages, n_far) < 0) {
+        fill_stack(&p->free, 0, n_pages) < 0 || fill_stack(&p->far_free, n_pages, p->away.n) < 0) {
         pages_destroy(p);
         return NULL;
     }
@@ -132,13 +133,23 @@ static uint64_t serial_of(const struct pages *p, int32_t page) {
 
 /* ---- unused pages ---- */
 
-static bool is_far(const struct pages *p, int32_t id) {
+static bool is_elsewhere(const struct pages *p, int32_t id) {
     return id >= p->n_pages;
+}
+
+static int32_t first_kept(const struct pages *p) {
+    return p->n_pages + p->away.n;
+}
+
+static bool is_kept(const struct pages *p, int32_t id) {
+    return id >= first_kept(p);
 }
 
 static void unused_remove(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
-    struct list *l = is_far(p, id) ? &p->far : &p->unused;
+    struct list *l = is_elsewhere(p, id) ? &p->far : &p->unused;
+    if (is_kept(p, id))
+        return;
     if (page->newer == PAGES_NONE)
         l->newest = page->older;
     else
@@ -151,7 +162,9 @@ static void unused_remove(struct pages *p, int32_t id) {
 
 static void unused_add(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
-    struct list *l = is_far(p, id) ? &p->far : &p->unused;
+    struct list *l = is_elsewhere(p, id) ? &p->far : &p->unused;
+    if (is_kept(p, id))
+        return;
     page->newer = PAGES_NONE;
     page->older = l->newest;
     if (l->newest == PAGES_NONE)
@@ -197,15 +210,27 @@ static void relocate(struct pages *p, int32_t to, int32_t from) {
     page->n_tokens = 0;
 }
 
+/* What the page was found as is found in `kept` again. */
+static void go_home(struct pages *p, int32_t id) {
+    int32_t home = p->pages[id].home;
+    relocate(p, home, id);
+    p->pages[home].uses = 0;
+}
+
 /* Empties an unused page, which is in no list: its content goes elsewhere where there is a place. */
 static void empty(struct pages *p, int32_t id) {
+    if (p->pages[id].home != 0) {
+        go_home(p, id);
+        return;
+    }
     if (p->far_free.n == 0 && p->far.oldest != PAGES_NONE) {
         int32_t oldest = p->far.oldest;
         unused_remove(p, oldest);
         forget(p, oldest);
         p->far_free.ids[p->far_free.n++] = oldest;
     }
-    if (p->far_free.n == 0 || p->move(p->move_arg, p->far_free.ids[p->far_free.n - 1], id) < 0) {
+    if (p->far_free.n == 0 ||
+        p->away.put(p->away.arg, p->far_free.ids[p->far_free.n - 1] - p->n_pages, id) < 0) {
         forget(p, id);
         return;
     }
@@ -231,28 +256,36 @@ int32_t pages_take(struct pages *p) {
     }
     p->pages[id].uses = 1;
     p->pages[id].shared = 0;
+    p->pages[id].home = 0;
     p->n_used++;
     return id;
 }
 
-/* A page that is elsewhere, back, with one use; or PAGES_NONE. */
-static int32_t bring(struct pages *p, int32_t far) {
-    unused_remove(p, far); /* so that it does not give way to what gives way for it */
+/* Copies what is elsewhere to a page. */
+static int get(struct pages *p, int32_t to, int32_t from) {
+    return is_kept(p, from) ? p->kept.get(p->kept.arg, to, from - first_kept(p))
+                            : p->away.get(p->away.arg, to, from - p->n_pages);
+}
+
+/* What is elsewhere, in a page with one use; or PAGES_NONE. */
+static int32_t bring(struct pages *p, int32_t from) {
+    unused_remove(p, from); /* so that it does not give way to what gives way for it */
     int32_t id = pages_take(p);
     if (id == PAGES_NONE) {
-        unused_add(p, far);
+        unused_add(p, from);
         return PAGES_NONE;
     }
-    if (p->move(p->move_arg, id, far) < 0) {
-        forget(p, far);
+    if (get(p, id, from) < 0) {
+        forget(p, from);
         pages_drop(p, id);
         id = PAGES_NONE;
     } else {
-        relocate(p, id, far);
+        relocate(p, id, from);
         p->pages[id].uses = 1;
         p->pages[id].stamp = ++p->last_stamp;
     }
-    p->far_free.ids[p->far_free.n++] = far;
+    if (!is_kept(p, from))
+        p->far_free.ids[p->far_free.n++] = from;
     return id;
 }
 
@@ -291,7 +324,7 @@ static int32_t find(struct pages *p, uint64_t hash, uint64_t parent, const int32
 }
 
 static int32_t use_or_bring(struct pages *p, int32_t id) {
-    if (id != PAGES_NONE && is_far(p, id))
+    if (id != PAGES_NONE && is_elsewhere(p, id))
         return bring(p, id);
     if (id != PAGES_NONE)
         pages_use(p, id);
@@ -330,11 +363,26 @@ int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, 
     return id;
 }
 
+bool pages_elsewhere(struct pages *p, int32_t parent, const int32_t *tokens, int n, int than) {
+    uint64_t serial = serial_of(p, parent);
+    int32_t id = PAGES_NONE;
+    int matched = n;
+    if (n == KERNELS_PAGE_TOKENS)
+        id = find(p, hash_of(serial, tokens, n), serial, tokens);
+    if (id == PAGES_NONE && n > 0)
+        id = find_part(p, serial, tokens, n, &matched);
+    return id != PAGES_NONE && is_elsewhere(p, id) && matched > than;
+}
+
 bool pages_claim(struct pages *p, int32_t id, int n) {
-    const struct page *page = &p->pages[id];
+    struct page *page = &p->pages[id];
     if (page->uses != 1 || page->n_tokens == 0 || page->n_tokens > n || page->serial != 0)
         return false;
-    forget(p, id);
+    if (page->home != 0)
+        go_home(p, id);
+    else
+        forget(p, id);
+    page->home = 0;
     return true;
 }
 
@@ -349,14 +397,46 @@ static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t
     *begin = id;
 }
 
+/* The same of a full one, `hash` being that of all that. */
+static void describe_full(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens, uint64_t hash) {
+    struct page *page = &p->pages[id];
+    describe(p, id, serial_of(p, parent), tokens, KERNELS_PAGE_TOKENS);
+    page->serial = ++p->last_serial;
+    page->chain = pages_chain_next(pages_chain(p, parent), tokens);
+    page->hash = hash;
+    int32_t *bucket = bucket_of(p, hash);
+    page->bucket_next = *bucket;
+    *bucket = id;
+}
+
+bool pages_enter(struct pages *p, int place, int parent, const int32_t *tokens, int n) {
+    int32_t id = first_kept(p) + place, before = parent >= 0 ? first_kept(p) + parent : PAGES_NONE;
+    uint64_t serial = serial_of(p, before), hash = hash_of(serial, tokens, n);
+    bool full = n == KERNELS_PAGE_TOKENS;
+    int matched = n;
+    int32_t same = full ? find(p, hash, serial, tokens) : find_part(p, serial, tokens, n, &matched);
+    if ((parent >= 0 && serial == 0) || (same != PAGES_NONE && matched == n))
+        return false;
+    if (full)
+        describe_full(p, id, before, tokens, hash);
+    else
+        describe(p, id, serial, tokens, n);
+    p->pages[id].home = id;
+    p->pages[id].shared = n;
+    p->pages[id].stamp = (uint64_t)(p->kept.n - place);
+    return true;
+}
+
 int32_t pages_publish(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens) {
     uint64_t serial = serial_of(p, parent), hash = hash_of(serial, tokens, KERNELS_PAGE_TOKENS);
     int32_t same = find(p, hash, serial, tokens);
-    if (same != PAGES_NONE && is_far(p, same)) { /* it is back, then, and pages behind it find it */
+    if (same != PAGES_NONE && is_elsewhere(p, same)) { /* it is back, then, and pages behind it find it */
         unused_remove(p, same);
         relocate(p, id, same);
         p->pages[id].uses = 1;
-        p->far_free.ids[p->far_free.n++] = same;
+        p->pages[id].stamp = ++p->last_stamp;
+        if (!is_kept(p, same))
+            p->far_free.ids[p->far_free.n++] = same;
         return id;
     }
     if (same != PAGES_NONE) {
@@ -365,14 +445,7 @@ int32_t pages_publish(struct pages *p, int32_t id, int32_t parent, const int32_t
         pages_drop(p, id);
         return same;
     }
-    struct page *page = &p->pages[id];
-    describe(p, id, serial, tokens, KERNELS_PAGE_TOKENS);
-    page->serial = ++p->last_serial;
-    page->chain = pages_chain_next(pages_chain(p, parent), tokens);
-    page->hash = hash;
-    int32_t *bucket = bucket_of(p, hash);
-    page->bucket_next = *bucket;
-    *bucket = id;
+    describe_full(p, id, parent, tokens, hash);
     return id;
 }
 
@@ -411,7 +484,7 @@ static int compare_numbers(const void *a, const void *b) {
     return (x->number > y->number) - (x->number < y->number);
 }
 
-/* The page before this one, which has one; PAGES_NONE: it is not there any more, or elsewhere. */
+/* The page before this one, which has one; PAGES_NONE: it is not there any more, or `away` has it. */
 static int32_t page_before(const struct listing *l, int32_t id) {
     struct numbered wanted = {.number = l->p->pages[id].parent};
     const struct numbered *found =
@@ -442,7 +515,12 @@ static void add_chain(struct listing *l, int32_t id, int n, int n_tokens) {
         const struct page *page = &l->p->pages[id];
         int32_t before_id = page->parent == 0 ? PAGES_NONE : page_before(l, id);
         int before = before_id == PAGES_NONE ? -1 : n > 1 ? at - 1 : l->index[before_id];
-        l->list[at] = (struct pages_kept){id, before, n_tokens, page->tokens};
+        l->list[at] = (struct pages_kept){.page = is_kept(l->p, id) ? PAGES_NONE : id,
+                                          .place = page->home != 0 ? page->home - first_kept(l->p) : -1,
+                                          .used = page->home == 0 || page->stamp > (uint64_t)l->p->kept.n,
+                                          .parent = before,
+                                          .n_tokens = n_tokens,
+                                          .tokens = page->tokens};
         l->index[id] = at;
         if (before >= 0)
             l->list[before].n_tokens = KERNELS_PAGE_TOKENS;
@@ -452,16 +530,18 @@ static void add_chain(struct listing *l, int32_t id, int n, int n_tokens) {
 }
 
 int pages_shared(const struct pages *p, struct pages_kept *list, int most) {
-    size_t total = (size_t)p->n_pages;
+    size_t total = (size_t)p->n_all;
     struct listing l = {.p = p, .list = list, .most = most};
     struct numbered *stamps = calloc(total, sizeof *stamps);
     int n_stamps = 0, n = 0;
     l.index = calloc(total, sizeof *l.index);
     l.serials = calloc(total, sizeof *l.serials);
     bool enough = stamps != NULL && l.index != NULL && l.serials != NULL;
-    for (int32_t i = 0; enough && i < p->n_pages; i++) {
+    for (int32_t i = 0; enough && i < p->n_all; i++) {
         const struct page *page = &p->pages[i];
         l.index[i] = -1;
+        if (is_elsewhere(p, i) && !is_kept(p, i))
+            continue;
         if (page->serial != 0)
             l.serials[l.n_serials++] = (struct numbered){page->serial, i};
         if (page->n_tokens > 0 && page->shared > 0)
@@ -483,7 +563,7 @@ int pages_shared(const struct pages *p, struct pages_kept *list, int most) {
 }
 
 int pages_far(const struct pages *p) {
-    return p->n_far - p->far_free.n;
+    return p->away.n - p->far_free.n;
 }
 
 int pages_in_use(const struct pages *p) {

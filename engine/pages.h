@@ -8,7 +8,9 @@
  * others copy what they have in common with it.
  *
  * With a place for them elsewhere (host memory, where pages are a GPU's), pages that give way go there,
- * longest unused first, and are brought back when they are found again.
+ * longest unused first, and are brought back when they are found again. So are those that were entered as the
+ * content of a store that nothing is written to (a file of an earlier process): they take no page before
+ * somebody wants them, and when they give way they are found there as before.
  *
  * Of published pages that gave way a hash of all tokens up to their end is kept for a while, so that it can
  * be counted how often they would have been needed again. */
@@ -25,13 +27,18 @@
 
 struct pages;
 
-/* Copies a page's content: numbers from n_pages on are places elsewhere. 0, or a negative errno: it is lost.
- */
-typedef int pages_move(void *arg, int32_t to, int32_t from);
+/* Where content of pages is kept elsewhere, in places 0 … n-1. Each copies one page: 0, or a negative errno,
+ * and the content is lost. */
+struct pages_store {
+    int n;
+    void *arg;
+    int (*put)(void *arg, int32_t place, int32_t page);
+    int (*get)(void *arg, int32_t page, int32_t place);
+};
 
-/* n_pages page numbers 0 … n_pages-1, all free, and n_far places elsewhere, which no caller sees the numbers
- * of but `move`. NULL when memory is out. */
-struct pages *pages_create(int n_pages, int n_far, pages_move *move, void *move_arg);
+/* n_pages page numbers 0 … n_pages-1, all free; `away` takes what gives way, `kept` has what is entered and
+ * is never put to (each NULL: there is none; copied). NULL when memory is out. */
+struct pages *pages_create(int n_pages, const struct pages_store *away, const struct pages_store *kept);
 void pages_destroy(struct pages *p);
 
 /* A page for one user, content undefined; PAGES_NONE when all are in use. Low numbers first. */
@@ -43,6 +50,11 @@ void pages_use(struct pages *p, int32_t page);
 /* Gives one use back. */
 void pages_drop(struct pages *p, int32_t page);
 
+/* Before all else: place `place` of `kept` holds the first n tokens behind those of place `parent` (-1: it is
+ * a first page). They count as shared, and as used before all that is used from now on, place 0 last. False
+ * where it is not found: an earlier place has the same, or `parent` is not full and found itself. */
+bool pages_enter(struct pages *p, int place, int parent, const int32_t *tokens, int n);
+
 /* In what follows `parent` is the published page before, in use by the caller; PAGES_NONE for a first page.
  */
 
@@ -51,6 +63,9 @@ int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens);
 /* The page after `parent` that begins with the most of these n tokens, with one more use, and how many in
  * *matched (at least one); or PAGES_NONE. Its content may be copied, not shared. */
 int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, int n, int *matched);
+/* Whether these n tokens after `parent` are found elsewhere, so that pages_find() and pages_find_part() need
+ * a page for them; more of them than `than`. */
+bool pages_elsewhere(struct pages *p, int32_t parent, const int32_t *tokens, int n, int than);
 /* Makes a page that was left, that the caller alone uses and that has at most n tokens, the caller's own
  * again, which nobody finds. False when it is none of that. */
 bool pages_claim(struct pages *p, int32_t page, int n);
@@ -65,13 +80,15 @@ void pages_leave(struct pages *p, int32_t page, int32_t parent, const int32_t *t
 void pages_share(struct pages *p, int32_t page, int n);
 /* A page of which the first n_tokens are shared, and the page before it. */
 struct pages_kept {
-    int32_t page;
-    int parent; /* index in the list; -1: none */
+    int32_t page;  /* PAGES_NONE: it is in no page */
+    int32_t place; /* of `kept`, where it is or was found; -1: it was not entered */
+    bool used;     /* since it was entered */
+    int parent;    /* index in the list; -1: none */
     int n_tokens;
     const int32_t *tokens; /* the page's */
 };
-/* The shared pages that are not elsewhere, with those before them, at most `most`, those used last first, but
- * each behind the one before it. Returns how many, or -ENOMEM. */
+/* The shared pages that `away` has not got, with those before them, at most `most`, those used last first,
+ * but each behind the one before it. Returns how many, or -ENOMEM. */
 HX_MUST_CHECK int pages_shared(const struct pages *p, struct pages_kept *list, int most);
 
 /* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
@@ -81,7 +98,7 @@ uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens);
 /* Whether a published page of that chain gave way, as far as it is remembered. */
 bool pages_gave_way(const struct pages *p, uint64_t chain);
 
-/* Pages in use, and all; those that are elsewhere. */
+/* Pages in use, and all; those that `away` has. */
 int pages_far(const struct pages *p);
 int pages_in_use(const struct pages *p);
 int pages_total(const struct pages *p);

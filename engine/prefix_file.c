@@ -1,9 +1,11 @@
 #include "engine/prefix_file.h"
 
-#include "kernels/dtype.h"
+#include "base/mapped.h"
+#include "engine/prefix_sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,102 +13,53 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DATA_ALIGN   4096u
-#define SAMPLE_BYTES 4096u
-
-struct record {
-    int32_t parent, n_tokens;
-    int32_t tokens[KERNELS_PAGE_TOKENS];
+struct prefix_file {
+    struct forward *f;
+    const uint8_t *map;
+    size_t bytes;
+    struct prefix_header header;
+    struct prefix_record *records; /* header.n_pages */
+    int n;                         /* of them, used */
+    uint8_t *page;                 /* one that is copied */
+    char path[256];                /* for sentences; cut */
+    char lost[400];
+    atomic_bool some_lost; /* `lost` is written */
 };
 
-/* ---- sums: each step is a bijection of what came before, so no single change of 8 bytes goes unnoticed ----
- */
+/* ---- what a file is like ---- */
 
-#define SUM_START 0x9E3779B97F4A7C15u
-
-static uint64_t sum_word(uint64_t sum, uint64_t word) {
-    sum = (sum ^ word) * 0xD6E8FEB86659FD93u;
-    return sum << 27 | sum >> 37;
+uint64_t prefix_file_data_at(uint32_t n_pages) {
+    uint64_t end = sizeof(struct prefix_header) + (uint64_t)n_pages * sizeof(struct prefix_record);
+    return (end + PREFIX_FILE_ALIGN - 1) / PREFIX_FILE_ALIGN * PREFIX_FILE_ALIGN;
 }
 
-/* The last bytes count with their number. */
-static uint64_t sum_bytes(uint64_t sum, const void *data, size_t n) {
-    const uint8_t *at = data;
-    uint64_t word;
-    for (; n >= sizeof word; n -= sizeof word, at += sizeof word) {
-        memcpy(&word, at, sizeof word);
-        sum = sum_word(sum, word);
-    }
-    word = (uint64_t)n << 56;
-    memcpy(&word, at, n);
-    return n > 0 ? sum_word(sum, word) : sum;
+uint32_t prefix_file_room(size_t most, size_t page_bytes) {
+    size_t room = most / (page_bytes + sizeof(struct prefix_record));
+    uint32_t n = room < PREFIX_FILE_PAGES ? (uint32_t)room : PREFIX_FILE_PAGES;
+    while (n > 0 && prefix_file_data_at(n) + (uint64_t)n * page_bytes > most)
+        n--;
+    return n;
 }
 
-uint64_t prefix_file_sum(const void *file, size_t bytes) {
-    struct prefix_header h;
-    memcpy(&h, file, sizeof h);
-    h.sum = 0;
-    return sum_bytes(sum_bytes(SUM_START, &h, sizeof h), (const uint8_t *)file + sizeof h, bytes - sizeof h);
-}
-
-static uint64_t sum_tensor(uint64_t sum, const struct tensor *t) {
-    size_t bytes = dtype_row_bytes(t->type, t->cols) * (size_t)t->rows;
-    sum = sum_word(sum_word(sum_word(sum, (uint64_t)t->type), (uint64_t)t->rows), (uint64_t)t->cols);
-    if (t->data == NULL)
-        return sum;
-    size_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES;
-    for (size_t part = 0; part < 3; part++)
-        sum = sum_bytes(sum, (const uint8_t *)t->data + (bytes - n) / 2 * part, n);
-    return sum;
-}
-
-uint64_t prefix_file_model(const struct model *m) {
-    const int shape[] = {m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim,        m->dim,
-                         m->ffn_dim,  m->n_vocab, m->bos_id,     (int)m->rope_layout};
-    uint64_t sum = sum_bytes(SUM_START, shape, sizeof shape);
-    struct stat st;
-    sum = sum_bytes(sum, &m->rms_eps, sizeof m->rms_eps);
-    sum = sum_bytes(sum, m->rope_inv_freq, (size_t)m->head_dim / 2 * sizeof *m->rope_inv_freq);
-    sum = sum_bytes(sum, m->name != NULL ? m->name : "", m->name != NULL ? strlen(m->name) : 0);
-    if (m->path != NULL && stat(m->path, &st) == 0)
-        sum = sum_word(sum_word(sum_word(sum, (uint64_t)st.st_size), (uint64_t)st.st_mtim.tv_sec),
-                       (uint64_t)st.st_mtim.tv_nsec);
-    sum = sum_tensor(sum_tensor(sum_tensor(sum, &m->tok_embd), &m->output_norm), &m->output);
-    for (int l = 0; l < m->n_layers; l++) {
-        const struct model_layer *y = &m->layers[l];
-        const struct tensor *all[] = {&y->attn_norm, &y->wq,     &y->wk,   &y->wv,    &y->wo,
-                                      &y->ffn_norm,  &y->w_gate, &y->w_up, &y->w_down};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-            sum = sum_tensor(sum, all[i]);
-    }
-    return sum;
-}
-
-static uint64_t data_at(uint32_t n_pages) {
-    uint64_t end = sizeof(struct prefix_header) + (uint64_t)n_pages * sizeof(struct record);
-    return (end + DATA_ALIGN - 1) / DATA_ALIGN * DATA_ALIGN;
-}
-
-static struct prefix_header header_of(struct forward *f, uint64_t model, uint32_t n_pages) {
+struct prefix_header prefix_file_header(struct forward *f, uint64_t model, uint32_t n_pages) {
     struct prefix_header h = {.version = PREFIX_FILE_VERSION,
                               .n_pages = n_pages,
                               .page_bytes = forward_device_page_bytes(f),
                               .model = model,
-                              .data_at = data_at(n_pages)};
+                              .data_at = prefix_file_data_at(n_pages)};
     memcpy(h.magic, PREFIX_FILE_MAGIC, sizeof h.magic);
     (void)snprintf(h.layout, sizeof h.layout, "%s", forward_page_layout(f));
     return h;
 }
 
-/* ---- loading ---- */
+/* ---- opening ---- */
 
-struct map {
-    const uint8_t *at;
-    size_t bytes;
-};
+static int ignored(const struct prefix_file *file, int code, const char *why, char *err, size_t errlen) {
+    return err_set(err, errlen, code, "The prefix cache '%s' is ignored: %s.", file->path, why);
+}
 
 /* Maps a file of ours. -ENOENT without a sentence where there is none. */
-static int map_file(const char *path, struct map *map, char *err, size_t errlen) {
+static int map_file(struct prefix_file *file, const char *path, char *err, size_t errlen) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
@@ -115,177 +68,152 @@ static int map_file(const char *path, struct map *map, char *err, size_t errlen)
         int code = -errno;
         if (fd >= 0)
             close(fd);
-        return err_set(err, errlen, code, "The prefix cache '%s' is ignored: %s.", path, strerror(-code));
+        return ignored(file, code, strerror(-code), err, errlen);
     }
     void *at = MAP_FAILED;
     int rc = 0;
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        rc = err_set(err, errlen, -EACCES,
-                     "The prefix cache '%s' is ignored: it is no file that only this user can write.", path);
+        rc = ignored(file, -EACCES, "it is no file that only this user can write", err, errlen);
     else if ((size_t)st.st_size < sizeof(struct prefix_header))
-        rc = err_set(err, errlen, -EBADMSG, "The prefix cache '%s' is ignored: it is cut off.", path);
+        rc = ignored(file, -EBADMSG, "it is cut off", err, errlen);
     else if ((at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
-        rc = err_set(err, errlen, -errno, "The prefix cache '%s' is ignored: it cannot be mapped.", path);
+        rc = ignored(file, -errno, "it cannot be mapped", err, errlen);
     close(fd);
-    *map = (struct map){.at = at, .bytes = (size_t)st.st_size};
-    return rc;
+    if (rc < 0)
+        return rc;
+    file->map = at;
+    file->bytes = (size_t)st.st_size;
+    return 0;
 }
 
-/* Whether the file is whole and for this model and device. */
-static int check(const char *path, const struct map *map, struct forward *f, uint64_t model, char *err,
-                 size_t errlen) {
-    struct prefix_header h;
-    memcpy(&h, map->at, sizeof h);
-    if (memcmp(h.magic, PREFIX_FILE_MAGIC, sizeof h.magic) != 0 || h.version != PREFIX_FILE_VERSION)
-        return err_set(err, errlen, -EPROTO, "The prefix cache '%s' is ignored: it is of another version.",
-                       path);
-    struct prefix_header want = header_of(f, model, h.n_pages);
-    if (h.model != want.model || h.page_bytes != want.page_bytes ||
-        memcmp(h.layout, want.layout, sizeof h.layout) != 0)
-        return err_set(err, errlen, -EPROTO,
-                       "The prefix cache '%s' is ignored: it was made with another model or device.", path);
-    if (h.data_at != want.data_at || h.data_at > map->bytes ||
-        (map->bytes - h.data_at) / h.page_bytes != h.n_pages || (map->bytes - h.data_at) % h.page_bytes != 0)
-        return err_set(err, errlen, -EBADMSG, "The prefix cache '%s' is ignored: it is cut off.", path);
-    if (h.sum != prefix_file_sum(map->at, map->bytes))
-        return err_set(err, errlen, -EBADMSG, "The prefix cache '%s' is ignored: it was altered.", path);
-    return (int)h.n_pages;
+/* Whether the file is for this model and device, and as long as it says. */
+static int check_header(struct prefix_file *file, uint64_t model, char *err, size_t errlen) {
+    struct prefix_header *h = &file->header;
+    if (mapped_copy(h, file->map, sizeof *h) < 0)
+        return ignored(file, -EIO, "it cannot be read", err, errlen);
+    if (memcmp(h->magic, PREFIX_FILE_MAGIC, sizeof h->magic) != 0 || h->version != PREFIX_FILE_VERSION)
+        return ignored(file, -EPROTO, "it is of another version", err, errlen);
+    struct prefix_header want = prefix_file_header(file->f, model, 0);
+    if (h->model != want.model || h->page_bytes != want.page_bytes ||
+        memcmp(h->layout, want.layout, sizeof h->layout) != 0)
+        return ignored(file, -EPROTO, "it was made with another model or device", err, errlen);
+    if (h->n_pages == 0 || h->n_pages > PREFIX_FILE_PAGES || h->data_at < prefix_file_data_at(h->n_pages) ||
+        h->data_at > file->bytes || (file->bytes - h->data_at) / h->page_bytes != h->n_pages ||
+        (file->bytes - h->data_at) % h->page_bytes != 0)
+        return ignored(file, -EBADMSG, "it is cut off", err, errlen);
+    return 0;
 }
 
-static bool record_fits(const struct record *r, int index, const struct record *records, int n_vocab) {
+static bool record_fits(const struct prefix_record *r, int index, const struct prefix_record *records,
+                        int n_vocab) {
     bool fits = r->parent >= -1 && r->parent < index && r->n_tokens > 0 &&
-                r->n_tokens <= KERNELS_PAGE_TOKENS &&
+                r->n_tokens <= KERNELS_PAGE_TOKENS && r->idle >= 0 && r->idle <= PREFIX_FILE_RUNS &&
                 (r->parent < 0 || records[r->parent].n_tokens == KERNELS_PAGE_TOKENS);
     for (int i = 0; fits && i < r->n_tokens; i++)
         fits = r->tokens[i] >= 0 && r->tokens[i] < n_vocab;
     return fits;
 }
 
-/* One page into the pool; its number for its children, which come before it is given back. */
-static int take_page(const struct record *r, const void *data, const int32_t *ids, struct forward *f,
-                     struct pages *p, int32_t *id) {
-    int32_t parent = r->parent >= 0 ? ids[r->parent] : PAGES_NONE, page = pages_take(p);
-    *id = PAGES_NONE;
-    int rc = page != PAGES_NONE ? forward_write_page(f, page, data) : -ENOSPC;
-    if (rc < 0) {
-        if (page != PAGES_NONE)
-            pages_drop(p, page);
-        return rc;
-    }
-    pages_share(p, page, r->n_tokens);
-    if (r->n_tokens == KERNELS_PAGE_TOKENS)
-        *id = pages_publish(p, page, parent, r->tokens);
-    else
-        pages_leave(p, page, parent, r->tokens, r->n_tokens);
-    return r->n_tokens;
-}
-
-int prefix_file_load(const char *path, uint64_t model, struct forward *f, struct pages *p, int n_vocab,
-                     char *err, size_t errlen) {
-    struct map map = {0};
-    int rc = map_file(path, &map, err, errlen);
-    if (rc < 0)
-        return rc == -ENOENT ? 0 : rc;
-    int n = check(path, &map, f, model, err, errlen), n_tokens = 0;
-    const struct record *records =
-        (const struct record *)(const void *)(map.at + sizeof(struct prefix_header));
+static int read_records(struct prefix_file *file, int n_vocab, char *err, size_t errlen) {
+    struct prefix_header h = file->header;
+    int n = (int)h.n_pages;
+    size_t bytes = (size_t)n * sizeof *file->records;
+    file->records = malloc(bytes);
+    file->page = malloc((size_t)h.page_bytes);
+    if (file->records == NULL || file->page == NULL)
+        return ignored(file, -ENOMEM, "memory is out", err, errlen);
+    if (mapped_copy(file->records, file->map + sizeof h, bytes) < 0)
+        return ignored(file, -EIO, "it cannot be read", err, errlen);
+    h.sum = 0;
+    if (file->header.sum != prefix_sum(prefix_sum(PREFIX_SUM_START, &h, sizeof h), file->records, bytes))
+        return ignored(file, -EBADMSG, "it was altered", err, errlen);
     for (int i = 0; i < n; i++)
-        if (!record_fits(&records[i], i, records, n_vocab))
-            n = err_set(err, errlen, -EBADMSG, "The prefix cache '%s' is ignored: page %d makes no sense.",
-                        path, i);
-    int32_t *ids = n > 0 ? malloc((size_t)n * sizeof *ids) : NULL;
-    if (n > 0 && ids == NULL)
-        n = err_set(err, errlen, -ENOMEM, "The prefix cache '%s' is ignored: memory is out.", path);
-    size_t page_bytes = forward_device_page_bytes(f);
-    int taken = 0;
-    for (rc = 0; taken < n && rc >= 0 && pages_in_use(p) < pages_total(p); taken++) {
-        rc = take_page(&records[taken], map.at + data_at((uint32_t)n) + (size_t)taken * page_bytes, ids, f, p,
-                       &ids[taken]);
-        n_tokens += rc > 0 ? rc : 0;
-    }
-    while (taken-- > 0) /* the first ones are the most useful: they are dropped last */
-        if (ids[taken] != PAGES_NONE)
-            pages_drop(p, ids[taken]);
-    free(ids);
-    munmap((void *)(uintptr_t)map.at, map.bytes);
-    return n < 0 ? n : n_tokens;
+        if (!record_fits(&file->records[i], i, file->records, n_vocab))
+            return err_set(err, errlen, -EBADMSG, "The prefix cache '%s' is ignored: page %d makes no sense.",
+                           file->path, i);
+    return 0;
 }
 
-/* ---- saving ---- */
-
-static bool put(int fd, const void *data, size_t n, uint64_t *sum) {
-    const uint8_t *at = data;
-    *sum = sum_bytes(*sum, data, n);
-    while (n > 0) {
-        ssize_t done = write(fd, at, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return false;
-        at += done;
-        n -= (size_t)done;
+int prefix_file_open(const char *path, size_t most, uint64_t model, int n_vocab, struct forward *f,
+                     struct prefix_file **out, char *err, size_t errlen) {
+    struct prefix_file *file = calloc(1, sizeof *file);
+    *out = NULL;
+    if (file == NULL)
+        return err_set(err, errlen, -ENOMEM, "The prefix cache '%s' is ignored: memory is out.", path);
+    file->f = f;
+    (void)err_set(file->path, sizeof file->path, 0, "%s", path);
+    int rc = map_file(file, path, err, errlen);
+    rc = rc < 0 ? rc : check_header(file, model, err, errlen);
+    rc = rc < 0 ? rc : read_records(file, n_vocab, err, errlen);
+    if (rc < 0) {
+        prefix_file_close(file);
+        return rc == -ENOENT ? 0 : rc;
     }
-    return true;
+    uint32_t room = prefix_file_room(most, (size_t)file->header.page_bytes);
+    file->n = (int)(room < file->header.n_pages ? room : file->header.n_pages);
+    *out = file;
+    return 0;
 }
 
-/* Everything but the sum, which comes last. Sizes are multiples of 8, so that parts sum up like the whole. */
-static int write_all(int fd, struct prefix_header *h, struct forward *f, const struct pages_kept *kept) {
-    size_t page_bytes = (size_t)h->page_bytes;
-    uint64_t sum = SUM_START;
-    int rc = put(fd, h, sizeof *h, &sum) ? 0 : -errno;
-    for (uint32_t i = 0; rc == 0 && i < h->n_pages; i++) {
-        struct record r = {.parent = kept[i].parent, .n_tokens = kept[i].n_tokens};
-        memcpy(r.tokens, kept[i].tokens, (size_t)r.n_tokens * sizeof *r.tokens);
-        rc = put(fd, &r, sizeof r, &sum) ? 0 : -errno;
-    }
-    size_t gap = (size_t)h->data_at - sizeof *h - h->n_pages * sizeof(struct record);
-    uint8_t *page = calloc(1, page_bytes > gap ? page_bytes : gap);
-    if (page == NULL)
-        return -ENOMEM;
-    rc = rc == 0 && !put(fd, page, gap, &sum) ? -errno : rc;
-    for (uint32_t i = 0; rc == 0 && i < h->n_pages; i++) {
-        rc = forward_read_page(f, kept[i].page, page);
-        rc = rc == 0 && !put(fd, page, page_bytes, &sum) ? -errno : rc;
-    }
-    free(page);
-    h->sum = sum;
-    if (rc == 0 && pwrite(fd, h, sizeof *h, 0) != (ssize_t)sizeof *h)
-        rc = -EIO;
-    return rc == 0 && fsync(fd) < 0 ? -errno : rc;
+void prefix_file_close(struct prefix_file *file) {
+    if (file == NULL)
+        return;
+    if (file->map != NULL)
+        munmap((void *)(uintptr_t)file->map, file->bytes);
+    free(file->records);
+    free(file->page);
+    free(file);
 }
 
-static int replace_file(const char *path, struct prefix_header *h, struct forward *f,
-                        const struct pages_kept *kept) {
-    char temporary[4096];
-    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
-        return -ENAMETOOLONG;
-    (void)unlink(temporary); /* of a process that was killed meanwhile */
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    int rc = write_all(fd, h, f, kept);
-    close(fd);
-    rc = rc == 0 && rename(temporary, path) < 0 ? -errno : rc;
-    if (rc < 0)
-        (void)unlink(temporary);
-    return rc;
+int prefix_file_pages(const struct prefix_file *file) {
+    return file != NULL ? (int)file->header.n_pages : 0;
 }
 
-int prefix_file_save(const char *path, size_t most, uint64_t model, struct forward *f, const struct pages *p,
-                     char *err, size_t errlen) {
-    size_t page_bytes = forward_device_page_bytes(f), room = most / (page_bytes + sizeof(struct record));
-    while (room > 0 && data_at((uint32_t)room) + room * page_bytes > most)
-        room--;
-    size_t total = (size_t)pages_total(p);
-    struct pages_kept *kept = calloc(total, sizeof *kept);
-    int n = kept != NULL ? pages_shared(p, kept, (int)(room < total ? room : total)) : -ENOMEM;
-    int rc = n < 0 ? n : 0;
-    if (n > 0) {
-        struct prefix_header h = header_of(f, model, (uint32_t)n);
-        rc = replace_file(path, &h, f, kept);
+int prefix_file_idle(const struct prefix_file *file, int place) {
+    return place >= 0 ? file->records[place].idle : 0;
+}
+
+int prefix_file_enter(const struct prefix_file *file, struct pages *p) {
+    int n_tokens = 0;
+    for (int i = 0; file != NULL && i < file->n; i++) {
+        const struct prefix_record *r = &file->records[i];
+        n_tokens += pages_enter(p, i, r->parent, r->tokens, r->n_tokens) ? r->n_tokens : 0;
     }
-    free(kept);
-    return rc < 0
-               ? err_set(err, errlen, rc, "The prefix cache '%s' cannot be written: %s.", path, strerror(-rc))
-               : n;
+    return n_tokens;
+}
+
+/* ---- its pages ---- */
+
+/* The first one is told. */
+static int lose(struct prefix_file *file, int place, int code) {
+    if (!atomic_load(&file->some_lost)) {
+        (void)err_set(file->lost, sizeof file->lost, 0,
+                      "Page %d of the prefix cache '%s' is not used, nor what is behind it: it was %s.",
+                      place, file->path, code == -EIO ? "cut off while it was in use" : "altered");
+        atomic_store(&file->some_lost, true);
+    }
+    return code;
+}
+
+const char *prefix_file_lost(struct prefix_file *file) {
+    return file != NULL && atomic_load(&file->some_lost) ? file->lost : NULL;
+}
+
+int prefix_file_read(struct prefix_file *file, int place, void *out) {
+    size_t bytes = (size_t)file->header.page_bytes;
+    const uint8_t *from = file->map + file->header.data_at + (size_t)place * bytes;
+    if (mapped_copy(out, from, bytes) < 0)
+        return lose(file, place, -EIO);
+    return prefix_sum(PREFIX_SUM_START, out, bytes) == file->records[place].sum ? 0
+                                                                                : lose(file, place, -EBADMSG);
+}
+
+static int get(void *arg, int32_t page, int32_t place) {
+    struct prefix_file *file = arg;
+    int rc = prefix_file_read(file, place, file->page);
+    return rc < 0 ? rc : forward_write_page(file->f, page, file->page);
+}
+
+struct pages_store prefix_file_store(struct prefix_file *file) {
+    return (struct pages_store){.n = file != NULL ? file->n : 0, .arg = file, .get = get};
 }

@@ -1,6 +1,7 @@
 /* Sessions of the local engine, as their owners see them. */
 #include "base/clock.h"
 #include "engine/local.h"
+#include "engine/prefix_file.h"
 #include "engine/tokenizer.h"
 
 #include <errno.h>
@@ -276,7 +277,8 @@ static void info(const struct engine *base, struct engine_info *out) {
                                 .kv = e->kv,
                                 .kv_bytes_per_token = e->kv_bytes_per_token,
                                 .kept_tokens = e->kept_tokens,
-                                .kept_ignored = e->kept_ignored[0] != '\0' ? e->kept_ignored : NULL};
+                                .kept_ignored = e->kept_ignored[0] != '\0' ? e->kept_ignored : NULL,
+                                .kept_lost = prefix_file_lost(e->prefix_file)};
 }
 
 static void engine_close_local(struct engine *base) {

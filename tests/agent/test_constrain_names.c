@@ -104,6 +104,31 @@ static void test_texts(void **state) {
     }
 }
 
+/* The empty name, of which nothing is kept but that it was there. */
+static void test_the_empty_name_twice(void **state) {
+    (void)state;
+    static const char *const texts[] = {"{\"\": 1, \"\": 2}", "{\"\": 1, \"a\": 2, \"\": 3}",
+                                        "{\"a\": 1, \"\": 2, \"\": 3}"};
+    struct schema *schema = compile(FREE);
+    struct grammar *g = grammar_of(schema, true);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct grammar_matcher m;
+        int end = (int)(strrchr(texts[i], ':') - texts[i]), taken = 0;
+        assert_int_equal(grammar_matcher_init(&m, g), 0);
+        while (texts[i][taken] != '\0' && grammar_matcher_byte(&m, (unsigned char)texts[i][taken]) == 1)
+            taken++;
+        if (taken != end - 1) /* the quote that ends it must not come */
+            fail_msg("%d bytes of %s are taken, not %d", taken, texts[i], end - 1);
+        grammar_matcher_finish(&m);
+        assert_int_equal(grammar_matcher_init(&m, g), 0);
+        if (grammar_matcher_bytes(&m, texts[i], strlen(texts[i])) != 0)
+            fail_msg("%s is taken at once", texts[i]);
+        grammar_matcher_finish(&m);
+    }
+    grammar_unref(g);
+    schema_destroy(schema);
+}
+
 /* Each call begins with no names, and those of the frame around it are not the arguments'. */
 static void test_turn(void **state) {
     (void)state;
@@ -222,6 +247,91 @@ static void test_masks_near_the_end(void **state) {
     free(mask);
     grammar_unref(g);
     schema_destroy(schema);
+}
+
+/* From the place to the end, always by a byte that comes one nearer. */
+static void expect_way(const struct grammar_matcher *from, const char *place) {
+    struct grammar_matcher m;
+    assert_int_equal(grammar_matcher_clone(&m, from), 0);
+    for (uint32_t left = grammar_matcher_distance(&m); left > 0; left--) {
+        int byte = 0;
+        for (; byte < 256; byte++) {
+            struct grammar_matcher next;
+            assert_int_equal(grammar_matcher_clone(&next, &m), 0);
+            bool nearer = grammar_matcher_byte(&next, (unsigned char)byte) == 1 &&
+                          grammar_matcher_distance(&next) == left - 1;
+            grammar_matcher_finish(&next);
+            if (nearer)
+                break;
+        }
+        if (byte == 256)
+            fail_msg("behind %s nothing leads nearer to the end than %u bytes", place, left);
+        assert_int_equal(grammar_matcher_byte(&m, (unsigned char)byte), 1);
+    }
+    assert_true(grammar_matcher_is_complete(&m));
+    grammar_matcher_finish(&m);
+}
+
+/* Every token of the mask ends within the limit, and every other one that may come does not. */
+static void expect_near(struct grammar_matcher *m, uint32_t within, const char *place) {
+    uint32_t *mask = calloc(grammar_vocab_words(small_vocab), sizeof *mask);
+    assert_non_null(mask);
+    assert_int_equal(grammar_matcher_mask(m, small_vocab, within, mask), 0);
+    for (int32_t id = 0; id < small_vocab->n_tokens; id++) {
+        struct grammar_matcher next;
+        assert_int_equal(grammar_matcher_clone(&next, m), 0);
+        bool near = grammar_matcher_token(&next, small_vocab, id) == 1 &&
+                    (grammar_matcher_distance(&next) < within || grammar_matcher_is_complete(&next));
+        if ((mask[id / 32] >> id % 32 & 1) != (uint32_t)near)
+            fail_msg("within %u bytes behind %s token %d is %d", within, place, id, near);
+        grammar_matcher_finish(&next);
+    }
+    free(mask);
+}
+
+/* Where another name must come and the object has the empty one, the way is as long as the shortest other
+ * name makes it. */
+static void test_behind_the_empty_name(void **state) {
+    (void)state;
+    static const char fixed[] =
+        "{\"type\": \"object\", \"properties\": {\"\": {}, \"many\": {}}, \"additionalProperties\": "
+        "false, \"required\": [\"\", \"many\"]}";
+    static const struct {
+        const char *schema, *place;
+        uint32_t distance;
+    } rows[] = {
+        {FREE, "{", 1},
+        {FREE, "{\"a\": 0,", 7},
+        {FREE, "{\"\": 0,", 8},
+        {FREE, "{\"\": 0, ", 7},
+        {FREE, "{\"\": 0, \"", 6},
+        {FREE, "{\"\": 0, \"x", 5},
+        {FREE, "{\"\": 0, \"x\": [{\"y\": 0, ", 8},
+        {FREE, "{\"\": 0, \"x\": [{\"\": 0, ", 9},
+        {FREE, "{\"x\": {\"\": 0}, ", 6},
+        {FREE, "{\"\": 0, \"\\", 6},
+        {BESIDE, "{\"\": 0, ", 7},
+        {NESTED, "{\"in\": {\"\": 0, ", 8},
+        {fixed, "{\"\": 0", 12},
+        {fixed, "{\"\": 0, ", 10},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct schema *schema = compile(rows[i].schema);
+        struct grammar *g = grammar_of(schema, true);
+        struct grammar_matcher m;
+        assert_int_equal(grammar_matcher_init(&m, g), 0);
+        if (grammar_matcher_bytes(&m, rows[i].place, strlen(rows[i].place)) != 1)
+            fail_msg("%s is not taken", rows[i].place);
+        if (grammar_matcher_distance(&m) != rows[i].distance)
+            fail_msg("behind %s the end is %u bytes off, not %u", rows[i].place, grammar_matcher_distance(&m),
+                     rows[i].distance);
+        expect_way(&m, rows[i].place);
+        for (uint32_t more = 0; more < 4; more++)
+            expect_near(&m, rows[i].distance + more, rows[i].place);
+        grammar_matcher_finish(&m);
+        grammar_unref(g);
+        schema_destroy(schema);
+    }
 }
 
 /* ---- a writer who repeats himself ---- */
@@ -416,9 +526,13 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),  cmocka_unit_test(test_turn),
-        cmocka_unit_test(test_masks),  cmocka_unit_test(test_masks_near_the_end),
-        cmocka_unit_test(test_writer), cmocka_unit_test(test_model)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts),
+                                       cmocka_unit_test(test_turn),
+                                       cmocka_unit_test(test_masks),
+                                       cmocka_unit_test(test_masks_near_the_end),
+                                       cmocka_unit_test(test_the_empty_name_twice),
+                                       cmocka_unit_test(test_behind_the_empty_name),
+                                       cmocka_unit_test(test_writer),
+                                       cmocka_unit_test(test_model)};
     return cmocka_run_group_tests_name("names of members", tests, set_up, tear_down);
 }

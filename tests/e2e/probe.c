@@ -74,6 +74,13 @@ static int await(void *state, hermes_call *call, hermes_str args_json) {
     return hermes_reply(p->host, call, "{\"there\": true}");
 }
 
+/* Returns when the file "go" is there. */
+static int hold(void *state, hermes_call *call, hermes_str args_json) {
+    static const char go[] = "{\"file\": \"go\"}";
+    (void)args_json;
+    return await(state, call, hermes_str_of(go));
+}
+
 static int count_slowly(void *state, hermes_call *call, hermes_str args_json) {
     struct probe *p = state;
     int64_t ms = 0;
@@ -155,6 +162,15 @@ static const hermes_tool tool_await = {
     .max_concurrency = 4,
     .invoke = await,
 };
+static const hermes_tool tool_hold = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY | HERMES_T_FS_READ,
+    .name = "hold",
+    .description = "Wait.",
+    .args_schema = HERMES_SCHEMA({"type" : "object", "additionalProperties" : false}),
+    .max_concurrency = 4,
+    .invoke = hold,
+};
 static const hermes_tool tool_nap = {
     .size = HERMES_TOOL_SIZE,
     .flags = HERMES_T_READ_ONLY,
@@ -222,8 +238,10 @@ static const hermes_tool tool_pick = {
 };
 
 static const hermes_tool *const tools[] = {
-    &tool_count,    &tool_count_again, &tool_count_slowly, &tool_nap,  &tool_crash, &tool_long_text,
-    &tool_passages, &tool_is_done,     &tool_look_up,      &tool_pick, &tool_await, NULL};
+    &tool_count,   &tool_count_again, &tool_count_slowly, &tool_nap,
+    &tool_crash,   &tool_long_text,   &tool_passages,     &tool_is_done,
+    &tool_look_up, &tool_pick,        &tool_await,        &tool_hold,
+    NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

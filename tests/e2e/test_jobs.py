@@ -211,6 +211,21 @@ class Jobs(harness.Case):
         begun = [api.wait(id)["started_at"] for id in ids]
         self.assertEqual(sorted(range(4), key=lambda i: begun[i]), [2, 1, 3, 0])
 
+    def test_lower_priorities_begin_in_time(self):
+        """While jobs of a higher priority wait, one beginning in eight is of whoever has waited longest behind them."""
+        room = harness.Room([{"match": "Be brief.", "turns": ["Yes, yes."], "delay_ms": 5}] + self.scripts)
+        self.addCleanup(room.close)
+        api = room.start("--max-jobs", "1")
+        first = api.submit("Be a talker.")["id"]
+        priorities = [0] * 2 + [-5, 2, -5] + [2] * 20
+        ids = [api.submit("Be brief.", priority=priority)["id"] for priority in priorities]
+        api.cancel(first)
+        begun = [api.wait(id)["started_at"] for id in ids]
+        order = sorted(range(len(ids)), key=begun.__getitem__)
+        high = [i for i, priority in enumerate(priorities) if priority == 2]
+        want = high[:7] + [0] + high[7:14] + [1] + high[14:21] + [2, 4]
+        self.assertEqual(order, want)
+
     def test_requests_have_a_ceiling_together(self):
         room = harness.Room([{"match": "", "turns": ["again and again "], "repeat": True, "delay_ms": 1000}])
         self.addCleanup(room.close)

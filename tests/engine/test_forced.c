@@ -9,6 +9,7 @@
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -426,9 +427,79 @@ static int tear_down(void **state) {
     return 0;
 }
 
+/* ---- beside others ---- */
+
+struct beside {
+    const struct local_session *forced, *other;
+    sem_t begun, go;
+    int n_seen, n_late; /* steps with forced tokens to compute while a prompt is read; that left some out */
+};
+
+static void look(void *arg, const struct local_engine *e) {
+    struct beside *b = arg;
+    const struct local_session *s = b->forced;
+    ((struct local_engine *)(uintptr_t)e)->always_rows = LOCAL_MIN_ROWS;
+    if (s == NULL || b->other == NULL) {
+        sem_post(&b->begun);
+        sem_wait(&b->go);
+        return;
+    }
+    int pending = s->n_tokens - s->n_computed, wanted = pending < e->step.budget ? pending : e->step.budget;
+    if (!s->gen.running || s->n_computed < s->gen.first || pending < 2 ||
+        b->other->n_computed + e->step.budget >= b->other->gen.first)
+        return;
+    b->n_seen++;
+    b->n_late += s->n_rows < wanted;
+}
+
+/* What was forced is computed before what is left of anybody's prompt, also of one that asked first. */
+static void test_forced_tokens_go_before_prompts(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "a: [true, false, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]",
+        "b: [true, false, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]"};
+    struct harness h;
+    struct beside b = {0};
+    int32_t ids[600];
+    for (int i = 0; i < 600; i++)
+        ids[i] = 40 + i * 7 % 50;
+    sem_init(&b.begun, 0, 0);
+    sem_init(&b.go, 0, 0);
+    start(&h, 0);
+    struct local_engine *e = (struct local_engine *)(void *)h.engine;
+    pthread_mutex_lock(&e->lock);
+    e->observe = look;
+    e->observe_arg = &b;
+    pthread_mutex_unlock(&e->lock);
+    struct grammar *g = repeated(texts, 2, 3, 3, ".");
+    struct engine_session *first = harness_session(&h), *other = harness_session(&h),
+                          *s = harness_session(&h);
+    harness_append_tokens(first, ids, 3); /* holds the engine in its first step */
+    harness_generate(&h, first, NULL, 1);
+    sem_wait(&b.begun);
+    harness_append_tokens(other, ids, 600);
+    harness_generate(&h, other, NULL, 2);
+    engine_session_about(s, &(struct engine_about){.client = 1}); /* its prompt has its share */
+    harness_append_text(s, "call");
+    ask(&h, s, &(struct engine_generate){.max_tokens = 400, .grammar = g});
+    b.forced = (const struct local_session *)(const void *)s;
+    b.other = (const struct local_session *)(const void *)other;
+    sem_post(&b.go);
+    assert_true(harness_wait(&h, s)->done);
+    assert_int_equal(harness_outcome(&h, s)->len, 3 * strlen(texts[0]) + 1);
+    assert_true(harness_wait(&h, other)->done);
+    assert_true(b.n_seen > 2);
+    assert_int_equal(b.n_late, 0);
+    grammar_unref(g);
+    harness_finish(&h);
+    sem_destroy(&b.begun);
+    sem_destroy(&b.go);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_text_costs_no_step),
+        cmocka_unit_test(test_forced_tokens_go_before_prompts),
         cmocka_unit_test(test_tags_are_added_tokens),
         cmocka_unit_test(test_stop_token),
         cmocka_unit_test(test_healing),

@@ -80,16 +80,17 @@ static void check_places(const char *module, const struct gpus *gpus, size_t pag
     struct host_pages *h = NULL;
     size_t bytes = forward_device_page_bytes(f);
     assert_int_equal(host_pages_create(f, N_PAGES, bytes * N_HOST + more, bytes * pages_at_once, &h), 0);
-    assert_int_equal(host_pages_count(h), N_HOST);
+    const struct pages_store store = host_pages_store(h);
+    assert_int_equal(store.n, N_HOST);
     for (int i = 0; i < N_HOST; i++) {
         put(f, i % 2, i);
-        assert_int_equal(host_pages_move(h, N_PAGES + i, i % 2), 0);
+        assert_int_equal(store.put(store.arg, i, i % 2), 0);
     }
     put(f, 0, 99);
     put(f, 1, 99);
     for (int i = 0; i < N_HOST; i++) {
         int place = i * 7 % N_HOST, page = 2 + i % 4;
-        assert_int_equal(host_pages_move(h, page, N_PAGES + place), 0);
+        assert_int_equal(store.get(store.arg, page, place), 0);
         expect(f, page, place);
     }
     expect(f, 0, 99);
@@ -115,10 +116,10 @@ static void test_sizes(void **state) {
     size_t bytes = forward_device_page_bytes(f);
     assert_int_equal(host_pages_create(f, N_PAGES, bytes - 1, bytes, &h), 0);
     assert_null(h);
-    assert_int_equal(host_pages_count(h), 0);
+    assert_int_equal(host_pages_store(h).n, 0);
     host_pages_destroy(h);
     assert_int_equal(host_pages_create(f, N_PAGES, bytes * 1000000, bytes, &h), 0);
-    assert_int_equal(host_pages_count(h), 8 * N_PAGES);
+    assert_int_equal(host_pages_store(h).n, 8 * N_PAGES);
     host_pages_destroy(h);
     forward_close(f);
 }

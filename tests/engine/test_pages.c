@@ -17,7 +17,7 @@ static void fill(int32_t *tokens, int seed) {
 
 static void test_take_and_drop(void **state) {
     (void)state;
-    struct pages *p = pages_create(3, 0, NULL, NULL);
+    struct pages *p = pages_create(3, NULL, NULL);
     assert_int_equal(pages_take(p), 0);
     assert_int_equal(pages_take(p), 1);
     assert_int_equal(pages_take(p), 2);
@@ -30,7 +30,7 @@ static void test_take_and_drop(void **state) {
 
 static void test_published_pages_are_found_by_tokens_and_parent(void **state) {
     (void)state;
-    struct pages *p = pages_create(8, 0, NULL, NULL);
+    struct pages *p = pages_create(8, NULL, NULL);
     int32_t a[64], b[64];
     fill(a, 1);
     fill(b, 2);
@@ -48,7 +48,7 @@ static void test_published_pages_are_found_by_tokens_and_parent(void **state) {
 
 static void test_equal_page_published_twice_becomes_one(void **state) {
     (void)state;
-    struct pages *p = pages_create(4, 0, NULL, NULL);
+    struct pages *p = pages_create(4, NULL, NULL);
     int32_t a[64];
     fill(a, 1);
     int32_t first = pages_publish(p, pages_take(p), PAGES_NONE, a), own = pages_take(p);
@@ -64,7 +64,7 @@ static void test_equal_page_published_twice_becomes_one(void **state) {
 
 static void test_longest_unused_goes_first(void **state) {
     (void)state;
-    struct pages *p = pages_create(3, 0, NULL, NULL);
+    struct pages *p = pages_create(3, NULL, NULL);
     int32_t t[3][64], page[3];
     for (int i = 0; i < 3; i++) {
         fill(t[i], i);
@@ -87,7 +87,7 @@ static void test_longest_unused_goes_first(void **state) {
 /* A child of a page that was forgotten and computed anew is not found: its parent has another serial. */
 static void test_serials_are_never_reused(void **state) {
     (void)state;
-    struct pages *p = pages_create(3, 0, NULL, NULL);
+    struct pages *p = pages_create(3, NULL, NULL);
     int32_t a[64], b[64], c[64];
     fill(a, 1);
     fill(b, 2);
@@ -109,7 +109,7 @@ static void test_serials_are_never_reused(void **state) {
  * are remembered. */
 static void test_beginnings_are_found(void **state) {
     (void)state;
-    struct pages *p = pages_create(3, 0, NULL, NULL);
+    struct pages *p = pages_create(3, NULL, NULL);
     int32_t a[64], b[64], matched = 0;
     fill(a, 1);
     memcpy(b, a, sizeof b);
@@ -154,7 +154,7 @@ static void test_beginnings_are_found(void **state) {
  * number asked for, and none whose parent is gone. */
 static void test_shared_pages_are_listed(void **state) {
     (void)state;
-    struct pages *p = pages_create(8, 0, NULL, NULL);
+    struct pages *p = pages_create(8, NULL, NULL);
     struct pages_kept kept[8];
     int32_t a[64], b[64], c[64], d[64];
     fill(a, 1);
@@ -170,9 +170,13 @@ static void test_shared_pages_are_listed(void **state) {
     pages_share(p, other, 40);
     pages_drop(p, other); /* used last */
     assert_int_equal(pages_shared(p, kept, 8), 4);
-    const struct pages_kept want[] = {
-        {other, -1, 40, NULL}, {first, -1, 64, NULL}, {second, 1, 64, NULL}, {third, 2, 20, NULL}};
+    const struct pages_kept want[] = {{.page = other, .parent = -1, .n_tokens = 40},
+                                      {.page = first, .parent = -1, .n_tokens = 64},
+                                      {.page = second, .parent = 1, .n_tokens = 64},
+                                      {.page = third, .parent = 2, .n_tokens = 20}};
     for (int i = 0; i < 4; i++) {
+        assert_int_equal(kept[i].place, -1);
+        assert_true(kept[i].used);
         assert_int_equal(kept[i].page, want[i].page);
         assert_int_equal(kept[i].parent, want[i].parent);
         assert_int_equal(kept[i].n_tokens, want[i].n_tokens);
@@ -187,25 +191,48 @@ static void test_shared_pages_are_listed(void **state) {
     pages_destroy(p);
 }
 
-/* Pages and places elsewhere as numbers of what they hold. */
+/* Pages, and places elsewhere, as numbers of what they hold. */
 struct contents {
-    int of[64];
-    int n_moves, fail_at;
+    int of[64], away[64], kept[64];
+    int n_moves, n_gets, fail_at;
 };
 
-static int move(void *arg, int32_t to, int32_t from) {
-    struct contents *c = arg;
+static int move(struct contents *c, int *to, const int *from) {
     if (++c->n_moves == c->fail_at)
         return -5;
-    c->of[to] = c->of[from];
+    *to = *from;
     return 0;
+}
+
+static int put(void *arg, int32_t place, int32_t page) {
+    struct contents *c = arg;
+    return move(c, &c->away[place], &c->of[page]);
+}
+
+static int get(void *arg, int32_t page, int32_t place) {
+    struct contents *c = arg;
+    return move(c, &c->of[page], &c->away[place]);
+}
+
+static int get_kept(void *arg, int32_t page, int32_t place) {
+    struct contents *c = arg;
+    c->n_gets++;
+    return move(c, &c->of[page], &c->kept[place]);
+}
+
+static struct pages *create(struct contents *c, int n_pages, int n_away, int n_kept) {
+    const struct pages_store away = {.n = n_away, .arg = c, .put = put, .get = get};
+    const struct pages_store kept = {.n = n_kept, .arg = c, .get = get_kept};
+    struct pages *p = pages_create(n_pages, &away, &kept);
+    assert_non_null(p);
+    return p;
 }
 
 /* What gives way goes elsewhere and comes back with what it stands for; what has no place there is lost. */
 static void test_elsewhere(void **state) {
     (void)state;
-    struct contents c = {{0}, 0, 0};
-    struct pages *p = pages_create(2, 2, move, &c);
+    struct contents c = {.n_moves = 0};
+    struct pages *p = create(&c, 2, 2, 0);
     int32_t t[4][64], page[4], matched = 0;
     for (int i = 0; i < 4; i++)
         fill(t[i], i + 1);
@@ -257,15 +284,178 @@ static void test_elsewhere(void **state) {
     pages_destroy(p);
 }
 
+/* What was entered takes no page before it is wanted, costs no copy when it gives way, and is found again. */
+static void test_kept(void **state) {
+    (void)state;
+    struct contents c = {.kept = {100, 101, 102, 103}};
+    struct pages *p = create(&c, 2, 1, 6);
+    int32_t t[5][64], page[3], matched = 0;
+    for (int i = 0; i < 5; i++)
+        fill(t[i], i + 1);
+    assert_true(pages_enter(p, 0, -1, t[0], 64));
+    assert_true(pages_enter(p, 1, 0, t[1], 64));
+    assert_true(pages_enter(p, 2, 1, t[2], 30));
+    assert_true(pages_enter(p, 3, -1, t[3], 64));
+    assert_int_equal(pages_in_use(p), 0);
+    assert_int_equal(c.n_gets, 0);
+    assert_int_equal(pages_find(p, PAGES_NONE, t[1]), PAGES_NONE); /* it is behind another one */
+    assert_true(pages_elsewhere(p, PAGES_NONE, t[0], 64, 63));
+    assert_false(pages_elsewhere(p, PAGES_NONE, t[0], 50, 50));
+    assert_false(pages_elsewhere(p, PAGES_NONE, t[4], 64, 0));
+
+    page[0] = pages_find(p, PAGES_NONE, t[0]);
+    page[1] = pages_find(p, page[0], t[1]);
+    assert_int_equal(c.of[page[0]], 100);
+    assert_int_equal(c.of[page[1]], 101);
+    assert_false(pages_elsewhere(p, PAGES_NONE, t[0], 64, 0));
+    assert_int_equal(pages_find(p, PAGES_NONE, t[0]), page[0]); /* the second one shares it */
+    pages_drop(p, page[0]);
+    assert_int_equal(c.n_gets, 2);
+    assert_true(pages_elsewhere(p, page[1], t[2], 40, 0));
+    assert_int_equal(pages_find_part(p, page[1], t[2], 40, &matched), PAGES_NONE); /* no page is left */
+
+    /* Both give way, without a copy, and come back. */
+    pages_drop(p, page[1]);
+    pages_drop(p, page[0]);
+    int32_t a = pages_take(p), b = pages_take(p);
+    c.of[a] = c.of[b] = -1;
+    assert_int_equal(c.n_moves, 2);
+    assert_int_equal(pages_far(p), 0);
+    assert_false(pages_gave_way(p, pages_chain_next(0, t[0])));
+    pages_drop(p, a);
+    pages_drop(p, b);
+    page[0] = pages_find(p, PAGES_NONE, t[0]);
+    assert_int_equal(c.of[page[0]], 100);
+
+    /* Computed again where there is no room for what is kept: it is found as this page. */
+    b = pages_take(p);
+    assert_int_equal(pages_publish(p, b, page[0], t[1]), b);
+    assert_int_equal(c.n_gets, 3);
+    pages_drop(p, page[0]);
+
+    /* The end of one that was brought is written to: what was entered is found as before. */
+    page[2] = pages_find_part(p, b, t[2], 64, &matched);
+    assert_int_equal(matched, 30);
+    assert_int_equal(c.of[page[2]], 102);
+    assert_true(pages_claim(p, page[2], 64));
+    c.of[page[2]] = -1;
+    pages_drop(p, page[2]);
+    page[2] = pages_find_part(p, b, t[2], 64, &matched);
+    assert_int_equal(matched, 30);
+    assert_int_equal(c.of[page[2]], 102);
+    pages_drop(p, page[2]);
+    pages_drop(p, b);
+    pages_destroy(p);
+}
+
+/* What cannot be copied is lost, with what is behind it; nothing else is. */
+static void test_kept_is_lost(void **state) {
+    (void)state;
+    struct contents c = {.kept = {100, 101, 102}, .fail_at = 1};
+    struct pages *p = create(&c, 2, 1, 3);
+    struct pages_kept kept[5];
+    int32_t t[3][64];
+    for (int i = 0; i < 3; i++) {
+        fill(t[i], i + 1);
+        assert_true(pages_enter(p, i, i == 1 ? 0 : -1, t[i], 64));
+    }
+    assert_int_equal(pages_find(p, PAGES_NONE, t[0]), PAGES_NONE);
+    assert_int_equal(pages_in_use(p), 0);
+    assert_false(pages_elsewhere(p, PAGES_NONE, t[0], 64, 0));
+    int32_t page = pages_find(p, PAGES_NONE, t[2]);
+    assert_int_equal(c.of[page], 102);
+    assert_int_equal(pages_shared(p, kept, 5), 1);
+    assert_int_equal(kept[0].page, page);
+    /* Computed again, it has a page of its own, and what was behind it is not found behind that one. */
+    int32_t own = pages_publish(p, pages_take(p), PAGES_NONE, t[0]);
+    pages_drop(p, page);
+    assert_int_equal(pages_find(p, own, t[1]), PAGES_NONE);
+    pages_drop(p, own);
+    pages_destroy(p);
+}
+
+/* The same tokens twice, and those behind a place that is not found or not full. */
+static void test_kept_makes_sense(void **state) {
+    (void)state;
+    struct contents c = {.kept = {100}};
+    struct pages *p = create(&c, 4, 0, 7);
+    int32_t a[64], b[64];
+    fill(a, 1);
+    fill(b, 2);
+    assert_true(pages_enter(p, 0, -1, a, 64));
+    assert_false(pages_enter(p, 1, -1, a, 64));
+    assert_false(pages_enter(p, 2, 1, b, 64)); /* as a first page it would be another one */
+    assert_int_equal(pages_find(p, PAGES_NONE, b), PAGES_NONE);
+    assert_true(pages_enter(p, 3, 0, b, 20));
+    assert_false(pages_enter(p, 4, 0, b, 20));
+    assert_true(pages_enter(p, 5, 0, b, 21));
+    assert_false(pages_enter(p, 6, 3, b, 64));
+    pages_destroy(p);
+}
+
+/* What is listed of them: used or not, in a page or not, in the order of places. */
+static void test_kept_is_listed(void **state) {
+    (void)state;
+    struct contents c = {.kept = {100, 101, 102, 103}};
+    struct pages *p = create(&c, 3, 0, 4);
+    struct pages_kept kept[7];
+    int32_t t[5][64], page;
+    for (int i = 0; i < 5; i++)
+        fill(t[i], i + 1);
+    assert_true(pages_enter(p, 0, -1, t[0], 64));
+    assert_true(pages_enter(p, 1, 0, t[1], 25));
+    assert_true(pages_enter(p, 2, -1, t[2], 64));
+    assert_true(pages_enter(p, 3, -1, t[3], 64));
+    assert_int_equal(pages_shared(p, kept, 7), 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kept[i].place, i);
+        assert_int_equal(kept[i].page, PAGES_NONE);
+        assert_false(kept[i].used);
+        assert_int_equal(kept[i].parent, i == 1 ? 0 : -1);
+        assert_int_equal(kept[i].n_tokens, i == 1 ? 25 : 64);
+    }
+    assert_int_equal(pages_shared(p, kept, 2), 2);
+
+    page = pages_publish(p, pages_take(p), PAGES_NONE, t[4]);
+    pages_share(p, page, 64);
+    pages_drop(p, page);
+    pages_drop(p, pages_find(p, PAGES_NONE, t[3]));
+    pages_drop(p, pages_find(p, PAGES_NONE, t[2]));
+    int32_t all[3];
+    assert_int_equal(pages_shared(p, kept, 7), 5);
+    static const int place[] = {2, 3, -1, 0, 1};
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(kept[i].place, place[i]);
+        assert_int_equal(kept[i].used, i < 3);
+        assert_int_equal(kept[i].page == PAGES_NONE, i >= 3);
+    }
+    for (int i = 0; i < 3; i++) /* all give way: the page that was not entered is gone */
+        all[i] = pages_take(p);
+    assert_int_equal(pages_shared(p, kept, 7), 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kept[i].place, i < 2 ? 2 + i : i - 2);
+        assert_int_equal(kept[i].used, i < 2);
+        assert_int_equal(kept[i].page, PAGES_NONE);
+    }
+    for (int i = 0; i < 3; i++)
+        pages_drop(p, all[i]);
+    pages_destroy(p);
+}
+
 /* Random work against a plain count of uses, with pages that go elsewhere and come back; what a page holds is
  * what its tokens say. */
 static void test_random_work(void **state) {
     (void)state;
-    enum { N = 20, STEPS = 20000 };
-    struct contents c = {{0}, 0, 0};
-    struct pages *p = pages_create(N, 15, move, &c);
+    enum { N = 20, KEPT = 25, STEPS = 20000 };
+    struct contents c = {.n_moves = 0};
+    struct pages *p = create(&c, N, 15, KEPT);
     int uses[N] = {0};
     uint64_t random = 88172645463325252u;
+    for (int i = 0; i < KEPT; i++) {
+        int32_t tokens[64];
+        fill(tokens, c.kept[i] = 35 + i);
+        assert_true(pages_enter(p, i, -1, tokens, i % 3 > 0 ? 64 : 40));
+    }
     for (int step = 0; step < STEPS; step++) {
         random ^= random << 13;
         random ^= random >> 7;
@@ -330,6 +520,10 @@ int main(void) {
         cmocka_unit_test(test_beginnings_are_found),
         cmocka_unit_test(test_shared_pages_are_listed),
         cmocka_unit_test(test_elsewhere),
+        cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_kept_is_lost),
+        cmocka_unit_test(test_kept_makes_sense),
+        cmocka_unit_test(test_kept_is_listed),
         cmocka_unit_test(test_random_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

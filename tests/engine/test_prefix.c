@@ -5,7 +5,9 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -24,19 +26,25 @@ static const struct random_shape shape = {.n_layers = 2,
 
 static struct random_engine weights;
 
-/* An engine with so many pages, 0: enough for all; and host memory for more. */
-static void start_with(struct harness *h, int n_pages, int n_host) {
+/* An engine with so many pages, 0: enough for all; host memory for more; and a file, NULL: none. */
+static void start_on(struct harness *h, int n_pages, int n_host, const char *prefix_path) {
     size_t page = forward_page_bytes(&weights.model, DTYPE_F16);
     char err[300] = "";
     harness_init(h);
     struct engine_config config = {.max_context = CONTEXT,
                                    .kv_bytes = (size_t)n_pages * page,
                                    .host_kv_bytes = (size_t)n_host * page,
+                                   .prefix_path = prefix_path,
+                                   .prefix_bytes = prefix_path != NULL ? (size_t)1 << 24 : 0,
                                    .n_threads = 2,
                                    .wake = harness_wake,
                                    .wake_arg = h};
     if (local_open_model(&config, &weights.model, false, &h->engine, err, sizeof err) < 0)
         fail_msg("%s", err);
+}
+
+static void start_with(struct harness *h, int n_pages, int n_host) {
+    start_on(h, n_pages, n_host, NULL);
 }
 
 static void start(struct harness *h, int n_pages) {
@@ -350,6 +358,83 @@ static int teardown(void **state) {
     return 0;
 }
 
+static int keep(struct harness *h) {
+    char err[300] = "";
+    int n = engine_keep_prefixes(h->engine, err, sizeof err);
+    assert_string_equal(err, "");
+    harness_finish(h);
+    return n;
+}
+
+static int kept_tokens(const struct harness *h) {
+    struct engine_info info;
+    engine_info(h->engine, &info);
+    assert_null(info.kept_ignored);
+    assert_null(info.kept_lost);
+    return info.kept_tokens;
+}
+
+/* What two sessions had in common is there for those of another engine: several at once; one for which
+ * another one has to give way; and again after it gave way itself, where there is no host memory. */
+static void test_kept_on_disk(void **state) {
+    (void)state;
+    struct harness h;
+    struct engine_session *s[3];
+    struct outcome *o;
+    int32_t first[5];
+    char path[] = "/tmp/hermesd-kept-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    start_on(&h, 0, 0, path);
+    assert_int_equal(kept_tokens(&h), 0);
+    for (int i = 0; i < 2; i++) {
+        s[i] = harness_session(&h);
+        append(s[i], 300, 1);
+        append(s[i], 10, 7);
+        memcpy(first, generate(&h, s[i], 5)->tokens, sizeof first);
+        harness_destroy(&h, s[i]);
+    }
+    assert_int_equal(keep(&h), 5);
+
+    start_on(&h, 0, 0, path);
+    assert_int_equal(kept_tokens(&h), 310);
+    for (int i = 0; i < 3; i++) {
+        s[i] = harness_session(&h);
+        append(s[i], 300, 1);
+        append(s[i], 10, i == 0 ? 7 : 8 + i);
+        harness_generate(&h, s[i], NULL, 5);
+    }
+    for (int i = 0; i < 3; i++) {
+        o = harness_wait(&h, s[i]);
+        assert_true(o->done);
+        assert_in_range(o->last.cached_tokens, 300, 309);
+        assert_int_equal(missed(o), i == 0); /* the last token, for its logits */
+        if (i == 0)
+            assert_memory_equal(o->tokens, first, sizeof first);
+    }
+    assert_true(keep(&h) >= 5);
+
+    start_on(&h, 8, 0, path);
+    assert_true(kept_tokens(&h) >= 300);
+    for (int round = 0; round < 2; round++) {
+        s[0] = harness_session(&h);
+        append(s[0], 500, 2 + round);
+        assert_int_equal(generate(&h, s[0], 2)->last.cached_tokens, 0);
+        s[1] = harness_session(&h);
+        append(s[1], 300, 1);
+        append(s[1], 10, 20);
+        o = generate(&h, s[1], 5);
+        assert_int_equal(o->last.cached_tokens, 300);
+        assert_int_equal(o->last.computed_tokens, 10 + 4);
+        harness_destroy(&h, s[1]);
+        harness_destroy(&h, s[0]);
+    }
+    assert_true(keep(&h) >= 5);
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_turns_compute_new_tokens),
@@ -359,6 +444,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_appended),
         cmocka_unit_test(test_evicted),
         cmocka_unit_test(test_evicted_to_host_memory),
+        cmocka_unit_test(test_kept_on_disk),
         cmocka_unit_test(test_evicted_in_part),
         cmocka_unit_test(test_who_is_expected_back_keeps_its_pages),
         cmocka_unit_test(test_replayed),
