@@ -32,11 +32,13 @@ int gpu_blas_open(struct gpu_stream *s, struct gpu_blas **out, char *why, size_t
     return 0;
 }
 
+/* After a failure the handle stays until the process ends: destroying it waits for all that runs on the GPU
+ * (cuBLAS Library documentation, "cublasDestroy()"), which may be a sum that never ends. */
 void gpu_blas_close(struct gpu_blas *b) {
     if (b == NULL)
         return;
     blas_lt_close(b->lt);
-    if (b->handle != NULL)
+    if (b->handle != NULL && gpu_failure()[0] == '\0')
         (void)b->call->destroy(b->handle);
     free(b);
 }

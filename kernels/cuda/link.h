@@ -28,6 +28,10 @@ int gpu_link_begin(struct gpu_link *l);
 int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n);
 int gpu_link_end(struct gpu_link *l);
 
+/* Whether the library has noticed, behind the back of what was queued, that a GPU or what connects them has
+ * failed: sums that are queued may never end then. To be asked while they are waited for: 0, or -EIO. */
+HX_MUST_CHECK int gpu_link_check(struct gpu_link *l);
+
 #ifdef __cplusplus
 }
 #endif

@@ -94,6 +94,10 @@ void ranks_close(struct cuda_device *d) {
 
 /* ---- the batch ---- */
 
+static int lost(void *link) {
+    return gpu_link_check(link);
+}
+
 int ranks_sync(struct cuda_device *d) {
     struct gpu_stream *streams[GPUS_MAX];
     int n = 0;
@@ -102,7 +106,7 @@ int ranks_sync(struct cuda_device *d) {
             streams[n++] = d->ranks[i]->stream;
     /* Whatever thread this is: one that has used none yet would start the first GPU. */
     int rc = n > 0 ? gpu_use(d->gpu) : 0;
-    return rc == 0 && n > 0 ? gpu_sync_all(streams, n) : rc;
+    return rc == 0 && n > 0 ? gpu_sync_all(streams, n, d->link != NULL ? lost : NULL, d->link) : rc;
 }
 
 int ranks_upload_batch(struct cuda_device *d, size_t n) {

@@ -12,7 +12,7 @@
  *     its access;
  *   - a kernel on a queue of another GPU than the one in use;
  *   - a sum over several GPUs (kernels/cuda/link.h) that one of them does not take part in, or with another
- *     count;
+ *     count, or that can never end and is waited for all the same;
  *   - an exit with asynchronous copies under way;
  *   - a kernel that may start early and never waits for the one before it.
  *
@@ -83,6 +83,10 @@ uint64_t emu_lt_products(void);
 /* Whether the library of kernels/cuda/link.h is installed (it is at first); sums it was asked for. */
 void emu_set_link(bool installed);
 uint64_t emu_link_sums(void);
+/* From now on what connects the GPUs is broken: sums that were not taken yet never end, and the library says
+ * so when it is asked for the third time. Who waits without asking would wait for ever: that ends the
+ * process. */
+void emu_set_link_broken(bool broken);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */

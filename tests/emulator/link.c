@@ -21,11 +21,23 @@ struct gpu_link {
     bool open;
 };
 
-static bool there = true;
+#define REMOTE_ERROR 6 /* ncclRemoteError */
+
+static bool there = true, broken;
+static int asked; /* since it is broken */
 static uint64_t sums;
 
 void emu_set_link(bool installed) {
     there = installed;
+}
+
+void emu_set_link_broken(bool is_broken) {
+    broken = is_broken;
+    asked = 0;
+}
+
+bool link_broken(void) {
+    return broken;
 }
 
 uint64_t emu_link_sums(void) {
@@ -102,4 +114,11 @@ int gpu_link_end(struct gpu_link *l) {
     l->open = false;
     sums++;
     return queue_together(&l->team, args, sizeof l->parts[0]);
+}
+
+int gpu_link_check(struct gpu_link *l) {
+    (void)l;
+    if (broken && ++asked >= 3)
+        return gpu_fail("remote process exited or there was a network error", REMOTE_ERROR);
+    return gpu_failure()[0] != '\0' ? -EIO : 0;
 }

@@ -58,6 +58,7 @@ enum suite_fault {
     SUITE_SUM_IN_OTHER_MEMORY,     /* one brings memory of another GPU */
     SUITE_SUM_OF_ANOTHER_GPU,      /* one comes while another GPU is in use */
     SUITE_GRAPH_OF_A_RANK_NOT_RUN, /* all were recorded with a sum, one graph does not run */
+    SUITE_LOST_NOT_ASKED,          /* the connection breaks, and who waits does not ask for it */
     SUITE_FAULTS
 };
 

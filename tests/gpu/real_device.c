@@ -71,6 +71,10 @@ void emu_set_link(bool installed) {
     (void)installed;
 }
 
+void emu_set_link_broken(bool broken) {
+    (void)broken;
+}
+
 uint64_t emu_link_sums(void) {
     return 0;
 }
