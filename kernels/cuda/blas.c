@@ -53,10 +53,10 @@ int gpu_blas_product(struct gpu_blas *b, const struct gpu_gemm *g) {
     return rc == 0 ? 0 : gpu_fail("cuBLAS", rc);
 }
 
-enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n) {
-    if (b->lt == NULL)
+enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n, enum gpu_f8 most) {
+    if (b->lt == NULL && most != GPU_F8_NOT)
         b->lt = blas_lt_open(b->stream);
-    enum gpu_f8 how = b->lt != NULL ? blas_lt_begin(b->lt, shapes, n) : GPU_F8_NOT;
+    enum gpu_f8 how = b->lt != NULL ? blas_lt_begin(b->lt, shapes, n, most) : GPU_F8_NOT;
     if (how == GPU_F8_NOT) {
         blas_lt_close(b->lt);
         b->lt = NULL;

@@ -54,17 +54,28 @@ static int make_all(const struct kernels_config *config, struct cuda_device **ou
     return rc;
 }
 
+/* Does something on all ranks; the sentence says which GPU it was where there are several. */
+static int on_each(struct cuda_device *d, int (*what)(struct cuda_device *, char *, size_t), char *err,
+                   size_t errlen) {
+    char why[300] = "";
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        rc = gpu_use(d->ranks[i]->gpu);
+        rc = rc ? rc : what(d->ranks[i], why, sizeof why);
+        if (rc < 0)
+            (void)(d->n_ranks > 1 ? err_set(err, errlen, rc, "GPU %d: %s", d->ranks[i]->gpu, why)
+                                  : err_set(err, errlen, rc, "%s", why));
+    }
+    return rc;
+}
+
 int ranks_open(const struct kernels_config *config, struct cuda_device **out, char *err, size_t errlen) {
     struct cuda_device *d = NULL;
-    char why[300] = "";
-    int n = gpus_count(&config->gpus), rc = make_all(config, &d, err, errlen);
-    for (int i = 0; i < n && rc == 0; i++) {
-        rc = gpu_use(d->ranks[i]->gpu);
-        rc = rc ? rc : cuda_memory_init(d->ranks[i], why, sizeof why);
-        if (rc < 0)
-            (void)(n > 1 ? err_set(err, errlen, rc, "GPU %d: %s", d->ranks[i]->gpu, why)
-                         : err_set(err, errlen, rc, "%s", why));
-    }
+    int rc = make_all(config, &d, err, errlen);
+    rc = rc ? rc : on_each(d, cuda_memory_weights, err, errlen);
+    if (rc == 0 && f8_choose(d) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    rc = rc ? rc : on_each(d, cuda_memory_init, err, errlen);
     if (rc < 0)
         ranks_close(d);
     else

@@ -70,7 +70,8 @@ uint64_t emu_blas_products(void);
  * first is 1) is left out; 0: none. */
 uint64_t emu_event_waits(void);
 void emu_leave_out_wait(uint64_t number);
-/* Which cuBLASLt there is, on which GPU; products it was asked for. */
+/* Which cuBLASLt there is, on which GPU: of all, or of one; products it was asked for, and those with scales
+ * of rows. */
 enum emu_lt {
     EMU_LT_VECTORS, /* FP8, with scales of rows: 12.9 or later, on sm_90; so at first */
     EMU_LT_SCALARS, /* FP8, and no kernels for scales of rows */
@@ -79,7 +80,9 @@ enum emu_lt {
     EMU_LT_ABSENT
 };
 void emu_set_lt(enum emu_lt installed);
+void emu_set_lt_of(int gpu, enum emu_lt installed);
 uint64_t emu_lt_products(void);
+uint64_t emu_lt_vector_products(void);
 /* Whether the library of kernels/cuda/link.h is installed (it is at first); sums it was asked for. */
 void emu_set_link(bool installed);
 uint64_t emu_link_sums(void);

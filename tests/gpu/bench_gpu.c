@@ -124,7 +124,7 @@ static double time_square(const struct square *q, bool f8) {
     double best = 0;
     const struct gpu_gemm_f8 shape = {
         .w_stride = q->n, .x_stride = q->n, .out_stride = q->n, .w_rows = q->n, .x_rows = q->n, .cols = q->n};
-    if (f8 && gpu_blas_begin_f8(q->blas, &shape, 1) == GPU_F8_NOT)
+    if (f8 && gpu_blas_begin_f8(q->blas, &shape, 1, GPU_F8_SCALED) == GPU_F8_NOT)
         return 0;
     int64_t elements = (int64_t)q->n * q->n;
     int type = f8 ? CUDA_F8 : CUDA_BF16, rc = draw_plain(q->s, q->w, type, elements, 1);

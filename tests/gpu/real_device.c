@@ -54,6 +54,15 @@ void emu_set_lt(enum emu_lt installed) {
     (void)installed;
 }
 
+void emu_set_lt_of(int gpu, enum emu_lt installed) {
+    (void)gpu;
+    (void)installed;
+}
+
+uint64_t emu_lt_vector_products(void) {
+    return 0;
+}
+
 uint64_t emu_lt_products(void) {
     return 0;
 }

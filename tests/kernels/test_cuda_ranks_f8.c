@@ -157,9 +157,53 @@ static void test_scales_of_rows(void **state) {
     assert_true(one < 0.25 && two < 1.5 * one && four < 1.5 * one);
 }
 
+/* GPUs that are not alike: all multiply in the one way that each of them has. */
+static void test_one_way_for_all(void **state) {
+    (void)state;
+    static const struct {
+        enum emu_lt first, second; /* of ranks 0 and 1 */
+        const char *says;
+        bool library;
+    } cases[] = {{EMU_LT_VECTORS, EMU_LT_SCALARS, "FP8 by cuBLASLt", true},
+                 {EMU_LT_SCALARS, EMU_LT_VECTORS, "FP8 by cuBLASLt", true},
+                 {EMU_LT_VECTORS, EMU_LT_NO_F8, "FP8 as BF16 in large batches", false},
+                 {EMU_LT_NO_F8, EMU_LT_VECTORS, "FP8 as BF16 in large batches", false},
+                 {EMU_LT_SCALARS, EMU_LT_ABSENT, "FP8 as BF16 in large batches", false}};
+    emu_set_gpus(GPUS);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kernels_model m;
+        random_model_init(&m, &shape);
+        set_scales(&m, 1.0f / 32);
+        emu_set_lt(EMU_LT_VECTORS);
+        struct kernels_device *one = open_gpus(&m, 1, "with scales of rows");
+        emu_set_lt_of(2, cases[i].first);
+        emu_set_lt_of(0, cases[i].second);
+        struct kernels_device *two = open_gpus(&m, 2, cases[i].says);
+        const char *said = strstr(two->ops->describe(two), "FP8");
+        assert_string_equal(said, cases[i].says);
+        emu_set_lt_of(2, EMU_LT_VECTORS);
+        uint64_t products = emu_lt_products(), vectors = emu_lt_vector_products();
+        (void)run(one, one, 0, ROWS);
+        assert_int_equal(emu_lt_products() - products, 2 * 7);
+        assert_int_equal(emu_lt_vector_products() - vectors, 2 * 7);
+        emu_set_lt_of(2, cases[i].first);
+        products = emu_lt_products();
+        vectors = emu_lt_vector_products();
+        (void)run(two, two, 0, ROWS);
+        assert_int_equal(emu_lt_products() - products, cases[i].library ? 2 * 2 * 7 : 0);
+        assert_int_equal(emu_lt_vector_products() - vectors, 0);
+        one->ops->close(one);
+        two->ops->close(two);
+        free_scales(&m);
+        random_model_finish(&m);
+        assert_int_equal(emu_memory_used(), 0);
+    }
+    emu_set_lt(EMU_LT_VECTORS);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_inputs_as_they_are),
-                                       cmocka_unit_test(test_one_scale_for_all),
-                                       cmocka_unit_test(test_scales_of_rows)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_inputs_as_they_are), cmocka_unit_test(test_one_scale_for_all),
+        cmocka_unit_test(test_one_way_for_all), cmocka_unit_test(test_scales_of_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
