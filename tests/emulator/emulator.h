@@ -53,6 +53,11 @@ bool emu_present(void);
 void emu_set_order(enum emu_order order, uint64_t seed);
 /* Kernels launched so far. */
 uint64_t emu_launches(void);
+/* Bytes that kernels have fetched so far, by gpu_load16() or asynchronous copies, while the kernel before
+ * them had not run: before they waited for it. */
+uint64_t emu_early_bytes(void);
+/* Calls of gpu_alloc() and gpu_alloc_host() so far. */
+uint64_t emu_allocations(void);
 /* Graphs recorded and run so far. */
 uint64_t emu_graphs_recorded(void);
 uint64_t emu_graphs_run(void);
@@ -164,8 +169,8 @@ void emu_copy_wait(int groups_left);
 void emu_wait_previous(void);
 void emu_let_next_start(void);
 
-/* Fails when p is not aligned for an access of `bytes`. */
-void emu_check_aligned(const void *p, size_t bytes, const char *file, int line);
+/* 16 bytes are read at p, which must be aligned. */
+void emu_load16(const void *p, const char *file, int line);
 
 #ifdef __cplusplus
 }

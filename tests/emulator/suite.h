@@ -22,6 +22,7 @@ enum suite_fault {
     SUITE_UNWRITTEN_GLOBAL,   /* or from device memory */
     SUITE_WRONG_MASK,         /* a full mask where half a warp comes */
     SUITE_OTHER_MASKS,        /* lanes come with different masks */
+    SUITE_OTHER_PLACE,        /* half a warp comes to the same collective at another place */
     SUITE_NOT_IN_MASK,        /* the caller is not in its own mask */
     SUITE_LANE_OUTSIDE_MASK,  /* a shuffle reads a lane that the mask does not name */
     SUITE_HOST_READS,         /* the host reads device memory */

@@ -34,6 +34,7 @@ static const struct fault faults[] = {
     FAULT(suite_reduce, SUITE_UNWRITTEN_GLOBAL, NULL),
     FAULT(suite_reduce, SUITE_WRONG_MASK, "never came"),
     FAULT(suite_reduce, SUITE_OTHER_MASKS, " name"),
+    FAULT(suite_reduce, SUITE_OTHER_PLACE, "it waits for this one somewhere else"),
     FAULT(suite_reduce, SUITE_NOT_IN_MASK, "is not in its own mask"),
     FAULT(suite_reduce, SUITE_LANE_OUTSIDE_MASK, "does not name"),
     FAULT(suite_reduce, SUITE_HOST_READS, "signal 11"),

@@ -14,6 +14,14 @@ uint64_t emu_launches(void) {
     return 0;
 }
 
+uint64_t emu_early_bytes(void) {
+    return 0;
+}
+
+uint64_t emu_allocations(void) {
+    return 0;
+}
+
 uint64_t emu_graphs_recorded(void) {
     return 0;
 }

@@ -289,7 +289,7 @@ static void check_greedy_tokens(int n) {
     int32_t prompt[24], seen[99] = {0}, kinds = 0;
     emu_set_order(EMU_RANDOM, (uint64_t)n);
     struct pair p = open_pair(&m, true, n);
-    uint64_t sums = emu_link_sums();
+    uint64_t sums = emu_link_sums(), allocations = emu_allocations();
     for (int i = 0; i < 24; i++)
         prompt[i] = (i * 31 + 5) % 99;
     run_both(&p, prompt, 24);
@@ -299,6 +299,7 @@ static void check_greedy_tokens(int n) {
         kinds += seen[want]++ == 0;
         run_both(&p, &want, 1);
     }
+    assert_int_equal(emu_allocations(), allocations);
     /* Two a layer and one for the logits, when the prompt was recorded and when the first step was. */
     assert_int_equal(emu_link_sums() - sums, emu_present() ? 2 * (2 + 1) : 0);
     close_all(p.one, p.several);
