@@ -97,7 +97,8 @@ uint64_t emu_link_sums(void);
 void emu_set_link_broken(bool broken);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
-/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */
+/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels; EMULATOR_FAIL_FILE: with the
+ * first one that ends while there is a file of that name. */
 
 /* ---- for gpu_emulated.h: launches ---- */
 

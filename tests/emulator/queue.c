@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum work_kind {
     WORK_LAUNCH,
@@ -149,10 +150,13 @@ int gpu_multiprocessors(void) {
 
 /* ---- blocks ---- */
 
-/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before. */
+/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before, EMULATOR_FAIL_FILE a file
+ * that is there from then on. */
 static void count_launch(void) {
-    const char *text = getenv("EMULATOR_FAIL_AFTER");
+    const char *text = getenv("EMULATOR_FAIL_AFTER"), *file = getenv("EMULATOR_FAIL_FILE");
     launches++;
+    if (file != NULL && access(file, F_OK) == 0 && failure[0] == '\0')
+        emu_set_failure("an illegal memory access (EMULATOR_FAIL_FILE)");
     if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')
         emu_set_failure("an illegal memory access (EMULATOR_FAIL_AFTER)");
 }
