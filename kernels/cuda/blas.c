@@ -32,11 +32,13 @@ int gpu_blas_open(struct gpu_stream *s, struct gpu_blas **out, char *why, size_t
     return 0;
 }
 
+/* After a failure the handle stays until the process ends: destroying it waits for all that runs on the GPU
+ * (cuBLAS Library documentation, "cublasDestroy()"), which may be a sum that never ends. */
 void gpu_blas_close(struct gpu_blas *b) {
     if (b == NULL)
         return;
     blas_lt_close(b->lt);
-    if (b->handle != NULL)
+    if (b->handle != NULL && gpu_failure()[0] == '\0')
         (void)b->call->destroy(b->handle);
     free(b);
 }
@@ -51,10 +53,10 @@ int gpu_blas_product(struct gpu_blas *b, const struct gpu_gemm *g) {
     return rc == 0 ? 0 : gpu_fail("cuBLAS", rc);
 }
 
-enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n) {
-    if (b->lt == NULL)
+enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n, enum gpu_f8 most) {
+    if (b->lt == NULL && most != GPU_F8_NOT)
         b->lt = blas_lt_open(b->stream);
-    enum gpu_f8 how = b->lt != NULL ? blas_lt_begin(b->lt, shapes, n) : GPU_F8_NOT;
+    enum gpu_f8 how = b->lt != NULL ? blas_lt_begin(b->lt, shapes, n, most) : GPU_F8_NOT;
     if (how == GPU_F8_NOT) {
         blas_lt_close(b->lt);
         b->lt = NULL;

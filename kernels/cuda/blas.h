@@ -49,8 +49,9 @@ struct gpu_gemm_f8 {
 };
 
 /* Finds out how products of all `n` shapes (their pointers do not count) can be had, for any number of rows
- * up to x_rows, and gets what they need. The best way that all of them allow. */
-enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n);
+ * up to x_rows, and gets what they need. The best way that all of them allow, `most` at best; may be asked
+ * again for less. */
+enum gpu_f8 gpu_blas_begin_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *shapes, int n, enum gpu_f8 most);
 /* Queues one product, the way that was found. 0 or -EIO. */
 int gpu_blas_product_f8(struct gpu_blas *b, const struct gpu_gemm_f8 *g);
 

@@ -191,15 +191,21 @@ static bool all_work(struct blas_lt *l, const struct gpu_gemm_f8 *shapes, int n)
     return all;
 }
 
-enum gpu_f8 blas_lt_begin(struct blas_lt *l, const struct gpu_gemm_f8 *shapes, int n) {
-    l->how = GPU_F8_SCALED;
-    if (all_work(l, shapes, n))
-        return l->how;
-    /* The mode may have been set: a new descriptor has none. */
+/* A mode of scales that was set once stays: each way begins with a new descriptor, which has none, and with
+ * algorithms of its own. */
+static bool begin(struct blas_lt *l, enum gpu_f8 how) {
+    l->how = how;
+    l->n_known = l->oldest = 0;
     (void)l->call->desc_destroy(l->desc);
     l->desc = NULL;
-    l->how = describe_product(l) ? GPU_F8_PLAIN : GPU_F8_NOT;
-    if (l->how == GPU_F8_PLAIN && !all_work(l, shapes, n))
-        l->how = GPU_F8_NOT;
-    return l->how;
+    return describe_product(l);
+}
+
+enum gpu_f8 blas_lt_begin(struct blas_lt *l, const struct gpu_gemm_f8 *shapes, int n, enum gpu_f8 most) {
+    for (enum gpu_f8 how = most; how != GPU_F8_NOT; how--)
+        if (!begin(l, how))
+            break;
+        else if (all_work(l, shapes, n))
+            return how;
+    return GPU_F8_NOT;
 }

@@ -205,6 +205,7 @@ static int device_peek(struct kernels_device *base, enum kernels_state what, int
     if (d->running == NULL || row < 0 || row >= d->running->n_rows)
         return -EINVAL;
     int rc = record_leave(d), n = what == KERNELS_STATE_X ? 1 : d->n_ranks;
+    rc = rc ? rc : ranks_sync(d); /* of several, one by itself may wait for the others */
     for (int i = 0; i < n && rc == 0; i++)
         rc = peek_part(d->ranks[i], what, row, &out);
     return rc;

@@ -142,7 +142,10 @@ struct cuda_places {
 
 /* memory.c */
 struct cuda_places cuda_batch_places(const struct kernels_config *c);
-/* Allocates everything and copies the weights; on failure cuda_memory_finish() frees what there is. */
+/* Both of one rank, whose GPU is in use; on failure cuda_memory_finish() frees what there is. First its
+ * queue, the weights, and the library for large batches where there is one. Then everything else, which
+ * depends on how all ranks multiply F8: f8_choose() comes between. */
+HX_MUST_CHECK int cuda_memory_weights(struct cuda_device *d, char *err, size_t errlen);
 HX_MUST_CHECK int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen);
 void cuda_memory_finish(struct cuda_device *d);
 /* -ENOMEM with the sentence: what for, and how much is left. */
@@ -151,8 +154,9 @@ int cuda_no_memory(size_t bytes, const char *what, char *err, size_t errlen);
 void cuda_describe_more(struct cuda_device *d, const char *what);
 
 /* f8.c */
-/* How the library multiplies the layers' F8, to d->f8 and as a remark, once the library is there. */
-void f8_choose(struct cuda_device *d);
+/* How the library multiplies the layers' F8, to f8 of all ranks and as a remark, once their libraries are
+ * there: the best way that all of them have. `d`: rank 0. 0 or -EIO. */
+int f8_choose(struct cuda_device *d);
 
 /* device.c: the first failure is kept until the next sync(). */
 void cuda_keep(struct cuda_device *d, int rc);

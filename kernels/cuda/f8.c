@@ -1,5 +1,5 @@
-/* How batches above CUDA_LARGE_ROWS are multiplied with F8 weights: decided once, for all layers, from what
- * the model allows and what library and GPU can. */
+/* How batches above CUDA_LARGE_ROWS are multiplied with F8 weights: decided once, for all layers and all
+ * ranks, from what the model allows and what library and GPUs can. */
 #include "kernels/cuda/device.h"
 
 #define MATRICES 7 /* of a layer */
@@ -40,14 +40,33 @@ static int shapes_of(const struct cuda_device *d, struct gpu_gemm_f8 shapes[MATR
     return n;
 }
 
-void f8_choose(struct cuda_device *d) {
+/* What one rank can, `most` at best; false: its layers have no F8. */
+static bool ask(struct cuda_device *d, enum gpu_f8 most) {
     struct gpu_gemm_f8 shapes[MATRICES];
     bool allowed;
     int n = shapes_of(d, shapes, &allowed);
-    if (n == 0)
-        return;
-    d->f8 = allowed ? gpu_blas_begin_f8(d->blas, shapes, n) : GPU_F8_NOT;
-    cuda_describe_more(d, d->f8 == GPU_F8_SCALED  ? "FP8 by cuBLASLt with scales of rows"
-                          : d->f8 == GPU_F8_PLAIN ? "FP8 by cuBLASLt"
-                                                  : "FP8 as BF16 in large batches");
+    d->f8 = n > 0 && allowed && d->blas != NULL ? gpu_blas_begin_f8(d->blas, shapes, n, most) : GPU_F8_NOT;
+    return n > 0;
+}
+
+/* Until all say the same: a way that is worse for one may be none at all for another. */
+int f8_choose(struct cuda_device *d) {
+    enum gpu_f8 most = GPU_F8_SCALED;
+    bool any = true, again = true;
+    int rc = 0;
+    while (again && any && rc == 0) {
+        enum gpu_f8 asked = most;
+        for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+            struct cuda_device *r = d->ranks[i];
+            rc = gpu_use(r->gpu);
+            any = rc == 0 && ask(r, asked);
+            most = rc == 0 && r->f8 < most ? r->f8 : most;
+        }
+        again = most < asked;
+    }
+    if (rc == 0 && any)
+        cuda_describe_more(d, most == GPU_F8_SCALED  ? "FP8 by cuBLASLt with scales of rows"
+                              : most == GPU_F8_PLAIN ? "FP8 by cuBLASLt"
+                                                     : "FP8 as BF16 in large batches");
+    return rc;
 }

@@ -95,7 +95,8 @@ extern "C" void *gpu_alloc(size_t bytes, enum gpu_memory kind) {
 }
 
 extern "C" void gpu_free(void *device) {
-    (void)cudaFree(device);
+    if (failure[0] == '\0')
+        (void)cudaFree(device);
 }
 
 extern "C" void *gpu_alloc_host(size_t bytes) {
@@ -107,7 +108,7 @@ extern "C" void *gpu_alloc_host(size_t bytes) {
 }
 
 extern "C" void gpu_free_host(void *host) {
-    if (host != NULL)
+    if (host != NULL && failure[0] == '\0')
         (void)cudaFreeHost(host);
 }
 
@@ -170,7 +171,7 @@ extern "C" int gpu_sync(struct gpu_stream *s) {
     return failure[0] != '\0' ? -EIO : keep(cudaStreamSynchronize(stream_of(s)), "running the queue");
 }
 
-extern "C" int gpu_sync_all(struct gpu_stream *const *s, int n) {
+extern "C" int gpu_sync_all(struct gpu_stream *const *s, int n, int (*lost)(void *arg), void *arg) {
     if (n == 1)
         return gpu_sync(s[0]);
     for (int i = 0; i < n;) {
@@ -182,6 +183,9 @@ extern "C" int gpu_sync_all(struct gpu_stream *const *s, int n) {
         }
         if (rc != cudaSuccess && rc != cudaErrorNotReady)
             return keep(rc, "running the queues");
+        int gone = i < n && lost != NULL ? lost(arg) : 0;
+        if (gone != 0)
+            return gone;
         if (i < n)
             (void)sched_yield();
     }

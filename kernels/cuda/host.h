@@ -40,6 +40,8 @@ int gpu_multiprocessors(void);
 
 /* Device memory, content undefined, aligned to 16 bytes at least. NULL when there is none left. */
 void *gpu_alloc(size_t bytes, enum gpu_memory kind);
+/* After a failure of the GPU memory may stay until the process ends: freeing it waits for all that runs,
+ * which may be a sum that never ends. */
 void gpu_free(void *device);
 /* Host memory that copies in a queue may use, zeroed. NULL when there is none left. */
 void *gpu_alloc_host(size_t bytes);
@@ -65,8 +67,9 @@ int gpu_forget(struct gpu_stream *s);
 /* Waits until the queue is empty. */
 int gpu_sync(struct gpu_stream *s);
 /* Waits for queues that may wait for each other. When one of them fails, the others need not be empty: what
- * it would have given them never comes. */
-int gpu_sync_all(struct gpu_stream *const *s, int n);
+ * it would have given them never comes. lost(arg) is asked again and again meanwhile, where it is not NULL:
+ * other than 0 ends the waiting and is returned. */
+int gpu_sync_all(struct gpu_stream *const *s, int n, int (*lost)(void *arg), void *arg);
 
 int gpu_event_create(struct gpu_event **out);
 void gpu_event_destroy(struct gpu_event *e);

@@ -1,6 +1,6 @@
 /* kernels/cuda/link.h over NCCL, which is loaded at run time and for several GPUs alone. Functions and
  * numbers: NCCL documentation, "Communicator Creation and Management Functions", "Collective Communication
- * Functions", "Group Calls" and "Types". */
+ * Functions", "Group Calls", "Types" and "Asynchronous errors and error handling". */
 #include "kernels/cuda/link.h"
 
 #include <dlfcn.h>
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0 }; /* ncclResult_t */
-enum { FLOAT32 = 7 }; /* ncclDataType_t */
-enum { SUM = 0 };     /* ncclRedOp_t */
+enum { SUCCESS = 0, IN_PROGRESS = 7 }; /* ncclResult_t */
+enum { FLOAT32 = 7 };                  /* ncclDataType_t */
+enum { SUM = 0, LARGEST = 2 };         /* ncclRedOp_t */
 
 struct gpu_link {
     int n;
@@ -20,6 +20,7 @@ struct gpu_link {
     int (*group_start)(void);
     int (*group_end)(void);
     int (*all_reduce)(const void *from, void *to, size_t n, int type, int op, void *comm, void *stream);
+    int (*async_error)(void *comm, int *result);
     const char *(*error_string)(int result);
 };
 
@@ -43,6 +44,7 @@ static int load(struct gpu_link *l, char *err, size_t errlen) {
                find(library, "ncclGroupStart", &l->group_start, sizeof l->group_start) &&
                find(library, "ncclGroupEnd", &l->group_end, sizeof l->group_end) &&
                find(library, "ncclAllReduce", &l->all_reduce, sizeof l->all_reduce) &&
+               find(library, "ncclCommGetAsyncError", &l->async_error, sizeof l->async_error) &&
                find(library, "ncclGetErrorString", &l->error_string, sizeof l->error_string);
     return all ? 0
                : err_set(
@@ -91,6 +93,20 @@ int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *valu
     return keep(l, l->all_reduce(values, values, n, FLOAT32, SUM, l->comms[rank], s));
 }
 
+int gpu_link_largest(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
+    return keep(l, l->all_reduce(values, values, n, FLOAT32, LARGEST, l->comms[rank], s));
+}
+
 int gpu_link_end(struct gpu_link *l) {
     return keep(l, l->group_end());
+}
+
+int gpu_link_check(struct gpu_link *l) {
+    int rc = 0;
+    for (int i = 0; i < l->n && rc == 0; i++) {
+        int later = SUCCESS, result = l->async_error(l->comms[i], &later);
+        result = result != SUCCESS ? result : later;
+        rc = result == IN_PROGRESS ? 0 : keep(l, result);
+    }
+    return rc;
 }

@@ -233,6 +233,8 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
     if ((forms & CUDA_FORM_F8) != 0) {
         d->prepared.f8 = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
         d->prepared.f8_scales = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+        if (d->n_ranks > 1)
+            d->prepared.f8_most = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
     }
     if ((forms & CUDA_FORM_ROUNDED) != 0) {
         d->prepared.rounded = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
@@ -254,22 +256,26 @@ static void add_panel(const struct cuda_matrix *w, enum gpu_f8 f8, size_t *bytes
     *bytes = *bytes > all ? *bytes : all;
 }
 
-static int allocate_large(struct cuda_device *d, char *err, size_t errlen) {
+static void open_library(struct cuda_device *d) {
     const struct kernels_model *m = &d->config.model;
     size_t widest = (size_t)m->ffn_dim * 2, heads = (size_t)m->n_heads + 2 * (size_t)m->n_kv_heads;
     char why[64];
-    int rc = 0;
     if (d->config.exact || d->config.max_rows <= CUDA_LARGE_ROWS)
-        return 0;
-    if (gpu_blas_open(d->stream, &d->blas, why, sizeof why) < 0) {
-        cuda_describe_more(d, why);
-        return 0;
-    }
+        return;
     widest = widest > heads * (size_t)m->head_dim ? widest : heads * (size_t)m->head_dim;
     widest = widest > (size_t)m->dim ? widest : (size_t)m->dim;
     d->large_stride = (int32_t)widest;
-    d->large = need((size_t)d->config.max_rows * widest, 4, GPU_TRANSIENT, "large batches", &rc, err, errlen);
-    f8_choose(d);
+    if (gpu_blas_open(d->stream, &d->blas, why, sizeof why) < 0)
+        cuda_describe_more(d, why);
+}
+
+static int allocate_large(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t floats = (size_t)d->config.max_rows * (size_t)d->large_stride;
+    int rc = 0;
+    if (d->blas == NULL)
+        return 0;
+    d->large = need(floats, 4, GPU_TRANSIENT, "large batches", &rc, err, errlen);
     for (int i = 0; i < m->n_layers; i++) {
         const struct cuda_layer *l = &d->layers[i];
         const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
@@ -314,7 +320,7 @@ static void set_shape(struct cuda_device *d) {
                                    .eps = m->rms_eps};
 }
 
-int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
+int cuda_memory_weights(struct cuda_device *d, char *err, size_t errlen) {
     set_shape(d);
     d->layers = calloc((size_t)d->config.model.n_layers, sizeof *d->layers);
     if (d->layers == NULL)
@@ -324,7 +330,13 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
         return err_set(err, errlen, rc, "The GPU cannot start a queue: %s.", gpu_failure());
     note_widened(d);
     rc = upload_weights(d, err, errlen);
-    rc = rc ? rc : upload_rope(d, err, errlen);
+    if (rc == 0)
+        open_library(d);
+    return rc;
+}
+
+int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
+    int rc = upload_rope(d, err, errlen);
     rc = rc ? rc : allocate_batch(d, err, errlen);
     rc = rc ? rc : allocate_states(d, err, errlen);
     rc = rc ? rc : allocate_large(d, err, errlen);
@@ -349,15 +361,9 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
-    void *prepared[] = {d->prepared.bf16,
-                        d->prepared.f16,
-                        d->prepared.factors,
-                        d->prepared.f8,
-                        d->prepared.f8_scales,
-                        d->prepared.rounded,
-                        d->prepared.records,
-                        d->large,
-                        d->panel};
+    void *prepared[] = {
+        d->prepared.bf16,    d->prepared.f16,     d->prepared.factors, d->prepared.f8, d->prepared.f8_scales,
+        d->prepared.f8_most, d->prepared.rounded, d->prepared.records, d->large,       d->panel};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

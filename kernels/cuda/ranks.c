@@ -54,17 +54,28 @@ static int make_all(const struct kernels_config *config, struct cuda_device **ou
     return rc;
 }
 
+/* Does something on all ranks; the sentence says which GPU it was where there are several. */
+static int on_each(struct cuda_device *d, int (*what)(struct cuda_device *, char *, size_t), char *err,
+                   size_t errlen) {
+    char why[300] = "";
+    int rc = 0;
+    for (int i = 0; i < d->n_ranks && rc == 0; i++) {
+        rc = gpu_use(d->ranks[i]->gpu);
+        rc = rc ? rc : what(d->ranks[i], why, sizeof why);
+        if (rc < 0)
+            (void)(d->n_ranks > 1 ? err_set(err, errlen, rc, "GPU %d: %s", d->ranks[i]->gpu, why)
+                                  : err_set(err, errlen, rc, "%s", why));
+    }
+    return rc;
+}
+
 int ranks_open(const struct kernels_config *config, struct cuda_device **out, char *err, size_t errlen) {
     struct cuda_device *d = NULL;
-    char why[300] = "";
-    int n = gpus_count(&config->gpus), rc = make_all(config, &d, err, errlen);
-    for (int i = 0; i < n && rc == 0; i++) {
-        rc = gpu_use(d->ranks[i]->gpu);
-        rc = rc ? rc : cuda_memory_init(d->ranks[i], why, sizeof why);
-        if (rc < 0)
-            (void)(n > 1 ? err_set(err, errlen, rc, "GPU %d: %s", d->ranks[i]->gpu, why)
-                         : err_set(err, errlen, rc, "%s", why));
-    }
+    int rc = make_all(config, &d, err, errlen);
+    rc = rc ? rc : on_each(d, cuda_memory_weights, err, errlen);
+    if (rc == 0 && f8_choose(d) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    rc = rc ? rc : on_each(d, cuda_memory_init, err, errlen);
     if (rc < 0)
         ranks_close(d);
     else
@@ -94,6 +105,10 @@ void ranks_close(struct cuda_device *d) {
 
 /* ---- the batch ---- */
 
+static int lost(void *link) {
+    return gpu_link_check(link);
+}
+
 int ranks_sync(struct cuda_device *d) {
     struct gpu_stream *streams[GPUS_MAX];
     int n = 0;
@@ -102,7 +117,7 @@ int ranks_sync(struct cuda_device *d) {
             streams[n++] = d->ranks[i]->stream;
     /* Whatever thread this is: one that has used none yet would start the first GPU. */
     int rc = n > 0 ? gpu_use(d->gpu) : 0;
-    return rc == 0 && n > 0 ? gpu_sync_all(streams, n) : rc;
+    return rc == 0 && n > 0 ? gpu_sync_all(streams, n, d->link != NULL ? lost : NULL, d->link) : rc;
 }
 
 int ranks_upload_batch(struct cuda_device *d, size_t n) {
@@ -115,22 +130,35 @@ int ranks_upload_batch(struct cuda_device *d, size_t n) {
     return rc ? rc : gpu_use(d->gpu);
 }
 
-static int add_up(struct cuda_device *d, bool logits, size_t n) {
+enum what { X, LOGITS, MOST };
+
+/* On one rank, whose GPU is in use. */
+static int come(struct cuda_device *d, const struct cuda_device *r, enum what what, size_t n) {
+    if (what == MOST)
+        return gpu_link_largest(d->link, r->rank, r->stream, r->prepared.f8_most, n);
+    return gpu_link_sum(d->link, r->rank, r->stream, what == LOGITS ? r->logits : r->x, n);
+}
+
+static int add_up(struct cuda_device *d, enum what what, size_t n) {
     int rc = d->n_ranks > 1 ? gpu_link_begin(d->link) : 0;
     for (int i = 0; i < d->n_ranks && d->n_ranks > 1 && rc == 0; i++) {
         struct cuda_device *r = d->ranks[i];
         rc = gpu_use(r->gpu);
-        rc = rc ? rc : gpu_link_sum(d->link, i, r->stream, logits ? r->logits : r->x, n);
+        rc = rc ? rc : come(d, r, what, n);
     }
     return rc == 0 && d->n_ranks > 1 ? gpu_link_end(d->link) : rc;
 }
 
 int ranks_add_x(struct cuda_device *d) {
-    return add_up(d, false, (size_t)d->now.rows * (size_t)d->shape.x_stride);
+    return add_up(d, X, (size_t)d->now.rows * (size_t)d->shape.x_stride);
 }
 
 int ranks_add_logits(struct cuda_device *d) {
-    return add_up(d, true, (size_t)d->now.outputs * (size_t)d->config.model.n_vocab);
+    return add_up(d, LOGITS, (size_t)d->now.outputs * (size_t)d->config.model.n_vocab);
+}
+
+int ranks_largest(struct cuda_device *d) {
+    return add_up(d, MOST, (size_t)d->now.rows);
 }
 
 /* ---- pages ---- */

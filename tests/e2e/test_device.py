@@ -1,5 +1,7 @@
 """What runs the model: a GPU (emulated here), the CPU, and what is said where there is no GPU."""
+import contextlib
 import os
+import time
 import unittest
 
 import harness
@@ -51,6 +53,41 @@ class Device(unittest.TestCase):
         self.room.environment = lambda: environment
         self.room.start(*MODEL, "--context", "2048", "--device", "cpu", plugins=(harness.PLUGINS,), seconds=60)
         self.assertEqual(self.room.api.wait(job["id"], 120)["status"], "completed")
+
+    def fails_behind_a_call(self, flag_file):
+        """A job whose call is done when the GPU fails; None where the job was faster."""
+        job = self.room.api.submit("How much is 12 times 9?", tools=["calculator"])
+        while not any(turn["parts"] and turn["parts"][0]["call"] and turn["parts"][0]["call"]["status"] == "ok"
+                      for turn in self.room.api.trace(job["id"])["turns"]):
+            time.sleep(0.02)
+        with open(flag_file, "w", encoding="utf-8"):
+            pass
+        while self.room.daemon.poll() is None:
+            with contextlib.suppress(OSError):
+                if self.room.api.job(job["id"])["status"] == "completed":
+                    os.remove(flag_file)
+                    return None
+            time.sleep(0.02)
+        return job
+
+    def test_a_gpu_that_fails_behind_a_call_repeats_none(self):
+        flag_file = os.path.join(self.room.path, "fail")
+        environment = self.room.environment()
+        flags = (*MODEL, "--context", "2048", "--device", "cuda", "--cuda-module", EMULATED)
+        self.room.environment = lambda: {**environment, "EMULATOR_FAIL_FILE": flag_file}
+        self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
+        job = None
+        for _ in range(5):
+            job = job or self.fails_behind_a_call(flag_file)
+        self.assertEqual(self.room.daemon.wait(120), 75, self.room.read_log())
+        self.room.daemon = None
+        self.room.environment = lambda: environment
+        self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
+        job = self.room.api.wait(job["id"], 120)
+        self.assertEqual((job["status"], job["tool_calls"]), ("completed", 1), job)
+        self.assertIn("108", job["result"]["text"])
+        calls = [part["call"] for turn in self.room.api.trace(job["id"])["turns"] for part in turn["parts"] if part["call"]]
+        self.assertEqual([(call["status"], call["attempt"]) for call in calls], [("ok", 1)])
 
     def test_cuda_without_a_gpu_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", "/nonexistent.so")

@@ -14,15 +14,28 @@
 #define EXECUTION_FAILED 13
 #define NEEDED           ((size_t)4096) /* workspace of an algorithm */
 
-static enum emu_lt kind = EMU_LT_VECTORS;
-static uint64_t products;
+static enum emu_lt kinds[GPUS_MAX]; /* of each GPU */
+static uint64_t products, vector_products;
 
 void emu_set_lt(enum emu_lt installed) {
-    kind = installed;
+    for (int i = 0; i < GPUS_MAX; i++)
+        kinds[i] = installed;
+}
+
+void emu_set_lt_of(int gpu, enum emu_lt installed) {
+    kinds[gpu] = installed;
+}
+
+static enum emu_lt kind(void) {
+    return kinds[memory_in_use()];
 }
 
 uint64_t emu_lt_products(void) {
     return products;
+}
+
+uint64_t emu_lt_vector_products(void) {
+    return vector_products;
 }
 
 /* ---- objects, each with its own mark ---- */
@@ -126,7 +139,7 @@ static int desc_set(void *desc, int attribute, const void *value, size_t bytes) 
         return set(&d->fast, sizeof d->fast, value, bytes);
     case LT_DESC_MODE_A:
     case LT_DESC_MODE_B: /* an old library has none */
-        return set(kind == EMU_LT_OLD            ? NULL
+        return set(kind() == EMU_LT_OLD          ? NULL
                    : attribute == LT_DESC_MODE_A ? &d->mode_a
                                                  : &d->mode_b,
                    sizeof d->mode_a, value, bytes);
@@ -191,8 +204,8 @@ static int shape_of(const void *handle, const struct object *desc, const struct 
         return BLAS_NOT_SUPPORTED;
     bool vectors = desc->mode_a == LT_SCALE_OUTER_VECTORS;
     if (desc->mode_a != desc->mode_b || (!vectors && desc->mode_a != LT_SCALE_ONE) ||
-        (vectors && (kind != EMU_LT_VECTORS || desc->scale_a == NULL || desc->scale_b == NULL)) ||
-        kind == EMU_LT_NO_F8)
+        (vectors && (kind() != EMU_LT_VECTORS || desc->scale_a == NULL || desc->scale_b == NULL)) ||
+        kind() == EMU_LT_NO_F8)
         return BLAS_NOT_SUPPORTED;
     *out = (struct shape){desc->mode_a,   (int32_t)a->cols, (int32_t)b->cols, (int32_t)a->rows,
                           (int32_t)a->ld, (int32_t)b->ld,   (int32_t)d->ld,   0,
@@ -291,6 +304,7 @@ static int matmul(void *handle, void *desc, const void *alpha, const void *a, vo
     check_scales(&now, o->scale_a, now.m, gpu);
     check_scales(&now, o->scale_b, now.n, gpu);
     products++;
+    vector_products += now.mode == LT_SCALE_OUTER_VECTORS;
     const struct call call = {now, a, b, o->scale_a, o->scale_b, d, workspace};
     return queue_host(s, multiply, &call, sizeof call) < 0 ? EXECUTION_FAILED : 0;
 }
@@ -300,5 +314,5 @@ const struct lt_functions *blas_find_lt(void) {
         create,         destroy,        desc_create, desc_destroy,      desc_set,
         layout_create,  layout_destroy, layout_set,  preference_create, preference_destroy,
         preference_set, heuristic,      matmul};
-    return kind == EMU_LT_ABSENT ? NULL : &all;
+    return kind() == EMU_LT_ABSENT ? NULL : &all;
 }

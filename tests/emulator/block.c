@@ -338,9 +338,20 @@ void emu_wait_previous(void) {
 /* When it runs does not matter here: the next kernel starts early whether it was let or not. */
 void emu_let_next_start(void) {}
 
-void emu_check_aligned(const void *p, size_t bytes, const char *file, int line) {
-    if ((uintptr_t)p % bytes != 0)
-        emu_die("%s:%d: an access of %zu bytes is not aligned", file, line, bytes);
+static uint64_t early_bytes;
+
+uint64_t emu_early_bytes(void) {
+    return early_bytes;
+}
+
+static void fetched(size_t bytes) {
+    early_bytes += emu_block->early && !emu_lane->waited ? bytes : 0;
+}
+
+void emu_load16(const void *p, const char *file, int line) {
+    if ((uintptr_t)p % 16 != 0)
+        emu_die("%s:%d: an access of 16 bytes is not aligned", file, line);
+    fetched(16);
 }
 
 /* ---- asynchronous copies ---- */
@@ -351,8 +362,10 @@ void emu_copy_async16(void *shared, const void *device) {
         emu_die("an asynchronous copy is not aligned to 16 bytes");
     if (!inside(&emu_block->fixed, shared, 16) && !inside(&emu_block->dynamic, shared, 16))
         emu_die("an asynchronous copy goes to something else than shared memory");
-    if (device != NULL)
+    if (device != NULL) {
         memory_check_device(device, 16, "an asynchronous copy");
+        fetched(16);
+    }
     if (l->n_copies == LANE_MAX_COPIES)
         emu_die("a thread has more than %d asynchronous copies under way", LANE_MAX_COPIES);
     if (emu_watch != NULL)

@@ -151,6 +151,9 @@ int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *
 /* The GPU that a queue belongs to. */
 int queue_gpu(const struct gpu_stream *s);
 
+/* link.c: no sum ends any more. */
+bool link_broken(void);
+
 /* Work that several queues do together: each waits in its turn until all have come to it, then `call` gets
  * the argument that every one of them was given. */
 struct queue_team {

@@ -12,7 +12,7 @@
  *     its access;
  *   - a kernel on a queue of another GPU than the one in use;
  *   - a sum over several GPUs (kernels/cuda/link.h) that one of them does not take part in, or with another
- *     count;
+ *     count, or that can never end and is waited for all the same;
  *   - an exit with asynchronous copies under way;
  *   - a kernel that may start early and never waits for the one before it.
  *
@@ -53,6 +53,11 @@ bool emu_present(void);
 void emu_set_order(enum emu_order order, uint64_t seed);
 /* Kernels launched so far. */
 uint64_t emu_launches(void);
+/* Bytes that kernels have fetched so far, by gpu_load16() or asynchronous copies, while the kernel before
+ * them had not run: before they waited for it. */
+uint64_t emu_early_bytes(void);
+/* Calls of gpu_alloc() and gpu_alloc_host() so far. */
+uint64_t emu_allocations(void);
 /* Graphs recorded and run so far. */
 uint64_t emu_graphs_recorded(void);
 uint64_t emu_graphs_run(void);
@@ -70,7 +75,8 @@ uint64_t emu_blas_products(void);
  * first is 1) is left out; 0: none. */
 uint64_t emu_event_waits(void);
 void emu_leave_out_wait(uint64_t number);
-/* Which cuBLASLt there is, on which GPU; products it was asked for. */
+/* Which cuBLASLt there is, on which GPU: of all, or of one; products it was asked for, and those with scales
+ * of rows. */
 enum emu_lt {
     EMU_LT_VECTORS, /* FP8, with scales of rows: 12.9 or later, on sm_90; so at first */
     EMU_LT_SCALARS, /* FP8, and no kernels for scales of rows */
@@ -79,13 +85,20 @@ enum emu_lt {
     EMU_LT_ABSENT
 };
 void emu_set_lt(enum emu_lt installed);
+void emu_set_lt_of(int gpu, enum emu_lt installed);
 uint64_t emu_lt_products(void);
+uint64_t emu_lt_vector_products(void);
 /* Whether the library of kernels/cuda/link.h is installed (it is at first); sums it was asked for. */
 void emu_set_link(bool installed);
 uint64_t emu_link_sums(void);
+/* From now on what connects the GPUs is broken: sums that were not taken yet never end, and the library says
+ * so when it is asked for the third time. Who waits without asking would wait for ever: that ends the
+ * process. */
+void emu_set_link_broken(bool broken);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
-/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels. */
+/* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels; EMULATOR_FAIL_FILE: with the
+ * first one that ends while there is a file of that name. */
 
 /* ---- for gpu_emulated.h: launches ---- */
 
@@ -157,8 +170,8 @@ void emu_copy_wait(int groups_left);
 void emu_wait_previous(void);
 void emu_let_next_start(void);
 
-/* Fails when p is not aligned for an access of `bytes`. */
-void emu_check_aligned(const void *p, size_t bytes, const char *file, int line);
+/* 16 bytes are read at p, which must be aligned. */
+void emu_load16(const void *p, const char *file, int line);
 
 #ifdef __cplusplus
 }

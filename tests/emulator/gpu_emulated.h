@@ -177,7 +177,7 @@ template <int N> GPU_INLINE void gpu_copy_wait() {
 }
 
 GPU_INLINE struct gpu_u4 gpu_load16(const void *p, GPU_HERE_PARAMETERS) {
-    emu_check_aligned(p, 16, file, line);
+    emu_load16(p, file, line);
     return *static_cast<const struct gpu_u4 *>(p);
 }
 

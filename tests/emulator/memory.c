@@ -41,6 +41,12 @@ int memory_in_use(void) {
     return in_use;
 }
 
+static uint64_t allocations;
+
+uint64_t emu_allocations(void) {
+    return allocations;
+}
+
 size_t emu_memory_used(void) {
     size_t bytes = 0;
     for (int i = 0; i < GPUS_MAX; i++)
@@ -63,6 +69,7 @@ int gpu_memory_left(size_t *left, size_t *total) {
 }
 
 static struct allocation *add(size_t bytes, bool host) {
+    allocations++;
     if (bytes == 0 || (!host && (bytes > limit || used[in_use] + bytes > limit)))
         return NULL;
     if (n_all == cap_all) {

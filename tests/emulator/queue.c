@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum work_kind {
     WORK_LAUNCH,
@@ -149,10 +150,13 @@ int gpu_multiprocessors(void) {
 
 /* ---- blocks ---- */
 
-/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before. */
+/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before, EMULATOR_FAIL_FILE a file
+ * that is there from then on. */
 static void count_launch(void) {
-    const char *text = getenv("EMULATOR_FAIL_AFTER");
+    const char *text = getenv("EMULATOR_FAIL_AFTER"), *file = getenv("EMULATOR_FAIL_FILE");
     launches++;
+    if (file != NULL && access(file, F_OK) == 0 && failure[0] == '\0')
+        emu_set_failure("an illegal memory access (EMULATOR_FAIL_FILE)");
     if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')
         emu_set_failure("an illegal memory access (EMULATOR_FAIL_AFTER)");
 }
@@ -233,12 +237,22 @@ static void run_launch(struct work *w) {
 
 /* ---- running work ---- */
 
-static void advance(struct gpu_stream *s, bool all);
+static bool advance(struct gpu_stream *s, bool all);
 static void pop(struct gpu_stream *s);
+
+/* Its next work is a sum that never ends. */
+static bool is_stuck(const struct gpu_stream *s) {
+    return s->first != NULL && s->first->kind == WORK_MEET && link_broken() && health() == 0;
+}
+
+_Noreturn static void waits_for_ever(const struct gpu_stream *s) {
+    emu_die("the queue of GPU %d is waited for, and its sum never ends: nobody asks the library", s->gpu);
+}
 
 static void wait_for(const struct work *w) {
     while (w->event->done < w->ticket && w->event->stream != NULL && w->event->stream->first != NULL)
-        advance(w->event->stream, false);
+        if (!advance(w->event->stream, false))
+            waits_for_ever(w->event->stream);
     if (w->event->done < w->ticket)
         emu_die("a stream waits for an event that will never be recorded");
 }
@@ -253,7 +267,7 @@ static void meet(const struct gpu_stream *own, struct queue_team *team) {
     for (int i = 0; i < team->n; i++) {
         struct gpu_stream *s = team->streams[i];
         while (s->first != NULL && !has_come(s, team))
-            advance(s, false);
+            (void)advance(s, false);
         if (s->first == NULL)
             emu_die("the queue of GPU %d never comes to the sum that GPU %d waits for", s->gpu, own->gpu);
         args[i] = s->first->arg;
@@ -267,6 +281,9 @@ static void meet(const struct gpu_stream *own, struct queue_team *team) {
 /* False while its next work waits for others that have not been queued yet. */
 static bool can_advance(const struct gpu_stream *s) {
     const struct work *first = s->first;
+    if (is_stuck(s) || (first->kind == WORK_WAIT && first->event->done < first->ticket &&
+                        first->event->stream != NULL && is_stuck(first->event->stream)))
+        return false;
     for (int i = 0; first->kind == WORK_MEET && i < first->team->n; i++) {
         const struct work *w = first->team->streams[i]->first;
         while (w != NULL && !(w->kind == WORK_MEET && w->team == first->team))
@@ -324,15 +341,18 @@ static void pop(struct gpu_stream *s) {
     free_work(w);
 }
 
-/* Runs the stream's next piece of work, or all of it. */
-static void advance(struct gpu_stream *s, bool all) {
+/* Runs the stream's next piece of work, or all of it; false at one that never ends. */
+static bool advance(struct gpu_stream *s, bool all) {
     while (s->first != NULL) {
+        if (is_stuck(s))
+            return false;
         if (health() == 0)
             run(s, s->first); /* still in the list: the next one can start early */
         pop(s);
         if (!all)
-            return;
+            break;
     }
+    return true;
 }
 
 /* ---- queueing ---- */
@@ -377,9 +397,9 @@ static bool is_newest(const struct gpu_stream *s) {
 static void run_some(void) {
     for (struct gpu_stream *o = streams; o != NULL; o = o->next) {
         while (order_is_backward() && is_newest(o) && o->first != NULL && can_advance(o))
-            advance(o, false);
+            (void)advance(o, false);
         if (o->first != NULL && o->first->next != NULL && can_advance(o) && order_draw(20, false))
-            advance(o, false);
+            (void)advance(o, false);
     }
     memory_expose(MEMORY_CLOSED);
 }
@@ -406,7 +426,8 @@ int gpu_stream_create(struct gpu_stream **out) {
 void gpu_stream_destroy(struct gpu_stream *s) {
     if (s == NULL)
         return;
-    advance(s, true);
+    if (!advance(s, true))
+        waits_for_ever(s);
     memory_expose(MEMORY_CLOSED);
     for (struct gpu_stream **link = &streams; *link != NULL; link = &(*link)->next)
         if (*link == s) {
@@ -487,16 +508,25 @@ int gpu_sync(struct gpu_stream *s) {
         emu_die("a queue is waited for while a graph is recorded");
     if (health() < 0)
         return -EIO;
-    advance(s, true);
+    if (!advance(s, true))
+        waits_for_ever(s);
     memory_expose(MEMORY_CLOSED);
     return health();
 }
 
-int gpu_sync_all(struct gpu_stream *const *s, int n) {
-    int rc = 0;
-    for (int i = 0; i < n && rc == 0; i++)
-        rc = gpu_sync(s[i]);
-    return rc;
+int gpu_sync_all(struct gpu_stream *const *s, int n, int (*lost)(void *arg), void *arg) {
+    int rc = health();
+    for (int i = 0; i < n && rc == 0; i++) {
+        if (s[i]->recording != NULL)
+            emu_die("a queue is waited for while a graph is recorded");
+        while (rc == 0 && !advance(s[i], true)) {
+            if (lost == NULL)
+                waits_for_ever(s[i]);
+            rc = lost(arg);
+        }
+    }
+    memory_expose(MEMORY_CLOSED);
+    return rc ? rc : health();
 }
 
 int gpu_event_create(struct gpu_event **out) {
@@ -524,7 +554,8 @@ int gpu_event_finish(struct gpu_event *e) {
     if (++event_waits == wait_left_out || health() < 0)
         return health();
     while (e->done < e->recorded && e->stream->first != NULL && health() == 0)
-        advance(e->stream, false);
+        if (!advance(e->stream, false))
+            waits_for_ever(e->stream);
     memory_expose(MEMORY_CLOSED);
     return health();
 }

@@ -22,6 +22,7 @@ enum suite_fault {
     SUITE_UNWRITTEN_GLOBAL,   /* or from device memory */
     SUITE_WRONG_MASK,         /* a full mask where half a warp comes */
     SUITE_OTHER_MASKS,        /* lanes come with different masks */
+    SUITE_OTHER_PLACE,        /* half a warp comes to the same collective at another place */
     SUITE_NOT_IN_MASK,        /* the caller is not in its own mask */
     SUITE_LANE_OUTSIDE_MASK,  /* a shuffle reads a lane that the mask does not name */
     SUITE_HOST_READS,         /* the host reads device memory */
@@ -58,6 +59,7 @@ enum suite_fault {
     SUITE_SUM_IN_OTHER_MEMORY,     /* one brings memory of another GPU */
     SUITE_SUM_OF_ANOTHER_GPU,      /* one comes while another GPU is in use */
     SUITE_GRAPH_OF_A_RANK_NOT_RUN, /* all were recorded with a sum, one graph does not run */
+    SUITE_LOST_NOT_ASKED,          /* the connection breaks, and who waits does not ask for it */
     SUITE_FAULTS
 };
 

@@ -118,9 +118,14 @@ static int queue(struct team *t, enum suite_fault fault) {
     return rc;
 }
 
+static int lost(void *link) {
+    return gpu_link_check(static_cast<struct gpu_link *>(link));
+}
+
 static int replay(struct team *t, enum suite_fault fault) {
     struct gpu_stream *streams[RANKS];
     int rc = 0;
+    emu_set_link_broken(fault == SUITE_LOST_NOT_ASKED);
     for (int i = 0; i < RANKS; i++) {
         streams[i] = t->ranks[i].stream;
         memset(t->ranks[i].host, 0, N * sizeof(float));
@@ -128,7 +133,7 @@ static int replay(struct team *t, enum suite_fault fault) {
         if (rc == 0 && !(i == 1 && fault == SUITE_GRAPH_OF_A_RANK_NOT_RUN))
             rc = gpu_graph_launch(t->ranks[i].graph, streams[i]);
     }
-    rc = rc ? rc : gpu_sync_all(streams, RANKS);
+    rc = rc ? rc : gpu_sync_all(streams, RANKS, fault == SUITE_LOST_NOT_ASKED ? NULL : lost, t->link);
     for (int i = 0; i < RANKS * N; i++) /* 2 * 2 * (1 + 2 + 3) */
         if (t->ranks[i / N].host[i % N] != (float)(24 * (i % N)))
             rc = 1;

@@ -45,8 +45,12 @@ template <int FAULT> GPU_KERNEL(THREADS) kernel_reduce(const float *in, float *o
         mask = ~(1u << t);
     if (FAULT == SUITE_LANE_OUTSIDE_MASK)
         mask = t >= 16 ? 0xFFFF0000u : 0x0000FFFFu;
-    for (int o = 16; o > 0; o /= 2)
-        all += gpu_shuffle_xor(mask, all, o);
+    for (int o = 16; o > 0; o /= 2) {
+        if (FAULT == SUITE_OTHER_PLACE && t >= 16)
+            all += gpu_shuffle_xor(mask, all, o);
+        else
+            all += gpu_shuffle_xor(mask, all, o);
+    }
     if (t == 0)
         out[FAULT == SUITE_GLOBAL_OVERRUN ? 1 : 0] = all;
     if (FAULT == SUITE_GLOBAL_FAR && t == 0)
@@ -130,6 +134,7 @@ extern "C" int suite_reduce(enum suite_fault fault) {
         CASE(SUITE_UNWRITTEN_GLOBAL)
         CASE(SUITE_WRONG_MASK)
         CASE(SUITE_OTHER_MASKS)
+        CASE(SUITE_OTHER_PLACE)
         CASE(SUITE_NOT_IN_MASK)
         CASE(SUITE_LANE_OUTSIDE_MASK)
         CASE(SUITE_HOST_READS)

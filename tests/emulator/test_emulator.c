@@ -34,6 +34,7 @@ static const struct fault faults[] = {
     FAULT(suite_reduce, SUITE_UNWRITTEN_GLOBAL, NULL),
     FAULT(suite_reduce, SUITE_WRONG_MASK, "never came"),
     FAULT(suite_reduce, SUITE_OTHER_MASKS, " name"),
+    FAULT(suite_reduce, SUITE_OTHER_PLACE, "it waits for this one somewhere else"),
     FAULT(suite_reduce, SUITE_NOT_IN_MASK, "is not in its own mask"),
     FAULT(suite_reduce, SUITE_LANE_OUTSIDE_MASK, "does not name"),
     FAULT(suite_reduce, SUITE_HOST_READS, "signal 11"),
@@ -67,6 +68,7 @@ static const struct fault faults[] = {
     FAULT(suite_ranks, SUITE_SUM_IN_OTHER_MEMORY, "a sum of GPU 0 uses memory of GPU 2"),
     FAULT(suite_ranks, SUITE_SUM_OF_ANOTHER_GPU, "and GPU 2 is in use"),
     FAULT(suite_ranks, SUITE_GRAPH_OF_A_RANK_NOT_RUN, "the queue of GPU 1 never comes to the sum"),
+    FAULT(suite_ranks, SUITE_LOST_NOT_ASKED, "its sum never ends: nobody asks the library"),
 };
 
 static int run_fault(void *arg) {

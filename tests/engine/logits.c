@@ -88,11 +88,3 @@ double logits_top_difference(const char *model, const int32_t *ids, int n, const
     cJSON_Delete(got);
     return worst;
 }
-
-int32_t logits_largest(const float *logits, int n) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
-}

@@ -8,8 +8,6 @@
 
 #define LOGITS_MAX_IDS 2048
 
-/* The id of the largest of n logits, the first of equal ones. */
-int32_t logits_largest(const float *logits, int n);
 /* Fails the running test when there is no such file. The caller's. */
 cJSON *logits_read_json(const char *path);
 /* Ids of an array; their number. */

@@ -2,6 +2,7 @@
  * at depth, and attention over as many keys. Keys and values are those of a few pages that the page table
  * repeats; the page that is written is one of its own. */
 #include "engine/forward.h"
+#include "tests/engine/cuda_module.h"
 #include "tests/engine/random_engine.h"
 
 #include <math.h>
@@ -25,13 +26,6 @@
 
 static struct random_engine model;
 
-static const char *module_path(void) {
-    static char path[4096];
-    const char *build = getenv("HERMESD_BINARY_DIR");
-    (void)snprintf(path, sizeof path, "%s/lib/hermes-cuda-emulated.so", build != NULL ? build : "build/dev");
-    return path;
-}
-
 static struct forward *open_forward(bool gpu, enum dtype kv) {
     const struct forward_config config = {.max_rows = KERNELS_PAGE_TOKENS,
                                           .max_outputs = 1,
@@ -41,7 +35,7 @@ static struct forward *open_forward(bool gpu, enum dtype kv) {
                                           .n_threads = 1,
                                           .exact = true,
                                           .reference = !gpu,
-                                          .gpu_module = gpu ? module_path() : NULL};
+                                          .gpu_module = gpu ? cuda_module_path() : NULL};
     struct forward *f = NULL;
     char err[400] = "";
     if (forward_open(&model.model, &config, &f, err, sizeof err) < 0)

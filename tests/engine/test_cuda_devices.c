@@ -5,7 +5,7 @@
 #include "engine/forward.h"
 #include "engine/local.h"
 #include "engine/split.h"
-#include "tests/engine/logits.h"
+#include "tests/engine/forward_steps.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
 
@@ -91,8 +91,8 @@ static void test_the_default_model(void **state) {
         const float *want = run(cpu, tokens, first, n), *got = run(gpus, tokens, first, n);
         for (int i = 0; i < m->n_vocab; i++)
             worst = fmax(worst, fabs((double)want[i] - (double)got[i]));
-        tokens[first + n] = logits_largest(want, m->n_vocab);
-        assert_int_equal(logits_largest(got, m->n_vocab), tokens[first + n]);
+        tokens[first + n] = forward_steps_largest(want, m->n_vocab);
+        assert_int_equal(forward_steps_largest(got, m->n_vocab), tokens[first + n]);
     }
     print_message("2 GPUs: a logit differs from the CPU's by at most %.2g, bound %g\n", worst, BOUND);
     assert_true(worst <= BOUND);

@@ -14,6 +14,14 @@ uint64_t emu_launches(void) {
     return 0;
 }
 
+uint64_t emu_early_bytes(void) {
+    return 0;
+}
+
+uint64_t emu_allocations(void) {
+    return 0;
+}
+
 uint64_t emu_graphs_recorded(void) {
     return 0;
 }
@@ -54,6 +62,15 @@ void emu_set_lt(enum emu_lt installed) {
     (void)installed;
 }
 
+void emu_set_lt_of(int gpu, enum emu_lt installed) {
+    (void)gpu;
+    (void)installed;
+}
+
+uint64_t emu_lt_vector_products(void) {
+    return 0;
+}
+
 uint64_t emu_lt_products(void) {
     return 0;
 }
@@ -69,6 +86,10 @@ size_t emu_memory_used_of(int gpu) {
 
 void emu_set_link(bool installed) {
     (void)installed;
+}
+
+void emu_set_link_broken(bool broken) {
+    (void)broken;
 }
 
 uint64_t emu_link_sums(void) {

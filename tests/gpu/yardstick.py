@@ -30,7 +30,7 @@ def seconds(work, repeat):
 
 
 def main():
-    out = open(sys.argv[1], "w", encoding="utf-8") if len(sys.argv) > 1 else None
+    out = open(sys.argv[1], "w", encoding="utf-8", buffering=1) if len(sys.argv) > 1 else None
 
     def say(what, value, unit):
         print(f"torch {torch.__version__}: {what}: {value:.1f} {unit}", flush=True)

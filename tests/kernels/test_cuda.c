@@ -194,6 +194,7 @@ static void test_graphs(void **state) {
     static const int sizes[] = {5, 1, 1, 1, 3, 1, 4, 70, 1, 60, 60, 60, 6};
     uint64_t recorded = emu_graphs_recorded(), run = emu_graphs_run();
     size_t memory = emu_memory_used();
+    uint64_t allocations = emu_allocations();
     int position = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct kernels_row rows[PARITY_MAX_ROWS];
@@ -212,7 +213,9 @@ static void test_graphs(void **state) {
         assert_true(parity_difference(d->ops->output(d, 0), want->ops->output(want, 0), 99) <=
                     allowed(BOUND));
     }
-    assert_int_equal(emu_memory_used(), memory); /* all of it is planned when the device is opened */
+    /* all of it is planned when the device is opened, none is even borrowed for a step */
+    assert_int_equal(emu_memory_used(), memory);
+    assert_int_equal(emu_allocations(), allocations);
     /* Of 1, 4, 8 and 64 rows, and of 8 and 64 with two parts; all but the batch of 70 ran as graphs. */
     assert_int_equal(emu_graphs_recorded() - recorded, emu_present() ? 6 : 0);
     assert_int_equal(emu_graphs_run() - run, emu_present() ? sizeof sizes / sizeof sizes[0] - 1 : 0);

@@ -157,7 +157,7 @@ static enum gpu_f8 multiply(float out[ROWS * OUTPUTS]) {
                                       .w_rows = OUTPUTS,
                                       .x_rows = ROWS,
                                       .cols = COLS};
-    enum gpu_f8 how = gpu_blas_begin_f8(blas, &shape, 1);
+    enum gpu_f8 how = gpu_blas_begin_f8(blas, &shape, 1, GPU_F8_SCALED);
     struct cuda_product p = {.batch = {.n_rows = device_copy(&n_rows, sizeof n_rows)},
                              .step = CUDA_RESIDUAL,
                              .cols = COLS,

@@ -12,10 +12,12 @@
 
 #include <cmocka.h>
 
-#define FAILS 3 /* ncclInternalError */
+#define FAILS       3 /* ncclInternalError */
+#define IN_PROGRESS 7 /* ncclInProgress */
 
 static bool installed, complete;
-static const char *failing; /* the function that fails */
+static const char *failing;   /* the function that fails */
+static int noticed[GPUS_MAX]; /* of each communicator */
 static char calls[600], failure[100];
 static char communicators[GPUS_MAX], queues[GPUS_MAX];
 
@@ -63,6 +65,11 @@ static int all_reduce(const void *from, void *to, size_t n, int type, int op, vo
     return result_of("ncclAllReduce");
 }
 
+static int async_error(void *comm, int *result) {
+    *result = noticed[(char *)comm - communicators];
+    return result_of("ncclCommGetAsyncError");
+}
+
 static const char *error_string(int result) {
     return result == FAILS ? "internal error" : "no error";
 }
@@ -80,11 +87,13 @@ void *link_dlsym(void *library, const char *name) {
     assert_ptr_equal(library, calls);
     static void (*const functions[])(void) = {(void (*)(void))init_all,    (void (*)(void))destroy,
                                               (void (*)(void))group_start, (void (*)(void))group_end,
-                                              (void (*)(void))all_reduce,  (void (*)(void))error_string};
-    static const char *const names[] = {"ncclCommInitAll", "ncclCommDestroy", "ncclGroupStart",
-                                        "ncclGroupEnd",    "ncclAllReduce",   "ncclGetErrorString"};
+                                              (void (*)(void))all_reduce,  (void (*)(void))async_error,
+                                              (void (*)(void))error_string};
+    static const char *const names[] = {"ncclCommInitAll",   "ncclCommDestroy", "ncclGroupStart",
+                                        "ncclGroupEnd",      "ncclAllReduce",   "ncclCommGetAsyncError",
+                                        "ncclGetErrorString"};
     void *symbol = NULL;
-    for (size_t i = 0; i < (complete ? 6 : 5); i++)
+    for (size_t i = 0; i < (complete ? 7 : 6); i++)
         if (strcmp(name, names[i]) == 0)
             memcpy(&symbol, &functions[i], sizeof symbol);
     return symbol;
@@ -111,6 +120,7 @@ static int begin(void **state) {
     installed = complete = true;
     failing = NULL;
     calls[0] = failure[0] = err[0] = '\0';
+    memset(noticed, 0, sizeof noticed);
     return 0;
 }
 
@@ -133,6 +143,20 @@ static void test_a_sum(void **state) {
                                "reduce 64 of type 7 by 0 on 1 of queue 1; "
                                "reduce 64 of type 7 by 0 on 2 of queue 2; end; destroy 0; destroy 1; "
                                "destroy 2");
+}
+
+static void test_the_largest(void **state) {
+    (void)state;
+    const struct gpus first = {.n = 1, .ids = {5}};
+    struct gpu_link *l = NULL;
+    float values[1];
+    assert_int_equal(gpu_link_open(&first, &l, err, sizeof err), 0);
+    assert_int_equal(gpu_link_begin(l), 0);
+    assert_int_equal(gpu_link_largest(l, 0, (struct gpu_stream *)(void *)&queues[0], values, 9), 0);
+    assert_int_equal(gpu_link_end(l), 0);
+    gpu_link_close(l);
+    /* 2: ncclMax */
+    assert_string_equal(calls, "init 5; start; reduce 9 of type 7 by 2 on 0 of queue 0; end; destroy 0");
 }
 
 static void test_no_library(void **state) {
@@ -176,12 +200,38 @@ static void test_a_sum_fails(void **state) {
     }
 }
 
+/* What the library notices by itself is a failure too, whichever GPU it is of; work in progress is none. */
+static void test_what_the_library_notices(void **state) {
+    (void)state;
+    for (int i = 0; i < three.n; i++) {
+        struct gpu_link *l = NULL;
+        (void)begin(state);
+        assert_int_equal(gpu_link_open(&three, &l, err, sizeof err), 0);
+        assert_int_equal(gpu_link_check(l), 0);
+        noticed[i] = IN_PROGRESS;
+        assert_int_equal(gpu_link_check(l), 0);
+        assert_string_equal(failure, "");
+        noticed[i] = FAILS;
+        assert_int_equal(gpu_link_check(l), -EIO);
+        assert_string_equal(failure, "internal error: error 3");
+        gpu_link_close(l);
+    }
+    struct gpu_link *l = NULL;
+    (void)begin(state);
+    assert_int_equal(gpu_link_open(&three, &l, err, sizeof err), 0);
+    failing = "ncclCommGetAsyncError";
+    assert_int_equal(gpu_link_check(l), -EIO);
+    gpu_link_close(l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_sum, begin),
+        cmocka_unit_test_setup(test_the_largest, begin),
         cmocka_unit_test_setup(test_no_library, begin),
         cmocka_unit_test_setup(test_gpus_that_cannot_be_connected, begin),
         cmocka_unit_test_setup(test_a_sum_fails, begin),
+        cmocka_unit_test_setup(test_what_the_library_notices, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,7 +144,7 @@ static void test_a_sum_of_one(void **state) {
     rc = rc ? rc : gpu_sync(s);
     memset(host, 0, N_VALUES * 4);
     rc = rc ? rc : gpu_download(s, host, device, N_VALUES * 4);
-    rc = rc ? rc : gpu_sync_all(&s, 1);
+    rc = rc ? rc : gpu_sync_all(&s, 1, NULL, NULL);
     if (rc < 0)
         fail_msg("%s", gpu_failure());
     for (int i = 0; i < N_VALUES; i++)
@@ -289,7 +289,7 @@ static void check_greedy_tokens(int n) {
     int32_t prompt[24], seen[99] = {0}, kinds = 0;
     emu_set_order(EMU_RANDOM, (uint64_t)n);
     struct pair p = open_pair(&m, true, n);
-    uint64_t sums = emu_link_sums();
+    uint64_t sums = emu_link_sums(), allocations = emu_allocations();
     for (int i = 0; i < 24; i++)
         prompt[i] = (i * 31 + 5) % 99;
     run_both(&p, prompt, 24);
@@ -299,6 +299,7 @@ static void check_greedy_tokens(int n) {
         kinds += seen[want]++ == 0;
         run_both(&p, &want, 1);
     }
+    assert_int_equal(emu_allocations(), allocations);
     /* Two a layer and one for the logits, when the prompt was recorded and when the first step was. */
     assert_int_equal(emu_link_sums() - sums, emu_present() ? 2 * (2 + 1) : 0);
     close_all(p.one, p.several);
@@ -525,6 +526,49 @@ static void test_a_failed_gpu(void **state) {
     random_model_finish(&m);
 }
 
+/* What connects the GPUs breaks while sums are queued: none of them ever ends, no GPU has failed, and the
+ * device fails all the same in place of waiting; so does whoever looks in between, and closing ends. */
+static void test_a_broken_connection(void **state) {
+    (void)state;
+    need_emulator();
+    static const int32_t pages[PARITY_STRIDE] = {0};
+    static const struct kernels_row row = {.token = 1};
+    struct kernels_batch batch = {.rows = &row, .n_rows = 1, .pages = pages, .pages_stride = PARITY_STRIDE};
+    struct kernels_model m;
+    char err[300];
+    float x[52];
+    random_model_init(&m, &ragged);
+    struct kernels_config config = parity_config(&m, DTYPE_F32);
+    for (int when = 0; when < 9; when++) {
+        emu_set_order(orders[when / 3], (uint64_t)when);
+        struct kernels_device *d = must_open(&config, 2);
+        if (when % 3 > 0)
+            parity_steps(d, &batch, m.n_layers); /* recorded; then it runs again */
+        emu_set_link_broken(true);
+        d->ops->begin(d, &batch);
+        d->ops->embed(d);
+        d->ops->attn_in(d, 0);
+        d->ops->attention(d, 0);
+        d->ops->attn_out(d, 0);
+        if (when % 3 == 2)
+            assert_int_equal(d->ops->peek(d, KERNELS_STATE_X, 0, x), -EIO);
+        d->ops->ffn_in(d, 0);
+        d->ops->ffn_out(d, 0);
+        d->ops->logits(d);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(d->ops->sync(d, err, sizeof err), -EIO);
+            assert_non_null(
+                strstr(err, "The GPU has failed: remote process exited or there was a network error"));
+            d->ops->begin(d, &batch);
+        }
+        d->ops->close(d);
+        emu_set_link_broken(false);
+        emu_set_failure(NULL);
+        assert_int_equal(emu_memory_used(), 0);
+    }
+    random_model_finish(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_sum_of_one),
@@ -541,6 +585,7 @@ int main(void) {
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_memory_that_is_left),
         cmocka_unit_test(test_a_failed_gpu),
+        cmocka_unit_test(test_a_broken_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

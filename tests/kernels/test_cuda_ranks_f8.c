@@ -125,41 +125,61 @@ static void test_one_scale_for_all(void **state) {
     check(1.0f / 32, EMU_LT_SCALARS, 2, 1e-2, "FP8 by cuBLASLt");
 }
 
-static double distance_from_plain(int n, enum emu_lt installed, const char *says) {
-    struct kernels_model m, plain;
-    emu_set_gpus(GPUS);
-    emu_set_lt(installed);
-    emu_set_order(EMU_RANDOM, 3);
-    random_model_init(&m, &shape);
-    random_model_init(&plain, &shape);
-    set_scales(&m, TENSOR_INPUT_BY_ROW);
-    set_scales(&plain, 0);
-    struct kernels_device *want = open_gpus(&plain, 1, "FP8 as BF16"), *got = open_gpus(&m, n, says);
-    double d = run(want, got, 0, ROWS);
-    want->ops->close(want);
-    got->ops->close(got);
-    free_scales(&m);
-    free_scales(&plain);
-    random_model_finish(&m);
-    random_model_finish(&plain);
-    return d;
-}
-
-/* Each rank has the scale of its own part of a row, so that numbers are rounded otherwise than on one GPU: as
- * far from those that are not rounded to 8 bits, or nearer. */
+/* The scale of a row is that of the whole one, whichever part of it a rank has. */
 static void test_scales_of_rows(void **state) {
     (void)state;
-    double one = distance_from_plain(1, EMU_LT_VECTORS, "FP8 by cuBLASLt with scales of rows"),
-           two = distance_from_plain(2, EMU_LT_VECTORS, "FP8 by cuBLASLt with scales of rows"),
-           four = distance_from_plain(4, EMU_LT_SCALARS, "FP8 by cuBLASLt");
-    print_message("rounding inputs moves logits by %.2g on one GPU, %.2g on two, %.2g on four\n", one, two,
-                  four);
-    assert_true(one < 0.25 && two < 1.5 * one && four < 1.5 * one);
+    check(TENSOR_INPUT_BY_ROW, EMU_LT_VECTORS, 2, 1e-2, "FP8 by cuBLASLt with scales of rows");
+    check(TENSOR_INPUT_BY_ROW, EMU_LT_VECTORS, 4, 1e-2, "FP8 by cuBLASLt with scales of rows");
+    check(TENSOR_INPUT_BY_ROW, EMU_LT_SCALARS, 4, 1e-2, "FP8 by cuBLASLt");
+}
+
+/* GPUs that are not alike: all multiply in the one way that each of them has. */
+static void test_one_way_for_all(void **state) {
+    (void)state;
+    static const struct {
+        enum emu_lt first, second; /* of ranks 0 and 1 */
+        const char *says;
+        bool library;
+    } cases[] = {{EMU_LT_VECTORS, EMU_LT_SCALARS, "FP8 by cuBLASLt", true},
+                 {EMU_LT_SCALARS, EMU_LT_VECTORS, "FP8 by cuBLASLt", true},
+                 {EMU_LT_VECTORS, EMU_LT_NO_F8, "FP8 as BF16 in large batches", false},
+                 {EMU_LT_NO_F8, EMU_LT_VECTORS, "FP8 as BF16 in large batches", false},
+                 {EMU_LT_SCALARS, EMU_LT_ABSENT, "FP8 as BF16 in large batches", false}};
+    emu_set_gpus(GPUS);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kernels_model m;
+        random_model_init(&m, &shape);
+        set_scales(&m, 1.0f / 32);
+        emu_set_lt(EMU_LT_VECTORS);
+        struct kernels_device *one = open_gpus(&m, 1, "with scales of rows");
+        emu_set_lt_of(2, cases[i].first);
+        emu_set_lt_of(0, cases[i].second);
+        struct kernels_device *two = open_gpus(&m, 2, cases[i].says);
+        const char *said = strstr(two->ops->describe(two), "FP8");
+        assert_string_equal(said, cases[i].says);
+        emu_set_lt_of(2, EMU_LT_VECTORS);
+        uint64_t products = emu_lt_products(), vectors = emu_lt_vector_products();
+        (void)run(one, one, 0, ROWS);
+        assert_int_equal(emu_lt_products() - products, 2 * 7);
+        assert_int_equal(emu_lt_vector_products() - vectors, 2 * 7);
+        emu_set_lt_of(2, cases[i].first);
+        products = emu_lt_products();
+        vectors = emu_lt_vector_products();
+        (void)run(two, two, 0, ROWS);
+        assert_int_equal(emu_lt_products() - products, cases[i].library ? 2 * 2 * 7 : 0);
+        assert_int_equal(emu_lt_vector_products() - vectors, 0);
+        one->ops->close(one);
+        two->ops->close(two);
+        free_scales(&m);
+        random_model_finish(&m);
+        assert_int_equal(emu_memory_used(), 0);
+    }
+    emu_set_lt(EMU_LT_VECTORS);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_inputs_as_they_are),
-                                       cmocka_unit_test(test_one_scale_for_all),
-                                       cmocka_unit_test(test_scales_of_rows)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_inputs_as_they_are), cmocka_unit_test(test_one_scale_for_all),
+        cmocka_unit_test(test_one_way_for_all), cmocka_unit_test(test_scales_of_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
