@@ -5,8 +5,9 @@
  * Names on both sides:
  *
  *   GPU_KERNEL(threads) name(…) { … }     a kernel for blocks of `threads` threads
+ *   GPU_KERNEL_TOGETHER(threads, blocks)  the same; a multiprocessor has registers for so many blocks
  *   GPU_INLINE type name(…) { … }         a function for kernels
- *   GPU_UNROLL                            before a loop: unroll it
+ *   GPU_UNROLL GPU_ROLLED                 before a loop: unroll it, leave it as it is
  *   GPU_SHARED(struct x, name);           the block's static shared memory, one struct per kernel
  *   GPU_SHARED_DYNAMIC(type, name);       pointer to the launch's dynamic shared memory
  *   GPU_LAUNCH(how, kernel, arguments…)   queues it: 0 or -EIO; host side
@@ -20,6 +21,8 @@
  *   gpu_copy_async16_if(shared, device, there)   zeros where it is not there
  *   gpu_mma_bf16/f16(d, a, b)             m16n8k16, F32 sums; gpu_mma_s8(d, a, b): m16n8k32, S32 sums
  *   gpu_dot4(a, b, sum)                   sum + the four products of signed bytes
+ *   gpu_dot4_unsigned(a, b, sum)          the same where bytes of a have no sign
+ *   gpu_byte(a, b, i)                     byte i of the eight of a and b in the low one; others are anything
  *   gpu_ldmatrix_x1/x2/x4(r, row)         8 x 8 matrices of 2-byte elements from shared memory
  *   gpu_ldmatrix_x4_t(r, row)             transposed
  *   gpu_atomic_add(p, v) gpu_atomic_max(p, v) gpu_fence()
@@ -47,6 +50,9 @@ struct alignas(16) gpu_u4 {
 };
 struct alignas(16) gpu_f4 {
     float x, y, z, w;
+};
+struct alignas(8) gpu_u2 {
+    uint32_t x, y;
 };
 struct alignas(8) gpu_f2 {
     float x, y;

@@ -7,8 +7,15 @@
 #include <cuda_runtime.h>
 
 #define GPU_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
-#define GPU_INLINE          static __device__ __forceinline__
-#define GPU_UNROLL          _Pragma("unroll")
+/* What fits in these registers was tried from sm_90 on; before, registers would go to memory. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define GPU_KERNEL_TOGETHER(threads, blocks) static __global__ void __launch_bounds__(threads, 1)
+#else
+#define GPU_KERNEL_TOGETHER(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
+#endif
+#define GPU_INLINE static __device__ __forceinline__
+#define GPU_UNROLL _Pragma("unroll")
+#define GPU_ROLLED _Pragma("unroll 1")
 #define GPU_SHARED(type, name)                                                                               \
     __shared__ type name##_object;                                                                           \
     type &name = name##_object
@@ -132,6 +139,14 @@ GPU_INLINE void gpu_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2
 
 GPU_INLINE int32_t gpu_dot4(uint32_t a, uint32_t b, int32_t sum) {
     return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+}
+GPU_INLINE int32_t gpu_dot4_unsigned(uint32_t a, uint32_t b, int32_t sum) {
+    int32_t d;
+    asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(sum));
+    return d;
+}
+GPU_INLINE uint32_t gpu_byte(uint32_t a, uint32_t b, int i) {
+    return __byte_perm(a, b, static_cast<unsigned>(i));
 }
 
 GPU_INLINE uint32_t gpu_nvcc_shared(const void *p) {

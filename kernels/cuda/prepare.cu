@@ -82,9 +82,7 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
     for (int c = (int)gpu_thread() * 8; c < (n + 2047) / 2048 * 2048; c += PRODUCT_THREADS * 8) {
         float v[8];
         uint32_t bytes[2];
-        GPU_UNROLL
-        for (int i = 0; i < 8; i++)
-            v[i] = input_value(p, input, scale, c + i);
+        input_eight(p, input, scale, c, v);
         struct cuda_rounded record = round_block(v, bytes);
         int64_t at = (int64_t)row * n + c;
         if (c >= n)

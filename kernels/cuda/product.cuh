@@ -122,6 +122,25 @@ GPU_INLINE float input_value(const struct cuda_product &p, const float *row, flo
     return p.norm != NULL && c < p.cols ? v * scale * p.norm[c] : v;
 }
 
+/* Inputs c … c + 3 of a row, c a multiple of 4. Rows and norms begin at multiples of 16 bytes. */
+GPU_INLINE struct gpu_f4 input_four(const struct cuda_product &p, const float *row, float scale, int c) {
+    if (row == NULL || c + 4 > p.cols)
+        return {input_value(p, row, scale, c), input_value(p, row, scale, c + 1),
+                input_value(p, row, scale, c + 2), input_value(p, row, scale, c + 3)};
+    struct gpu_f4 v = *(const struct gpu_f4 *)(row + c);
+    if (p.norm != NULL) {
+        const struct gpu_f4 n = *(const struct gpu_f4 *)(p.norm + c);
+        v = {v.x * scale * n.x, v.y * scale * n.y, v.z * scale * n.z, v.w * scale * n.w};
+    }
+    return v;
+}
+
+GPU_INLINE void input_eight(const struct cuda_product &p, const float *row, float scale, int c, float v[8]) {
+    const struct gpu_f4 a = input_four(p, row, scale, c), b = input_four(p, row, scale, c + 4);
+    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+    v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+
 /* Sum over the block, the same in all threads; `part`: shared, one per warp. Ends with a barrier before part
  * is used again. */
 GPU_INLINE float block_sum(float v, float *part) {
@@ -158,7 +177,7 @@ GPU_INLINE struct cuda_rounded round_block(const float v[8], uint32_t bytes[2]) 
     sum += gpu_shuffle_xor(GPU_ALL_LANES, sum, 1); /* of a half */
     int other = gpu_shuffle_xor(GPU_ALL_LANES, sum, 2);
     bool low = gpu_lane() % 4 < 2;
-    return {scale, scale * (float)(low ? sum : other), scale * (float)(low ? other : sum), 0};
+    return {scale, scale * (float)(low ? sum : other), scale * (float)(low ? other : sum), scale * 0.0625f};
 }
 
 #endif

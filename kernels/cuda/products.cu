@@ -18,6 +18,17 @@ GPU_INLINE int staged_at(int c, int groups) {
     return unit / 8 * (32 * groups) + g * 32 + unit % 8 * 4 + c % 4;
 }
 
+/* sum + the squares of row[c … c + 3], as far as there are. */
+GPU_INLINE float add_squares(const float *row, int c, int cols, float sum) {
+    if (c + 4 > cols) {
+        for (; c < cols; c++)
+            sum = gpu_fma(row[c], row[c], sum);
+        return sum;
+    }
+    const struct gpu_f4 v = *(const struct gpu_f4 *)(row + c);
+    return gpu_fma(v.w, v.w, gpu_fma(v.z, v.z, gpu_fma(v.y, v.y, gpu_fma(v.x, v.x, sum))));
+}
+
 /* 1 / sqrt(mean(x^2) + eps) of each row for RMSNorm, else 1. A row that is NULL is zeros. */
 template <int ROWS>
 GPU_INLINE void stage_scales(const struct cuda_product &p, struct product_shared *s, const float *const *rows,
@@ -29,8 +40,8 @@ GPU_INLINE void stage_scales(const struct cuda_product &p, struct product_shared
         if (p.norm == NULL)
             continue;
         float sum = 0;
-        for (int i = t; rows[r] != NULL && i < p.cols; i += PRODUCT_THREADS)
-            sum = gpu_fma(rows[r][i], rows[r][i], sum);
+        for (int i = t * 4; rows[r] != NULL && i < p.cols; i += PRODUCT_THREADS * 4)
+            sum = add_squares(rows[r], i, p.cols, sum);
         sum = block_sum(sum, s->part[r]);
         scales[r] = gpu_rsqrt(gpu_divide(sum, (float)p.cols) + p.shape.eps);
     }
@@ -42,8 +53,8 @@ GPU_INLINE void stage_floats(const struct cuda_product &p, const float *const *r
     int n = steps_prepared_cols(p.cols);
     GPU_UNROLL
     for (int r = 0; r < ROWS; r++)
-        for (int c = (int)gpu_thread(); c < n; c += PRODUCT_THREADS)
-            to[r * n + staged_at(c, groups)] = input_value(p, rows[r], scales[r], c);
+        for (int c = (int)gpu_thread() * 4; c < n; c += PRODUCT_THREADS * 4)
+            *(struct gpu_f4 *)(to + r * n + staged_at(c, groups)) = input_four(p, rows[r], scales[r], c);
 }
 
 /* Rounded: all first halves of blocks, all second ones, all records. */
@@ -53,9 +64,7 @@ GPU_INLINE void stage_rounded(const struct cuda_product &p, const float *row, fl
     for (int c = (int)gpu_thread() * 8; c < (n + 2047) / 2048 * 2048; c += PRODUCT_THREADS * 8) {
         float v[8];
         uint32_t bytes[2];
-        GPU_UNROLL
-        for (int i = 0; i < 8; i++)
-            v[i] = input_value(p, row, scale, c + i);
+        input_eight(p, row, scale, c, v);
         struct cuda_rounded record = round_block(v, bytes);
         if (c >= n)
             continue;
@@ -69,32 +78,66 @@ GPU_INLINE void stage_rounded(const struct cuda_product &p, const float *row, fl
 
 /* ---- a pair of rows ---- */
 
-struct product_pair {
-    const struct cuda_matrix *w[2]; /* of one type */
-    int64_t row[2];
-};
+/* Units of each row that a lane has asked for before it takes the first: enough bytes on their way, from all
+ * warps of a multiprocessor, for as long as memory takes to answer. */
+template <int TYPE> constexpr int product_depth = TYPE >= CUDA_Q8_0 ? 2 : 4;
+#define PRODUCT_DEPTH 4
 
-/* Units l and l + 32 of both rows, loaded before the inputs are there. */
+/* The first units of both rows, loaded before the inputs are there. */
 struct product_first {
-    struct weights_raw r[2][2];
+    struct weights_raw r[PRODUCT_DEPTH][2];
 };
 
+/* Which pairs a warp takes: first, first + step, … of a section. */
+struct product_pairs {
+    const struct cuda_section *section;
+    int number; /* of the section */
+    int first, step, end;
+};
+
+GPU_INLINE int product_units(const struct cuda_matrix &w) {
+    return steps_quantised(w.type) ? w.blocks : w.chunks;
+}
+
+/* Groups of a row that are loaded ahead; exact products of quantised weights, which are for comparisons, go
+ * without. */
+template <int TYPE> GPU_INLINE int product_groups(const struct cuda_product &p, const struct cuda_matrix &w) {
+    return TYPE >= CUDA_Q8_0 && p.exact != 0 ? 0 : product_units(w) / (32 * product_depth<TYPE>);
+}
+
+/* Behind the last pair of the warp: a place that costs nothing to read. */
 template <int TYPE>
-GPU_INLINE void product_fetch(const struct product_pair &pair, int unit, struct weights_raw r[2]) {
-    weights_load<TYPE>(*pair.w[0], pair.row[0], unit, &r[0]);
-    weights_load<TYPE>(*pair.w[1], pair.row[1], unit, &r[1]);
+GPU_INLINE void product_seek(const struct cuda_product &p, const struct product_pairs &pairs, int i,
+                             struct weights_at at[2]) {
+    struct pair_rows rows = {{0, 0}};
+    int unit = 0;
+    if (i < pairs.end) {
+        rows = pair_rows_of(p, pairs.number, i);
+        unit = (int)gpu_lane();
+    }
+    at[0] = weights_seek<TYPE>(pairs.section->w[0], rows.row[0], unit);
+    at[1] = weights_seek<TYPE>(pairs.section->w[1], rows.row[1], unit);
 }
 
 template <int TYPE>
-GPU_INLINE void product_begin_type(const struct product_pair &pair, struct product_first *f) {
-    product_fetch<TYPE>(pair, (int)gpu_lane(), f->r[0]);
-    product_fetch<TYPE>(pair, (int)gpu_lane() + 32, f->r[1]);
+GPU_INLINE void product_begin_type(const struct cuda_product &p, const struct product_pairs &pairs,
+                                   struct product_first *f) {
+    struct weights_at at[2];
+    if (product_groups<TYPE>(p, pairs.section->w[0]) == 0)
+        return;
+    product_seek<TYPE>(p, pairs, pairs.first, at);
+    GPU_UNROLL
+    for (int k = 0; k < product_depth<TYPE>; k++) {
+        weights_take<TYPE>(at[0], k, &f->r[k][0]);
+        weights_take<TYPE>(at[1], k, &f->r[k][1]);
+    }
 }
 
-GPU_INLINE void product_begin(const struct product_pair &pair, struct product_first *f) {
-    switch (pair.w[0]->type) {
-        WEIGHTS_PLAIN(product_begin_type<TYPE>(pair, f))
-        WEIGHTS_QUANTISED(product_begin_type<TYPE>(pair, f))
+GPU_INLINE void product_begin(const struct cuda_product &p, const struct product_pairs &pairs,
+                              struct product_first *f) {
+    switch (pairs.section->w[0].type) {
+        WEIGHTS_PLAIN(product_begin_type<TYPE>(p, pairs, f))
+        WEIGHTS_QUANTISED(product_begin_type<TYPE>(p, pairs, f))
     }
 }
 
@@ -136,7 +179,7 @@ GPU_INLINE void add_rounded(const struct weights_raw r[2], int unit, const void 
     const struct gpu_u4 low = *(const struct gpu_u4 *)bytes,
                         high = *(const struct gpu_u4 *)(bytes + cols / 2);
     const struct gpu_f4 record = ((const struct gpu_f4 *)((const uint8_t *)staged + cols))[unit];
-    const struct cuda_rounded x = {record.x, record.y, record.z, 0};
+    const struct cuda_rounded x = {record.x, record.y, record.z, record.w};
     const uint32_t in[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
     GPU_UNROLL
     for (int m = 0; m < 2; m++) {
@@ -145,105 +188,159 @@ GPU_INLINE void add_rounded(const struct weights_raw r[2], int unit, const void 
         GPU_UNROLL
         for (int h = 0; h < 2; h++) {
             GPU_UNROLL
-            for (int j = 0; j < 4; j++)
-                dot[h] = gpu_dot4(weights_four<TYPE>(r[m], h, j), in[h][j], dot[h]);
+            for (int j = 0; j < 4; j++) {
+                if (weights_nibbles<TYPE> && h == 1)
+                    dot[h] = gpu_dot4_unsigned(r[m].v[j] & 0xF0F0F0F0u, in[h][j], dot[h]);
+                else
+                    dot[h] = gpu_dot4(weights_four<TYPE>(r[m], h, j), in[h][j], dot[h]);
+            }
         }
         float part, shift = 0;
         if (weights_halved<TYPE>) {
             part = gpu_fma(scale.s[1], (float)dot[1], scale.s[0] * (float)dot[0]);
             shift = gpu_fma(scale.z[1], x.high, scale.z[0] * x.low);
+        } else if (weights_nibbles<TYPE>) {
+            part = scale.s[0] * (float)(dot[0] * 16 + dot[1]);
         } else {
             part = scale.s[0] * (float)(dot[0] + dot[1]);
-            if (TYPE != CUDA_Q8_0)
-                shift = scale.z[0] * (x.low + x.high);
         }
-        sum[m][0] = gpu_fma(x.scale, part, sum[m][0] + shift);
-    }
-}
-
-template <int TYPE, int ROWS, bool ROUNDED>
-GPU_INLINE void product_run(const struct product_pair &pair, struct product_first &f, const void *staged,
-                            int cols, float (*sum)[ROWS]) {
-    int units = TYPE >= CUDA_Q8_0 ? pair.w[0]->blocks : pair.w[0]->chunks;
-    for (int u = (int)gpu_lane(); u < units; u += 64) {
-        GPU_UNROLL
-        for (int k = 0; k < 2; k++) {
-            if (u + 32 * k < units) {
-                if constexpr (ROUNDED)
-                    add_rounded<TYPE>(f.r[k], u + 32 * k, staged, cols, sum);
-                else
-                    add_floats<TYPE, ROWS>(f.r[k], u + 32 * k, staged, cols, sum);
-            }
-            product_fetch<TYPE>(pair, u + 64 + 32 * k, f.r[k]);
-        }
-    }
-}
-
-/* sum[m][k] = row m of the pair . input row k, the same in all lanes. All lanes of the warp call it. */
-template <int ROWS>
-GPU_INLINE void product_end(const struct product_pair &pair, struct product_first &f, bool rounded,
-                            const void *staged, int cols, float (*sum)[ROWS]) {
-    GPU_UNROLL
-    for (int k = 0; k < ROWS; k++)
-        sum[0][k] = sum[1][k] = 0;
-    if (ROWS == 1 && rounded) {
-        switch (pair.w[0]->type) {
-            WEIGHTS_QUANTISED((product_run<TYPE, 1, true>(pair, f, staged, cols, (float(*)[1])sum)))
-        }
-    } else {
-        switch (pair.w[0]->type) {
-            WEIGHTS_PLAIN((product_run<TYPE, ROWS, false>(pair, f, staged, cols, sum)))
-            WEIGHTS_QUANTISED((product_run<TYPE, ROWS, false>(pair, f, staged, cols, sum)))
-        }
-    }
-    GPU_UNROLL
-    for (int m = 0; m < 2; m++) {
-        float factor = weights_factor(*pair.w[m], pair.row[m]);
-        GPU_UNROLL
-        for (int k = 0; k < ROWS; k++)
-            sum[m][k] = gpu_warp_sum(sum[m][k]) * factor;
-    }
-}
-
-/* ---- the kernel ---- */
-
-GPU_INLINE void product_pair_of(const struct cuda_product &p, int section, int i, struct product_pair *out) {
-    struct pair_rows rows = pair_rows_of(p, section, i);
-    GPU_UNROLL
-    for (int m = 0; m < 2; m++) {
-        out->w[m] = &p.sections[section].w[m];
-        out->row[m] = rows.row[m];
+        if (!weights_halved<TYPE> && TYPE != CUDA_Q8_0)
+            shift = scale.z[0] * (x.low + x.high);
+        sum[m][0] = gpu_fma(weights_nibbles<TYPE> ? x.sixteenth : x.scale, part, sum[m][0] + shift);
     }
 }
 
 /* Lane k stores the results of row first_row + k. */
 template <int ROWS>
-GPU_INLINE void product_finish(const struct cuda_product &p, int section, int i, int first_row, int n_rows,
-                               const float (*sum)[ROWS]) {
+GPU_INLINE void product_finish(const struct cuda_product &p, const struct product_pairs &pairs, int i,
+                               int first_row, int n_rows, float (*sum)[ROWS]) {
+    struct pair_rows rows = pair_rows_of(p, pairs.number, i);
     float a = 0, b = 0;
     GPU_UNROLL
-    for (int k = 0; k < ROWS; k++)
+    for (int k = 0; k < ROWS; k++) {
+        sum[0][k] = gpu_warp_sum(sum[0][k]);
+        sum[1][k] = gpu_warp_sum(sum[1][k]);
         if ((int)gpu_lane() == k) {
-            a = sum[0][k];
-            b = sum[1][k];
+            a = sum[0][k] * weights_factor(pairs.section->w[0], rows.row[0]);
+            b = sum[1][k] * weights_factor(pairs.section->w[1], rows.row[1]);
         }
+    }
     int row = first_row + (int)gpu_lane();
-    if (gpu_lane() < ROWS && row < n_rows && i < p.sections[section].pairs)
-        product_store(p, section, i, row, a, b);
+    if (gpu_lane() < ROWS && row < n_rows && i < pairs.section->pairs)
+        product_store(p, pairs.number, i, row, a, b);
 }
+
+/* The inputs in shared memory, and which rows of the batch they are. */
+struct product_inputs {
+    const void *staged;
+    int cols, first_row, n_rows;
+};
+
+template <int TYPE, int ROWS, bool ROUNDED>
+GPU_INLINE void product_add(const struct weights_raw r[2], int unit, const struct product_inputs &in,
+                            float (*sum)[ROWS]) {
+    if constexpr (ROUNDED)
+        add_rounded<TYPE>(r, unit, in.staged, in.cols, sum);
+    else
+        add_floats<TYPE, ROWS>(r, unit, in.staged, in.cols, sum);
+}
+
+/* The units behind the last whole group, with nothing loaded ahead. */
+template <int TYPE, int ROWS, bool ROUNDED>
+GPU_INLINE void product_rest(const struct cuda_product &p, const struct product_pairs &pairs, int i, int unit,
+                             const struct product_inputs &in, float (*sum)[ROWS]) {
+    int units = product_units(pairs.section->w[0]);
+    struct weights_at at[2];
+    struct weights_raw r[2];
+    product_seek<TYPE>(p, pairs, i, at);
+    weights_pass<TYPE>(&at[0], unit / 32);
+    weights_pass<TYPE>(&at[1], unit / 32);
+    GPU_ROLLED
+    for (unit += (int)gpu_lane(); unit < units; unit += 32) {
+        weights_take<TYPE>(at[0], 0, &r[0]);
+        weights_take<TYPE>(at[1], 0, &r[1]);
+        weights_pass<TYPE>(&at[0], 1);
+        weights_pass<TYPE>(&at[1], 1);
+        product_add<TYPE, ROWS, ROUNDED>(r, unit, in, sum);
+    }
+}
+
+/* The groups of a pair, those of the next one on their way while one is taken, also from this pair to the
+ * next. `at`: of the group that comes next. */
+template <int TYPE, int ROWS, bool ROUNDED>
+GPU_INLINE void product_take(const struct cuda_product &p, const struct product_pairs &pairs, int i,
+                             int groups, struct weights_at at[2], struct product_first &f,
+                             const struct product_inputs &in, float (*sum)[ROWS]) {
+    constexpr int DEPTH = product_depth<TYPE>;
+    int unit = (int)gpu_lane();
+    GPU_ROLLED
+    for (int g = 1; g <= groups; g++) {
+        if (g < groups) {
+            weights_pass<TYPE>(&at[0], DEPTH);
+            weights_pass<TYPE>(&at[1], DEPTH);
+        } else {
+            product_seek<TYPE>(p, pairs, i + pairs.step, at);
+        }
+        GPU_UNROLL
+        for (int k = 0; k < DEPTH; k++, unit += 32) {
+            product_add<TYPE, ROWS, ROUNDED>(f.r[k], unit, in, sum);
+            weights_take<TYPE>(at[0], k, &f.r[k][0]);
+            weights_take<TYPE>(at[1], k, &f.r[k][1]);
+        }
+    }
+}
+
+/* All pairs of the warp. All lanes of the warp call it. */
+template <int TYPE, int ROWS, bool ROUNDED>
+GPU_INLINE void product_run(const struct cuda_product &p, const struct product_pairs &pairs,
+                            struct product_first &f, const struct product_inputs &in) {
+    constexpr bool AHEAD = TYPE < CUDA_Q8_0 || ROUNDED;
+    int groups = AHEAD ? product_groups<TYPE>(p, pairs.section->w[0]) : 0;
+    int taken = groups * 32 * product_depth<TYPE>;
+    struct weights_at at[2];
+    product_seek<TYPE>(p, pairs, pairs.first, at);
+    GPU_ROLLED
+    for (int i = pairs.first; i < pairs.end; i += pairs.step) {
+        float sum[2][ROWS] = {};
+        if (AHEAD)
+            product_take<TYPE, ROWS, ROUNDED>(p, pairs, i, groups, at, f, in, sum);
+        if (taken < product_units(pairs.section->w[0]))
+            product_rest<TYPE, ROWS, ROUNDED>(p, pairs, i, taken, in, sum);
+        product_finish<ROWS>(p, pairs, i, in.first_row, in.n_rows, sum);
+    }
+}
+
+template <int ROWS>
+GPU_INLINE void product_all(const struct cuda_product &p, const struct product_pairs &pairs,
+                            struct product_first &f, bool rounded, const struct product_inputs &in) {
+    if (ROWS == 1 && rounded) {
+        switch (pairs.section->w[0].type) { WEIGHTS_QUANTISED((product_run<TYPE, 1, true>(p, pairs, f, in))) }
+    } else {
+        switch (pairs.section->w[0].type) {
+            WEIGHTS_PLAIN((product_run<TYPE, ROWS, false>(p, pairs, f, in)))
+            WEIGHTS_QUANTISED((product_run<TYPE, ROWS, false>(p, pairs, f, in)))
+        }
+    }
+}
+
+/* ---- the kernel ---- */
 
 /* A block of a step with one section takes every gridDim'th group of pairs, so that inputs are staged once
  * for many. */
-template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda_product p) {
+template <int ROWS>
+GPU_KERNEL_TOGETHER(PRODUCT_THREADS, ROWS == 1 ? 2 : 1)
+kernel_product(const struct cuda_product p) {
     GPU_SHARED(struct product_shared, shared);
     GPU_SHARED_DYNAMIC(float, staged);
-    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp()), first_row = (int)gpu_block_y() * ROWS;
+    int first_row = (int)gpu_block_y() * ROWS;
+    int pair = (int)(gpu_block_x() * PRODUCT_WARPS + gpu_warp());
     int section = pair_section(p, (int)gpu_block_x() * PRODUCT_WARPS);
     const struct cuda_section &at = p.sections[section];
-    struct product_pair mine;
+    const int step = (int)gpu_blocks_x() * PRODUCT_WARPS;
+    pair -= at.first;
+    const struct product_pairs pairs = {&at, section, pair, step, p.n_sections > 1 ? pair + 1 : at.pairs};
     struct product_first first;
-    product_pair_of(p, section, pair - at.first, &mine);
-    product_begin(mine, &first);
+    product_begin(p, pairs, &first);
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = product_rows(p);
@@ -263,16 +360,7 @@ template <int ROWS> GPU_KERNEL(PRODUCT_THREADS) kernel_product(const struct cuda
     else
         stage_floats<ROWS>(p, rows, scales, steps_unit_cols(at.w[0].type) / 4, staged);
     gpu_barrier();
-    for (;;) {
-        float sum[2][ROWS];
-        product_end<ROWS>(mine, first, rounded, staged, steps_prepared_cols(p.cols), sum);
-        product_finish<ROWS>(p, section, pair - at.first, first_row, n_rows, sum);
-        pair += (int)gpu_blocks_x() * PRODUCT_WARPS;
-        if (p.n_sections > 1 || pair >= at.pairs)
-            break;
-        product_pair_of(p, section, pair, &mine);
-        product_begin(mine, &first);
-    }
+    product_all<ROWS>(p, pairs, first, rounded, {staged, steps_prepared_cols(p.cols), first_row, n_rows});
 }
 
 /* ---- launches ---- */

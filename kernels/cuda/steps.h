@@ -242,7 +242,7 @@ STEPS_BOTH int steps_prepared_cols(int cols) {
 
 /* One block of 32 inputs rounded to 8 bits: what a product with a block s * q + z takes beside the bytes. */
 struct cuda_rounded {
-    float scale, low, high, zero; /* scale; scale times the sum of either half; nothing */
+    float scale, low, high, sixteenth; /* scale; scale times the sum of either half; scale / 16 */
 };
 
 /* Memory for prepared rows, each for the widest input; NULL where no weights want the form. */

@@ -31,51 +31,115 @@ constexpr int weights_groups = TYPE == CUDA_F32    ? 1
                                : TYPE >= CUDA_Q8_0 ? 8
                                                    : 2;
 
-/* Scales of a block, as they lie in memory, in v[6 … 9] (Q8_0: v[8]). */
+/* Where a unit of a row lies, and with it the units 32, 64, … behind it: a lane's units. */
+struct weights_at {
+    const uint8_t *values, *more; /* more: the second halves of Q8_0, or the high bits */
+    const uint8_t *scales, *behind;
+};
+
+/* Bytes from a unit's place to that of the 32nd behind it; 0: the type has nothing there. */
+template <int TYPE>
+constexpr int weights_more_step = TYPE == CUDA_Q8_0                                             ? 512
+                                  : TYPE == CUDA_Q6_K                                           ? 256
+                                  : TYPE == CUDA_Q5_0 || TYPE == CUDA_Q5_1 || TYPE == CUDA_Q5_K ? 128
+                                                                                                : 0;
+template <int TYPE>
+constexpr int weights_scales_step = TYPE < CUDA_Q8_0                         ? 0
+                                    : TYPE == CUDA_Q4_1 || TYPE == CUDA_Q5_1 ? 128
+                                                                             : 64;
+template <int TYPE> constexpr int weights_behind_step = TYPE == CUDA_Q2_K ? 16 : weights_halved<TYPE> ? 8 : 0;
+
+template <int TYPE>
+GPU_INLINE void weights_seek_scales(const struct cuda_matrix &w, int64_t row, int block,
+                                    struct weights_at *at) {
+    at->scales = w.scales + row * w.scale_bytes;
+    if (weights_behind_step<TYPE> != 0) /* behind 16 bytes for each 256 columns */
+        at->behind = at->scales + w.blocks / 8 * 16 + block / 8 * (weights_behind_step<TYPE> / 4);
+    if (TYPE == CUDA_Q4_K || TYPE == CUDA_Q5_K)
+        at->scales += block / 8 * 16;
+    else
+        at->scales += block * (weights_scales_step<TYPE> / 32);
+}
+
+template <int TYPE>
+GPU_INLINE struct weights_at weights_seek(const struct cuda_matrix &w, int64_t row, int unit) {
+    struct weights_at at = {};
+    at.values = w.values + (row * w.chunks + unit) * 16;
+    if (TYPE == CUDA_Q8_0)
+        at.more = at.values + (int64_t)w.blocks * 16;
+    else if (weights_more_step<TYPE> != 0)
+        at.more = w.high + row * w.high_bytes + unit * (weights_more_step<TYPE> / 32);
+    if (TYPE >= CUDA_Q8_0)
+        weights_seek_scales<TYPE>(w, row, unit, &at);
+    return at;
+}
+
+/* Goes on by 32 units, `n` times. */
+template <int TYPE> GPU_INLINE void weights_pass(struct weights_at *at, int n) {
+    at->values += n * 512;
+    at->more += n * weights_more_step<TYPE>;
+    at->scales += n * weights_scales_step<TYPE>;
+    at->behind += n * weights_behind_step<TYPE>;
+}
+
+/* Scales of a block, as they lie in memory, in v[6 … 9] (Q8_0: v[8]). `k`: of the block 32 * k behind. */
+template <int TYPE>
+GPU_INLINE void weights_take_scales(const struct weights_at &at, int k, struct weights_raw *r) {
+    const uint8_t *scales = at.scales + k * weights_scales_step<TYPE>;
+    const uint8_t *behind = at.behind + k * weights_behind_step<TYPE>;
+    if (TYPE == CUDA_Q8_0) {
+        r->v[8] = *(const uint16_t *)scales;
+    } else if (TYPE == CUDA_Q4_0 || TYPE == CUDA_Q5_0) {
+        r->v[6] = *(const uint16_t *)scales;
+    } else if (TYPE == CUDA_Q4_1 || TYPE == CUDA_Q5_1) {
+        r->v[6] = *(const uint32_t *)scales;
+    } else if (TYPE == CUDA_Q4_K || TYPE == CUDA_Q5_K) {
+        weights_words(scales, r->v + 6);
+    } else if (TYPE == CUDA_Q2_K) {
+        r->v[6] = *(const uint16_t *)scales;
+        r->v[7] = *(const uint32_t *)behind;
+    } else {
+        r->v[6] = *(const uint16_t *)scales;
+        r->v[7] = *(const uint16_t *)behind;
+    }
+}
+
+/* The unit 32 * k behind, all of it. */
+template <int TYPE> GPU_INLINE void weights_take(const struct weights_at &at, int k, struct weights_raw *r) {
+    weights_words(at.values + k * 512, r->v);
+    const uint8_t *more = at.more + k * weights_more_step<TYPE>;
+    if (TYPE == CUDA_Q8_0) {
+        weights_words(more, r->v + 4);
+    } else if (TYPE == CUDA_Q5_0 || TYPE == CUDA_Q5_1 || TYPE == CUDA_Q5_K) {
+        r->v[4] = *(const uint32_t *)more;
+    } else if (TYPE == CUDA_Q6_K) {
+        const struct gpu_u2 high = *(const struct gpu_u2 *)more;
+        r->v[4] = high.x;
+        r->v[5] = high.y;
+    }
+    if (TYPE >= CUDA_Q8_0)
+        weights_take_scales<TYPE>(at, k, r);
+}
+
 template <int TYPE>
 GPU_INLINE void weights_load_scales(const struct cuda_matrix &w, int64_t row, int block,
                                     struct weights_raw *r) {
-    const uint8_t *at = w.scales + row * w.scale_bytes;
-    int behind = w.blocks / 8 * 16; /* of the types with 16 bytes for 256 columns */
-    if (TYPE == CUDA_Q8_0) {
-        r->v[8] = ((const uint16_t *)at)[block];
-    } else if (TYPE == CUDA_Q4_0 || TYPE == CUDA_Q5_0) {
-        r->v[6] = ((const uint16_t *)at)[block];
-    } else if (TYPE == CUDA_Q4_1 || TYPE == CUDA_Q5_1) {
-        r->v[6] = ((const uint32_t *)at)[block];
-    } else if (TYPE == CUDA_Q4_K || TYPE == CUDA_Q5_K) {
-        weights_words(at + block / 8 * 16, r->v + 6);
-    } else if (TYPE == CUDA_Q2_K) {
-        r->v[6] = ((const uint16_t *)at)[block];
-        r->v[7] = ((const uint32_t *)(at + behind))[block / 8];
-    } else {
-        r->v[6] = ((const uint16_t *)at)[block];
-        r->v[7] = ((const uint16_t *)(at + behind))[block / 8];
-    }
+    struct weights_at at = {};
+    weights_seek_scales<TYPE>(w, row, block, &at);
+    weights_take_scales<TYPE>(at, 0, r);
 }
 
 /* Unit `unit` of a row: zeros behind the last one. */
 template <int TYPE>
 GPU_INLINE void weights_load(const struct cuda_matrix &w, int64_t row, int unit, struct weights_raw *r) {
     int units = TYPE >= CUDA_Q8_0 ? w.blocks : w.chunks;
-    if (unit >= units) {
-        GPU_UNROLL
-        for (int i = 0; i < 10; i++)
-            r->v[i] = 0;
+    if (unit < units) {
+        weights_take<TYPE>(weights_seek<TYPE>(w, row, unit), 0, r);
         return;
     }
-    weights_words(w.values + (row * w.chunks + unit) * 16, r->v);
-    if (TYPE == CUDA_Q8_0) {
-        weights_words(w.values + (row * w.chunks + w.blocks + unit) * 16, r->v + 4);
-    } else if (TYPE == CUDA_Q5_0 || TYPE == CUDA_Q5_1 || TYPE == CUDA_Q5_K) {
-        r->v[4] = ((const uint32_t *)(w.high + row * w.high_bytes))[unit];
-    } else if (TYPE == CUDA_Q6_K) {
-        const uint32_t *high = (const uint32_t *)(w.high + row * w.high_bytes) + unit * 2;
-        r->v[4] = high[0];
-        r->v[5] = high[1];
-    }
-    if (TYPE >= CUDA_Q8_0)
-        weights_load_scales<TYPE>(w, row, unit, r);
+    GPU_UNROLL
+    for (int i = 0; i < 10; i++)
+        r->v[i] = 0;
 }
 
 /* s and z of both halves of a block. */
@@ -104,10 +168,10 @@ template <int TYPE> GPU_INLINE struct weights_scale weights_scales(const struct 
         return {{low, high}, {offset * low, offset * high}};
     }
     if (TYPE == CUDA_Q4_K || TYPE == CUDA_Q5_K) {
-        int j = block % 8;
-        uint32_t low = (j < 4 ? r.v[7] : r.v[8]) >> (8 * (j % 4)), high = r.v[9] >> (4 * j);
+        int j = block & 7, turn = (4 * j + 30) % 32; /* brings nibble j to bits 2 … 5 */
+        uint32_t low = gpu_byte(r.v[7], r.v[8], j), high = r.v[9] >> turn | r.v[9] << (32 - turn);
         s = weights_low_half(r.v[6]) * (float)(low & 63);
-        z = -weights_high_half(r.v[6]) * (float)((low >> 6 & 3) | (high & 15) << 2);
+        z = -weights_high_half(r.v[6]) * (float)((low >> 6 & 3) | (high & 0x3C));
     } else if (TYPE == CUDA_Q8_0) {
         s = weights_low_half(r.v[8]);
     } else {
@@ -119,6 +183,11 @@ template <int TYPE> GPU_INLINE struct weights_scale weights_scales(const struct 
     }
     return {{s, s}, {z, z}};
 }
+
+/* Types whose q are four bits with one scale for the block: their high nibbles can stay where they are, which
+ * makes 16 times the numbers. */
+template <int TYPE>
+constexpr bool weights_nibbles = TYPE == CUDA_Q4_0 || TYPE == CUDA_Q4_1 || TYPE == CUDA_Q4_K;
 
 /* q of columns 16 * half + 4j … + 3 of a block: four whole numbers of 8 bits. */
 template <int TYPE> GPU_INLINE uint32_t weights_four(const struct weights_raw &r, int half, int j) {

@@ -13,9 +13,11 @@ extern "C" {
 #include <tuple>
 #include <type_traits>
 
-#define GPU_KERNEL(threads) static void
-#define GPU_INLINE          static inline
-#define GPU_UNROLL          /* the compiler would take minutes, and the kernels run no faster here */
+#define GPU_KERNEL(threads)                  static void
+#define GPU_KERNEL_TOGETHER(threads, blocks) GPU_KERNEL(threads)
+#define GPU_INLINE                           static inline
+#define GPU_UNROLL                           /* the compiler would take minutes, and the kernels run no faster here */
+#define GPU_ROLLED
 #define GPU_SHARED(type, name)                                                                               \
     static_assert(sizeof(type) <= EMU_STATIC_SHARED, "more static shared memory than there is");             \
     type &name = *static_cast<type *>(emu_shared(sizeof(type)))
@@ -146,6 +148,17 @@ GPU_INLINE int32_t gpu_dot4(uint32_t a, uint32_t b, int32_t sum) {
     for (int i = 0; i < 4; i++)
         sum += static_cast<int8_t>(a >> (8 * i)) * static_cast<int8_t>(b >> (8 * i));
     return sum;
+}
+
+GPU_INLINE int32_t gpu_dot4_unsigned(uint32_t a, uint32_t b, int32_t sum) {
+    for (int i = 0; i < 4; i++)
+        sum += static_cast<uint8_t>(a >> (8 * i)) * static_cast<int8_t>(b >> (8 * i));
+    return sum;
+}
+
+/* The other bytes are those that nobody may use. */
+GPU_INLINE uint32_t gpu_byte(uint32_t a, uint32_t b, int i) {
+    return ((i < 4 ? a : b) >> (8 * (i % 4)) & 255u) | 0xA5C3E700u;
 }
 
 GPU_INLINE void gpu_ldmatrix_x1(uint32_t r[1], const void *row, GPU_HERE_PARAMETERS) {

@@ -15,10 +15,14 @@
 
 #include <cmocka.h>
 
-#define COLS    768 /* three times what a tensor core kernel takes at a time */
-#define OUTPUTS 47
-#define ROWS    5
-#define FAR     3e-2 /* inputs of 8 bits are nearer than this, as a part of the norm */
+/* Three times what a tensor core kernel takes at a time; of a row alone, several groups of what is loaded
+ * ahead and some units more, and more pairs than warps. */
+#define COLS       768
+#define COLS_ALONE 4352
+#define OUTPUTS    47
+#define OUTS_ALONE 131
+#define ROWS       5
+#define FAR        3e-2 /* inputs of 8 bits are nearer than this, as a part of the norm */
 
 enum mutant_kind { TENSOR, PREPARE, ROWS_ALONE };
 
@@ -81,48 +85,50 @@ static struct cuda_matrix upload(const struct tensor *t) {
 }
 
 static struct cuda_product make_product(const struct cuda_matrix *w, int n_rows) {
-    float norm[COLS];
-    for (int i = 0; i < COLS; i++)
+    float norm[COLS_ALONE];
+    size_t cols = (size_t)w->cols, outputs = (size_t)w->rows;
+    for (size_t i = 0; i < cols; i++)
         norm[i] = 1;
     struct cuda_product p = {.batch = make_batch(n_rows),
                              .shape.eps = 1e-5f,
                              .step = CUDA_LOGITS,
-                             .cols = COLS,
-                             .input = device(ROWS * COLS * sizeof(float)),
-                             .norm = device_copy(norm, sizeof norm),
-                             .input_stride = COLS,
-                             .out = device(ROWS * OUTPUTS * sizeof(float)),
-                             .out_stride = OUTPUTS,
+                             .cols = w->cols,
+                             .input = device(ROWS * cols * sizeof(float)),
+                             .norm = device_copy(norm, cols * sizeof(float)),
+                             .input_stride = w->cols,
+                             .out = device(ROWS * outputs * sizeof(float)),
+                             .out_stride = w->rows,
                              .families = 1 << steps_family(w->type),
                              .forms = steps_form(steps_family(w->type)),
-                             .prepared = {.bf16 = device(ROWS * COLS * 2),
-                                          .f16 = device(ROWS * COLS * 2),
+                             .prepared = {.bf16 = device(ROWS * cols * 2),
+                                          .f16 = device(ROWS * cols * 2),
                                           .factors = device(ROWS * sizeof(float)),
-                                          .rounded = device(ROWS * COLS),
-                                          .records = device(ROWS * COLS / 32 * sizeof(struct cuda_rounded))}};
-    steps_add_section(&p, w, w, (OUTPUTS + 1) / 2);
+                                          .rounded = device(ROWS * cols),
+                                          .records = device(ROWS * cols / 32 * sizeof(struct cuda_rounded))}};
+    steps_add_section(&p, w, w, (w->rows + 1) / 2);
     return p;
 }
 
 /* Row r of x, normalised, times row i of w. */
 static double wanted(const struct tensor *x, const struct tensor *w, int r, int i) {
-    float in[COLS], weights[COLS];
+    static float in[COLS_ALONE], weights[COLS_ALONE];
+    int64_t cols = x->cols;
     double sum = 0, squares = 0;
-    convert_row(x->type, (const uint8_t *)x->data + (size_t)r * convert_row_bytes(x->type, COLS), COLS, in);
-    convert_row(w->type, (const uint8_t *)w->data + (size_t)i * convert_row_bytes(w->type, COLS), COLS,
+    convert_row(x->type, (const uint8_t *)x->data + (size_t)r * convert_row_bytes(x->type, cols), cols, in);
+    convert_row(w->type, (const uint8_t *)w->data + (size_t)i * convert_row_bytes(w->type, cols), cols,
                 weights);
-    for (int k = 0; k < COLS; k++) {
+    for (int64_t k = 0; k < cols; k++) {
         squares += (double)in[k] * (double)in[k];
         sum += (double)in[k] * (double)weights[k];
     }
-    return sum / sqrt(squares / COLS + 1e-5);
+    return sum / sqrt(squares / (double)cols + 1e-5);
 }
 
 static int compare(const struct tensor *x, const struct tensor *w, const float *got, int n_rows) {
     double far = 0, norm = 0;
     for (int r = 0; r < n_rows; r++)
-        for (int i = 0; i < OUTPUTS; i++) {
-            double want = wanted(x, w, r, i), d = (double)got[r * OUTPUTS + i] - want;
+        for (int i = 0; i < (int)w->rows; i++) {
+            double want = wanted(x, w, r, i), d = (double)got[r * (int)w->rows + i] - want;
             far += d * d;
             norm += want * want;
         }
@@ -132,14 +138,16 @@ static int compare(const struct tensor *x, const struct tensor *w, const float *
 static int run_mutant(void *arg) {
     const struct mutant *m = arg;
     uint64_t seed = 11, early = emu_early_bytes();
-    int n_rows = m->kind == ROWS_ALONE ? 1 : ROWS, rc = 0;
-    struct tensor x = random_tensor(DTYPE_F32, ROWS, COLS, 1, &seed);
-    struct tensor w = random_tensor(m->type, OUTPUTS, COLS, 1, &seed);
+    bool alone = m->kind == ROWS_ALONE;
+    int n_rows = alone ? 1 : ROWS, rc = 0, cols = alone ? COLS_ALONE : COLS;
+    size_t outputs = alone ? OUTS_ALONE : OUTPUTS;
+    struct tensor x = random_tensor(DTYPE_F32, ROWS, cols, 1, &seed);
+    struct tensor w = random_tensor(m->type, (int)outputs, cols, 1, &seed);
     struct cuda_matrix table = upload(&x), weights = upload(&w);
     struct cuda_product p = make_product(&weights, n_rows);
     const struct cuda_embed embed = {
-        .batch = p.batch, .table = table, .x = (float *)(uintptr_t)p.input, .x_stride = COLS};
-    float *out = gpu_alloc_host(ROWS * OUTPUTS * sizeof *out);
+        .batch = p.batch, .table = table, .x = (float *)(uintptr_t)p.input, .x_stride = cols};
+    float *out = gpu_alloc_host(ROWS * outputs * sizeof *out);
     struct gpu_stream *s = NULL;
     if (out == NULL || gpu_stream_create(&s) < 0)
         abort();
@@ -149,7 +157,7 @@ static int run_mutant(void *arg) {
     rc = rc ? rc : m->run(s, &p, n_rows);
     if (m->kind == PREPARE)
         rc = rc ? rc : steps_product_tensor(s, &p, steps_family(weights.type), n_rows);
-    rc = rc ? rc : gpu_download(s, out, p.out, (size_t)n_rows * OUTPUTS * sizeof *out);
+    rc = rc ? rc : gpu_download(s, out, p.out, (size_t)n_rows * outputs * sizeof *out);
     rc = rc ? rc : gpu_sync(s);
     rc = rc ? rc : compare(&x, &w, out, n_rows);
     if (m->kind != PREPARE && emu_early_bytes() == early)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""GPU code that no GPU is needed to judge: our .cu files compile without a warning for every architecture, no kernel
+"""GPU code that no GPU is needed to judge: our .cu files compile without a warning for every architecture and to PTX, no kernel
 keeps registers in memory, none takes more registers or shared memory than tests/kernels/cuda-budget.txt allows (and a
 tenth), and the instructions are there that the design counts on.
 
@@ -9,21 +9,19 @@ import collections
 import hashlib
 import os
 import re
-import struct
 import subprocess
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import sass  # noqa: E402
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
+PTX = "compute_90"  # for architectures between and after
 FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
 
-# Opcodes of Ampere and later: the low 12 bits of a 16-byte instruction; the width of a load is in bits 73 to 75. Found by
-# compiling small kernels with known PTX.
-OPCODES = {0x981: "LDG", 0x986: "STG", 0x984: "LDS", 0x388: "STS", 0x988: "STS", 0x983: "LDL", 0x387: "STL", 0x987: "STL",
-           0x23C: "HMMA", 0x237: "IMMA", 0x226: "IDP", 0xFAE: "LDGSTS", 0x83B: "LDSM", 0x82E: "ACQBULK"}
-WIDTHS = {4: "32", 5: "64", 6: "128"}
 # (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows>: 1 BF16, 2 F16, 3 F8,
 # 4 and 5 quantised (enum cuda_family).
 PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100), ("kernel_product<1>", "IDP", 160),
@@ -42,28 +40,15 @@ EARLY = [("kernel_product", "ACQBULK", 1), ("kernel_tensor", "ACQBULK", 1), ("ke
 
 def instructions(cubin):
     """{mangled kernel: Counter of instructions} of an ELF file of SASS."""
-    with open(cubin, "rb") as f:
-        data = f.read()
-    at, = struct.unpack_from("<Q", data, 0x28)
-    size, count, names = struct.unpack_from("<HHH", data, 0x3A)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", data, at + i * size) for i in range(count)]
     found = {}
-    for s in sections:
-        start = sections[names][4] + s[0]
-        name = data[start:data.index(b"\0", start)].decode()
-        if not name.startswith(".text."):
-            continue
+    for name, code in sass.kernels(cubin).items():
         seen = collections.Counter()
-        for o in range(s[4], s[4] + s[5], 16):
-            low, high = struct.unpack_from("<QQ", data, o)
-            code = OPCODES.get(low & 0xFFF)
-            if code in ("LDG", "STG", "LDS", "STS"):
-                code += "." + WIDTHS.get(high >> 9 & 7, "small")
-            if code:
-                seen[code] += 1
-                if seen["ACQBULK"] == 0:  # the wait for the kernel before
-                    seen[code + " early"] += 1
-        found[name[6:]] = seen
+        for i in code:
+            what = i.name + (f".{8 * i.width}" if i.name in ("LDG", "STG", "LDS", "STS") else "")
+            seen[what] += 1
+            if seen["ACQBULK"] == 0:  # the wait for the kernel before
+                seen[what + " early"] += 1
+        found[name] = seen
     return found
 
 
@@ -77,25 +62,31 @@ def short(mangled):
 
 
 def compile_one(nvcc, folder, name, architecture):
-    """The cubin and what ptxas said; problems as a list."""
+    """The cubin (of PTX: the text) and what ptxas said; problems as a list."""
     digest = hashlib.sha256()
     for f in sorted(os.listdir(SOURCES)):
         if f.endswith((".h", ".cuh")) or f == name:
             with open(os.path.join(SOURCES, f), "rb") as source:
                 digest.update(source.read())
     base = os.path.join(folder, f"{name}.{architecture}.{digest.hexdigest()[:16]}")
-    cubin, log = base + ".cubin", base + ".log"
-    if not os.path.exists(cubin):
-        run = subprocess.run([nvcc, "-std=c++17", "-O3", "-cubin", f"-arch={architecture}", "-Werror", "all-warnings",
-                              "-Xptxas", "-v,-warn-spills,-warn-lmem-usage", f"-I{ROOT}", os.path.join(SOURCES, name),
-                              "-o", cubin + ".new"], capture_output=True, text=True)
+    result, log = base + (".ptx" if architecture == PTX else ".cubin"), base + ".log"
+    if not os.path.exists(result):
+        how = ["-ptx"] if architecture == PTX else ["-cubin", "-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
+        run = subprocess.run([nvcc, "-std=c++17", "-O3", *how, f"-arch={architecture}", "-Werror", "all-warnings", f"-I{ROOT}",
+                              os.path.join(SOURCES, name), "-o", result + ".new"], capture_output=True, text=True)
         if run.returncode != 0:
             return None, "", [f"{name} for {architecture}:\n{run.stdout}{run.stderr}"]
         with open(log, "w", encoding="utf-8") as f:
             f.write(run.stdout + run.stderr)
-        os.rename(cubin + ".new", cubin)
+        os.rename(result + ".new", result)
     with open(log, encoding="utf-8") as f:
-        return cubin, f.read(), []
+        return result, f.read(), []
+
+
+def constant(name, header):
+    """The number that a header of kernels/cuda defines."""
+    with open(os.path.join(SOURCES, header), encoding="utf-8") as f:
+        return int(re.search(rf"#define {name}\s+(\d+)", f.read()).group(1))
 
 
 def usage(log):
@@ -158,6 +149,7 @@ def main():
     os.makedirs(folder, exist_ok=True)
     budget, problems, lines = read_budget(), check_cublas(nvcc), []
     for name in FILES:
+        problems += compile_one(nvcc, folder, name, PTX)[2]
         for architecture in ARCHITECTURES:
             cubin, log, failed = compile_one(nvcc, folder, name, architecture)
             problems += failed
@@ -175,7 +167,7 @@ def main():
             f.write("\n".join(sorted(lines)) + "\n")
     for problem in problems:
         print(problem)
-    print(f"cuda: {len(lines)} kernels on {len(ARCHITECTURES)} architectures, {len(problems)} problems")
+    print(f"cuda: {len(lines)} kernels on {len(ARCHITECTURES)} architectures and PTX, {len(problems)} problems")
     return 1 if problems else 0
 
 

@@ -45,6 +45,15 @@ static const struct random_shape narrow = {.n_layers = 1,
                                            .ffn_dim = 256,
                                            .n_vocab = 33,
                                            .seed = 6};
+/* Rows so long that a warp loads ahead, over several of them, and units that are left at their end. */
+static const struct random_shape long_rows = {.n_layers = 1,
+                                              .n_heads = 4,
+                                              .n_kv_heads = 2,
+                                              .head_dim = 64,
+                                              .dim = 256,
+                                              .ffn_dim = 4352,
+                                              .n_vocab = 77,
+                                              .seed = 7};
 /* Widths that no chunk divides. */
 static const struct random_shape ragged = {.n_layers = 1,
                                            .n_heads = 4,
@@ -160,6 +169,7 @@ static void test_single_rows(void **state) {
     static const int sizes[] = {1, 1, 1};
     for (int t = 0; t < DTYPE_COUNT; t++) {
         check(&quantised, (enum dtype)t, sizes, 3, is_quantised((enum dtype)t) ? BOUND : 2e-5);
+        check(&long_rows, (enum dtype)t, sizes, 2, is_quantised((enum dtype)t) ? BOUND : 2e-5);
         if (!is_quantised((enum dtype)t))
             check(&ragged, (enum dtype)t, sizes, 3, 2e-5);
     }
