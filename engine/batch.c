@@ -186,10 +186,12 @@ void batch_run(struct local_engine *e) {
         s->used_ns = now;
         hold_publish(e, s);
     }
+    events_hold(&e->base.events);
     while (keep_all(e)) {
         pthread_mutex_unlock(&e->lock);
         choose_all(e);
         pthread_mutex_lock(&e->lock);
     }
     pthread_mutex_unlock(&e->lock);
+    events_release(&e->base.events);
 }

@@ -11,6 +11,7 @@ void events_init(struct events *q, void (*wake)(void *), void *wake_arg) {
     q->first = NULL;
     q->last = &q->first;
     q->woken = false;
+    q->held = false;
     q->failure[0] = '\0';
     q->wake = wake;
     q->wake_arg = wake_arg;
@@ -85,8 +86,24 @@ void events_push(struct events *q, struct engine_event *event) {
         *q->last = event;
         q->last = &event->next;
     }
-    bool wake = !q->woken;
-    q->woken = true;
+    bool wake = !q->woken && !q->held;
+    q->woken = q->woken || wake;
+    pthread_mutex_unlock(&q->lock);
+    if (wake && q->wake != NULL)
+        q->wake(q->wake_arg);
+}
+
+void events_hold(struct events *q) {
+    pthread_mutex_lock(&q->lock);
+    q->held = true;
+    pthread_mutex_unlock(&q->lock);
+}
+
+void events_release(struct events *q) {
+    pthread_mutex_lock(&q->lock);
+    bool wake = q->first != NULL && !q->woken;
+    q->held = false;
+    q->woken = q->woken || wake;
     pthread_mutex_unlock(&q->lock);
     if (wake && q->wake != NULL)
         q->wake(q->wake_arg);

@@ -11,6 +11,7 @@ struct events {
     pthread_mutex_t lock;
     struct engine_event *first, **last;
     bool woken;        /* wake() was called and nothing was taken since */
+    bool held;         /* wake() waits for events_release() */
     char failure[256]; /* why the engine runs nothing any more; "": it does */
     void (*wake)(void *arg);
     void *wake_arg;
@@ -31,6 +32,11 @@ void events_break(struct events *q, const char *sentence);
 /* Appends; wakes the loop once until it takes. Text that follows text of the same session that was not taken
  * yet is joined to it. [engine-thread] */
 void events_push(struct events *q, struct engine_event *event);
+/* From here to events_release() the loop is not woken: who pushes many events wakes it once, and does not
+ * meet it at the lock for each. [engine-thread] */
+void events_hold(struct events *q);
+/* Wakes it if events wait that it does not know of. [engine-thread] */
+void events_release(struct events *q);
 /* [any-thread] */
 struct engine_event *events_take(struct events *q);
 /* Frees what waits for this session. [any-thread] */

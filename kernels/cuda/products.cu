@@ -2,7 +2,10 @@
  *
  * A warp takes a pair of rows of weights; lane l the units (chunks or blocks) l, l + 32, … of both, then the
  * lanes add up in a butterfly. So each product is one sum in one fixed order. The block's inputs lie in
- * shared memory: as F32, or rounded to 8 bits in blocks of 32 where weights are quantised. */
+ * shared memory: as F32, or rounded to 8 bits in blocks of 32 where weights are quantised.
+ *
+ * Units are asked for a group ahead, over the end of a pair too, so that enough bytes are on their way.
+ * Whether the compiler made that of it is seen in the machine code alone: tests/kernels/cuda_reckon.py. */
 #include "kernels/cuda/product.cuh"
 
 struct product_shared {

@@ -191,8 +191,8 @@ def staged(formats, cols):
 class Kernel:
     """The kernel of single rows, with what was played so far."""
 
-    def __init__(self, code, registers, shared):
-        self.loops, self.registers, self.shared, self.played = find_loops(code), registers, shared, {}
+    def __init__(self, code, registers, shared, latency=LATENCY):
+        self.loops, self.registers, self.shared, self.latency, self.played = find_loops(code), registers, shared, latency, {}
 
     def warps(self, formats, cols):
         return PAIR_WARPS * blocks_together(self.registers, self.shared + staged(formats, cols), THREADS)
@@ -208,7 +208,7 @@ class Kernel:
             loop, f = self.loops[name], FORMATS[name]
             per_lane = cols // f.cols * 2 / 32
             trace = loop.trace * max(1, round(per_lane / loop.units)) + loop.outside
-            passes, moved, issued = play(trace, max(1, warps // SCHEDULERS))
+            passes, moved, issued = play(trace, max(1, warps // SCHEDULERS), self.latency)
             real = f.bytes / sum(w * n for w, n in f.loads.items())
             self.played[key] = passes * SCHEDULERS * self.pair_bytes(name, cols), moved * SCHEDULERS * real, issued
         return self.played[key]
@@ -268,7 +268,8 @@ def attention(code, registers, shared):
     trace, results = page_loop(code), []
     for n in (math.floor(blocks), math.ceil(blocks)):
         passes, moved, issued = play(trace, n, table=TABLE)
-        results.append((passes * SCHEDULERS * PAGE * HEAD * 2 * 2 / SCHEDULERS, moved * SCHEDULERS, issued))
+        copied = sum(32 * i.width for i in trace if i.name == "LDGSTS")  # by a warp; loops of copies are gone through once
+        results.append((passes * SCHEDULERS * copied, moved * SCHEDULERS, issued))
     part = blocks - math.floor(blocks)
     return tuple(a * (1 - part) + b * part for a, b in zip(*results)) + (blocks,)
 
@@ -344,13 +345,15 @@ def judge_loops(kernel, model, names=DECODE):
     return problems
 
 
-def judge_steps(kernel):
+def judge_steps(kernel, others):
+    """`others`: the same kernel with memory that answers sooner or later, only printed."""
     problems = []
     print(f"\na token, {BOUNDARY * 1e6:.1f} us from one kernel to the next:")
     for model, kind, goal in GOALS:
         seconds, size, between, floor = step(kernel, MODELS[model], kind)
         print(f"  {model:3} {kind:6} {size / 1e9:6.2f} GB  memory alone {floor * 1e3:6.2f} ms, launches {between * 1e3:5.2f}, rounds and loops "
-              f"{(seconds - floor - between) * 1e3:5.2f}: {1 / seconds:6.1f} tokens/s, wanted {goal}")
+              f"{(seconds - floor - between) * 1e3:5.2f}: {1 / seconds:6.1f} tokens/s, wanted {goal}"
+              + "".join(f"; after {k.latency * 1e9:.0f} ns {1 / step(k, MODELS[model], kind)[0]:.1f}" for k in others))
         if 1 / seconds < goal:
             problems.append(f"{model} {kind}: {1 / seconds:.1f} tokens/s are reckoned, {goal} wanted")
     return problems
@@ -368,6 +371,17 @@ def judge_attention(kernel, code, registers, shared):
         if part < PART_AT_DEPTH:
             problems.append(f"8B {kind} behind {CONTEXT} positions: {part:.0%} of what memory allows")
     return problems
+
+
+def print_tile(code, registers):
+    """Attention of a prompt: 64 places and a page of 64 positions at a time, whose sums of a part lie in shared memory too."""
+    trace = page_loop(code)
+    blocks = blocks_together(registers, 3 * PAGE * (HEAD + 8) * 2 + HEAD // 8 * 128 * 16, 128)
+    work = PAGE * PAGE * HEAD * 4 * SMS / 1e12  # of a page, by a block of each multiprocessor
+    passes, _, issued = play(trace, blocks, table=TABLE)
+    most = CLOCK / sum(cost(i)[1] for i in trace if i.name in ("LDSM", "LDGSTS"))  # copies and fragments alone
+    print(f"\nattention of a prompt (only printed): {blocks} blocks of a multiprocessor, {issued:.0%} of the cycles issue, "
+          f"{passes * work:.0f} TFLOP/s; if every page were the end of a part; shared memory allows {most * work:.0f}")
 
 
 def compiled(nvcc, folder, name):
@@ -390,10 +404,11 @@ def main():
     print("reckoned from the machine code for an H200, not measured\n")
     problems = judge_loops(kernel, MODELS["8B"])
     if not problems:
-        problems += judge_steps(kernel)
+        problems += judge_steps(kernel, [Kernel(code["kernel_product<1>"], *used["kernel_product<1>"], ns * 1e-9) for ns in (600, 800)])
         code, used = compiled(nvcc, folder, "attention_tensor.cu")
         row = f"kernel_attention_row<{HEAD}>"
         problems += judge_attention(kernel, code[row], used[row][0], row_shared())
+        print_tile(code[f"kernel_attention_tile<{HEAD}>"], used[f"kernel_attention_tile<{HEAD}>"][0])
         code, used = compiled(nvcc, folder, "tensor.cu")
         seconds, rate, blocks = batch(code["kernel_tensor<1,64>"], used["kernel_tensor<1,64>"][0])
         print(f"\n64 rows of 8B BF16 behind {AT} positions (only printed): {blocks} block of a multiprocessor takes in {rate / 1e9:.1f} GB/s of weights, "

@@ -2,7 +2,7 @@
 """The gates of GPU code fail when they should: small kernels with one fault each through check_cuda.py, and the real kernel
 of single rows with one fault each through cuda_reckon.py.
 
-  test_check_cuda.py NVCC"""
+  test_check_cuda.py NVCC FOLDER    FOLDER: as for check_cuda.py"""
 import os
 import shutil
 import sys
@@ -122,8 +122,25 @@ def large(nvcc, name, old, new):
 SOURCES, ROOT = check_cuda.SOURCES, check_cuda.ROOT
 
 
+def goals(nvcc, folder):
+    """(Fault, what the gates of whole steps say, what they should): the real kernels, with less room than they have."""
+    check_cuda.SOURCES, check_cuda.ROOT = SOURCES, ROOT
+    code, used = cuda_reckon.compiled(nvcc, folder, "products.cu")
+    kernel = cuda_reckon.Kernel(code["kernel_product<1>"], *used["kernel_product<1>"])
+    crowded = cuda_reckon.Kernel(code["kernel_product<1>"], 200, 128)
+    code, used = cuda_reckon.compiled(nvcc, folder, "attention_tensor.cu")
+    row = f"kernel_attention_row<{cuda_reckon.HEAD}>"
+    attention = kernel, code[row], used[row][0], cuda_reckon.row_shared()
+    yield "the real kernel", cuda_reckon.judge_steps(kernel, []), None
+    yield "one block for its registers", cuda_reckon.judge_steps(crowded, []), "tokens/s are reckoned"
+    yield "the real attention", cuda_reckon.judge_attention(*attention), None
+    constant, check_cuda.constant = check_cuda.constant, lambda name, header: 8
+    yield "attention in 8 parts", cuda_reckon.judge_attention(*attention), "of what memory allows"
+    check_cuda.constant = constant
+
+
 def main():
-    if len(sys.argv) < 2 or not os.path.exists(sys.argv[1]):
+    if len(sys.argv) < 3 or not os.path.exists(sys.argv[1]):
         print("skipped: there is no nvcc here")
         return 77
     check_cuda.PROBES, check_cuda.EARLY, failed = PROBES, EARLY, 0
@@ -133,7 +150,11 @@ def main():
     for fault, name, old, new, want in LARGE:
         said = large(sys.argv[1], name, old, new)
         failed += report(f"products.cu, {fault}", said, want)
-    print(f"{len(SMALL) + len(LARGE) - failed} of {len(SMALL) + len(LARGE)} checks of the gates hold")
+    n = len(SMALL) + len(LARGE)
+    for fault, said, want in goals(*sys.argv[1:3]):
+        failed += report(fault, "\n".join(said), want)
+        n += 1
+    print(f"{n - failed} of {n} checks of the gates hold")
     return 1 if failed else 0
 
 
