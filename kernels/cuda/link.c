@@ -10,7 +10,7 @@
 
 enum { SUCCESS = 0, IN_PROGRESS = 7 }; /* ncclResult_t */
 enum { FLOAT32 = 7 };                  /* ncclDataType_t */
-enum { SUM = 0 };                      /* ncclRedOp_t */
+enum { SUM = 0, LARGEST = 2 };         /* ncclRedOp_t */
 
 struct gpu_link {
     int n;
@@ -91,6 +91,10 @@ int gpu_link_begin(struct gpu_link *l) {
 
 int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
     return keep(l, l->all_reduce(values, values, n, FLOAT32, SUM, l->comms[rank], s));
+}
+
+int gpu_link_largest(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
+    return keep(l, l->all_reduce(values, values, n, FLOAT32, LARGEST, l->comms[rank], s));
 }
 
 int gpu_link_end(struct gpu_link *l) {

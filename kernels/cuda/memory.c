@@ -233,6 +233,8 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
     if ((forms & CUDA_FORM_F8) != 0) {
         d->prepared.f8 = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
         d->prepared.f8_scales = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+        if (d->n_ranks > 1)
+            d->prepared.f8_most = need(rows, 4, GPU_TRANSIENT, "the batch", &rc, err, errlen);
     }
     if ((forms & CUDA_FORM_ROUNDED) != 0) {
         d->prepared.rounded = need(rows * cols, 1, GPU_TRANSIENT, "the batch", &rc, err, errlen);
@@ -359,15 +361,9 @@ void cuda_memory_finish(struct cuda_device *d) {
     if (!d->tied)
         pack_free(&d->output);
     pack_free(&d->embeddings);
-    void *prepared[] = {d->prepared.bf16,
-                        d->prepared.f16,
-                        d->prepared.factors,
-                        d->prepared.f8,
-                        d->prepared.f8_scales,
-                        d->prepared.rounded,
-                        d->prepared.records,
-                        d->large,
-                        d->panel};
+    void *prepared[] = {
+        d->prepared.bf16,    d->prepared.f16,     d->prepared.factors, d->prepared.f8, d->prepared.f8_scales,
+        d->prepared.f8_most, d->prepared.rounded, d->prepared.records, d->large,       d->panel};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

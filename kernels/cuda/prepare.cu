@@ -72,7 +72,8 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
         return;
     const float *input = product_input(p, row);
     float most, scale = prepare_scale(p, &shared, input, &most), factor = prepare_factor(most * scale);
-    float inverse = gpu_divide(1.0f, factor), f8_scale = prepare_f8_scale(p, most * scale);
+    float inverse = gpu_divide(1.0f, factor);
+    float f8_scale = prepare_f8_scale(p, p.share_scales != 0 ? p.prepared.f8_most[row] : most * scale);
     float f8_inverse = gpu_divide(1.0f, f8_scale);
     if ((p.forms & CUDA_FORM_F16) != 0 && gpu_thread() == 0)
         p.prepared.factors[row] = factor;
@@ -102,6 +103,24 @@ GPU_KERNEL(PRODUCT_THREADS) kernel_prepare(const struct cuda_product p) {
         if (c % 32 == 0)
             p.prepared.records[at / 32] = record;
     }
+}
+
+GPU_KERNEL(PRODUCT_THREADS) kernel_most(const struct cuda_product p) {
+    GPU_SHARED(struct prepare_shared, shared);
+    int row = (int)gpu_block_x();
+    gpu_wait_previous();
+    gpu_let_next_start();
+    if (row >= product_rows(p))
+        return;
+    float most;
+    (void)prepare_scale(p, &shared, product_input(p, row), &most);
+    if (gpu_thread() == 0)
+        p.prepared.f8_most[row] = most;
+}
+
+extern "C" int steps_most(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {
+    const struct gpu_launch how = {s, (unsigned)n_rows, 1, PRODUCT_THREADS, 0, true};
+    return GPU_LAUNCH(how, kernel_most, *p);
 }
 
 extern "C" int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows) {

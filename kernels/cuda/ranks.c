@@ -130,22 +130,35 @@ int ranks_upload_batch(struct cuda_device *d, size_t n) {
     return rc ? rc : gpu_use(d->gpu);
 }
 
-static int add_up(struct cuda_device *d, bool logits, size_t n) {
+enum what { X, LOGITS, MOST };
+
+/* On one rank, whose GPU is in use. */
+static int come(struct cuda_device *d, const struct cuda_device *r, enum what what, size_t n) {
+    if (what == MOST)
+        return gpu_link_largest(d->link, r->rank, r->stream, r->prepared.f8_most, n);
+    return gpu_link_sum(d->link, r->rank, r->stream, what == LOGITS ? r->logits : r->x, n);
+}
+
+static int add_up(struct cuda_device *d, enum what what, size_t n) {
     int rc = d->n_ranks > 1 ? gpu_link_begin(d->link) : 0;
     for (int i = 0; i < d->n_ranks && d->n_ranks > 1 && rc == 0; i++) {
         struct cuda_device *r = d->ranks[i];
         rc = gpu_use(r->gpu);
-        rc = rc ? rc : gpu_link_sum(d->link, i, r->stream, logits ? r->logits : r->x, n);
+        rc = rc ? rc : come(d, r, what, n);
     }
     return rc == 0 && d->n_ranks > 1 ? gpu_link_end(d->link) : rc;
 }
 
 int ranks_add_x(struct cuda_device *d) {
-    return add_up(d, false, (size_t)d->now.rows * (size_t)d->shape.x_stride);
+    return add_up(d, X, (size_t)d->now.rows * (size_t)d->shape.x_stride);
 }
 
 int ranks_add_logits(struct cuda_device *d) {
-    return add_up(d, true, (size_t)d->now.outputs * (size_t)d->config.model.n_vocab);
+    return add_up(d, LOGITS, (size_t)d->now.outputs * (size_t)d->config.model.n_vocab);
+}
+
+int ranks_largest(struct cuda_device *d) {
+    return add_up(d, MOST, (size_t)d->now.rows);
 }
 
 /* ---- pages ---- */

@@ -22,6 +22,8 @@ int ranks_upload_batch(struct cuda_device *d, size_t n);
 int ranks_add_x(struct cuda_device *d);
 /* The same of the logits: each rank has zeros for the tokens that are not its own. */
 int ranks_add_logits(struct cuda_device *d);
+/* What the ranks have as prepared.f8_most becomes the largest of them. */
+int ranks_largest(struct cuda_device *d);
 
 /* Pages lie in host memory as one rank's part after the other. `page` and `from` are in range. */
 size_t ranks_page_bytes(const struct cuda_device *d);

@@ -31,15 +31,30 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .f8 = (int32_t)d->f8};
 }
 
+/* Inputs of F8 that the library takes are divided by what makes each row's largest number the largest of
+ * E4M3. Of these rows a rank has a part: the number is that of the whole row, as on one GPU. */
+static bool shares_scales(const struct cuda_device *d, const struct cuda_matrix *w) {
+    return d->n_ranks > 1 && d->f8 != GPU_F8_NOT && d->now.rows > CUDA_LARGE_ROWS && w->type == CUDA_F8 &&
+           w->input_scale <= 0;
+}
+
 /* The first rank adds to x, the others have their parts alone: the sum over all is x with each part once. */
-static int queue_residual(struct cuda_device *d, const struct cuda_matrix *w, const float *input,
-                          int32_t stride) {
+static struct cuda_product residual(const struct cuda_device *d, int step) {
+    const struct cuda_layer *l = &d->layers[(step - 1) / RECORD_PARTS];
+    bool attn = (step - 1) % RECORD_PARTS == RECORD_ATTN_OUT;
+    const struct cuda_matrix *w = attn ? &l->wo : &l->down;
     struct cuda_product p = product(d, d->rank == 0 ? CUDA_RESIDUAL : CUDA_PARTIAL, w);
-    p.input = input;
-    p.input_stride = stride;
+    p.input = attn ? d->attn : d->h;
+    p.input_stride = attn ? d->shape.q_stride : d->shape.h_stride;
     p.out = d->x;
     p.out_stride = d->shape.x_stride;
+    p.share_scales = shares_scales(d, w) ? 1 : 0;
     steps_add_section(&p, w, w, (w->rows + 1) / 2);
+    return p;
+}
+
+static int queue_residual(struct cuda_device *d, int step) {
+    const struct cuda_product p = residual(d, step);
     return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
 
@@ -118,24 +133,27 @@ static int queue_part(struct cuda_device *d, int step) {
         return queue_attn_in(d, l, layer);
     case RECORD_ATTENTION:
         return queue_attention(d, layer);
-    case RECORD_ATTN_OUT:
-        return queue_residual(d, &l->wo, d->attn, d->shape.q_stride);
     case RECORD_FFN_IN:
         return queue_ffn_in(d, l);
+    case RECORD_ATTN_OUT:
     case RECORD_FFN_OUT:
     default:
-        return queue_residual(d, &l->down, d->h, d->shape.h_stride);
+        return queue_residual(d, step);
     }
+}
+
+static bool is_residual(const struct cuda_device *d, int step) {
+    int part = (step - 1) % RECORD_PARTS;
+    return step != RECORD_EMBED && step != RECORD_LOGITS(d->config.model.n_layers) &&
+           (part == RECORD_ATTN_OUT || part == RECORD_FFN_OUT);
 }
 
 /* What the ranks have is taken together; the logits, to where they are wanted. */
 static int queue_end(struct cuda_device *d, int step) {
     if (step == RECORD_EMBED)
         return 0;
-    if (step != RECORD_LOGITS(d->config.model.n_layers)) {
-        int part = (step - 1) % RECORD_PARTS;
-        return part == RECORD_ATTN_OUT || part == RECORD_FFN_OUT ? ranks_add_x(d) : 0;
-    }
+    if (step != RECORD_LOGITS(d->config.model.n_layers))
+        return is_residual(d, step) ? ranks_add_x(d) : 0;
     if (d->now.outputs == 0)
         return 0;
     int rc = ranks_add_logits(d);
@@ -145,14 +163,29 @@ static int queue_end(struct cuda_device *d, int step) {
     return rc ? rc : gpu_download(d->stream, d->host_logits, d->logits, logits_bytes(d));
 }
 
-static int queue_step(struct cuda_device *d, int step) {
+static int on_each(struct cuda_device *d, int step, int (*queue)(struct cuda_device *, int)) {
     int rc = 0;
     for (int i = 0; i < d->n_ranks && rc == 0; i++) {
         struct cuda_device *r = d->ranks[i];
         r->now = d->now;
         rc = gpu_use(r->gpu);
-        rc = rc ? rc : queue_part(r, step);
+        rc = rc ? rc : queue(r, step);
     }
+    return rc;
+}
+
+static int queue_most(struct cuda_device *d, int step) {
+    const struct cuda_product p = residual(d, step);
+    return steps_most(d->stream, &p, d->now.rows);
+}
+
+static int queue_step(struct cuda_device *d, int step) {
+    int rc = 0;
+    if (is_residual(d, step) && residual(d, step).share_scales != 0) {
+        rc = on_each(d, step, queue_most);
+        rc = rc ? rc : ranks_largest(d);
+    }
+    rc = rc ? rc : on_each(d, step, queue_part);
     return rc ? rc : queue_end(d, step);
 }
 

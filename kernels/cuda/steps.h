@@ -251,6 +251,7 @@ struct cuda_prepared {
     float *factors; /* of f16, one per row */
     uint8_t *f8;
     float *f8_scales; /* of f8, one per row */
+    float *f8_most;   /* several ranks: the largest magnitude of each row of a residual's inputs */
     uint8_t *rounded;
     struct cuda_rounded *records; /* of 32 columns each */
 };
@@ -282,6 +283,8 @@ struct cuda_product {
     size_t panel_bytes;
     int32_t f8;        /* enum gpu_f8: how the library multiplies F8; GPU_F8_NOT: as BF16 */
     float input_scale; /* of inputs in F8; 0: each row has its own; set by steps_product() */
+    int32_t
+        share_scales; /* that is the one of the whole row, of which this rank has a part: prepared.f8_most */
     /* attn_in alone */
     struct cuda_cache cache;
     const float *rope; /* per position head_dim/2 pairs of cosine and sine */
@@ -300,6 +303,8 @@ int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda
  * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. large.cu: more, by the library.
  */
 int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
+/* Also there: of each row, to prepared.f8_most; to be made that of all ranks before the product. */
+int steps_most(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
 int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,

@@ -12,6 +12,7 @@
 struct part {
     float *values;
     size_t n;
+    bool largest; /* is wanted, not the sum */
 };
 
 struct gpu_link {
@@ -53,11 +54,11 @@ static void add_up(const void *const *args, int n) {
         abort();
     for (int i = 0; i < n; i++) {
         const struct part *p = args[order_turn(&pass, (unsigned)i, (unsigned)n)];
-        if (p->n != first->n) /* of graphs that do not belong together */
+        if (p->n != first->n || p->largest != first->largest) /* of graphs that do not belong together */
             emu_die("a rank adds %zu numbers to a sum of %zu", p->n, first->n);
         memory_write(i == 0 ? sum : values, p->values, 0, bytes);
         for (size_t k = 0; k < first->n && i > 0; k++)
-            sum[k] += values[k];
+            sum[k] = !p->largest ? sum[k] + values[k] : values[k] > sum[k] ? values[k] : sum[k];
     }
     for (int i = 0; i < n; i++)
         memory_write(((const struct part *)args[i])->values, sum, 0, bytes);
@@ -87,7 +88,7 @@ int gpu_link_begin(struct gpu_link *l) {
     return gpu_failure()[0] != '\0' ? -EIO : 0;
 }
 
-int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
+static int come(struct gpu_link *l, int rank, struct gpu_stream *s, struct part part) {
     if (!l->open)
         emu_die("rank %d adds to a sum that nobody began: it would wait for the others for ever", rank);
     if (rank < 0 || rank >= l->team.n || l->parts[rank].values != NULL)
@@ -96,10 +97,18 @@ int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *valu
     if (queue_gpu(s) != gpu || memory_in_use() != gpu)
         emu_die("rank %d of GPU %d uses a queue of GPU %d, and GPU %d is in use", rank, gpu, queue_gpu(s),
                 memory_in_use());
-    memory_check_gpu(values, n * sizeof *values, gpu, "a sum");
-    l->parts[rank] = (struct part){values, n};
+    memory_check_gpu(part.values, part.n * sizeof *part.values, gpu, "a sum");
+    l->parts[rank] = part;
     l->team.streams[rank] = s;
     return gpu_failure()[0] != '\0' ? -EIO : 0;
+}
+
+int gpu_link_sum(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
+    return come(l, rank, s, (struct part){values, n, false});
+}
+
+int gpu_link_largest(struct gpu_link *l, int rank, struct gpu_stream *s, float *values, size_t n) {
+    return come(l, rank, s, (struct part){values, n, true});
 }
 
 int gpu_link_end(struct gpu_link *l) {
@@ -107,6 +116,8 @@ int gpu_link_end(struct gpu_link *l) {
     for (int i = 0; i < l->team.n; i++) {
         if (l->parts[i].values == NULL)
             emu_die("rank %d takes no part in a sum: the others would wait for it for ever", i);
+        if (l->parts[i].largest != l->parts[0].largest)
+            emu_die("rank %d wants the sum and others the largest, or the other way round", i);
         if (l->parts[i].n != l->parts[0].n)
             emu_die("rank %d adds %zu numbers to a sum of %zu", i, l->parts[i].n, l->parts[0].n);
         args[i] = &l->parts[i];

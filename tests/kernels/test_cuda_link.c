@@ -145,6 +145,20 @@ static void test_a_sum(void **state) {
                                "destroy 2");
 }
 
+static void test_the_largest(void **state) {
+    (void)state;
+    const struct gpus first = {.n = 1, .ids = {5}};
+    struct gpu_link *l = NULL;
+    float values[1];
+    assert_int_equal(gpu_link_open(&first, &l, err, sizeof err), 0);
+    assert_int_equal(gpu_link_begin(l), 0);
+    assert_int_equal(gpu_link_largest(l, 0, (struct gpu_stream *)(void *)&queues[0], values, 9), 0);
+    assert_int_equal(gpu_link_end(l), 0);
+    gpu_link_close(l);
+    /* 2: ncclMax */
+    assert_string_equal(calls, "init 5; start; reduce 9 of type 7 by 2 on 0 of queue 0; end; destroy 0");
+}
+
 static void test_no_library(void **state) {
     (void)state;
     struct gpu_link *l = NULL;
@@ -213,6 +227,7 @@ static void test_what_the_library_notices(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_sum, begin),
+        cmocka_unit_test_setup(test_the_largest, begin),
         cmocka_unit_test_setup(test_no_library, begin),
         cmocka_unit_test_setup(test_gpus_that_cannot_be_connected, begin),
         cmocka_unit_test_setup(test_a_sum_fails, begin),
