@@ -15,21 +15,42 @@ static const struct bench_case more[] = {{4, 0},      {16, 0},     {64, 0},     
                                          {16, 8192},  {64, 8192},  {4, 32768},   {16, 32768},
                                          {64, 32768}, {4, 131071}, {16, 131071}, {64, 131071}};
 static const struct bench_case few[] = {{1, 0}, {64, 1024}, {0, 2048}};
+static const struct bench_case rest[] = {{0, 512},     {0, 8192},   {1, 8192},   {1, 32768},  {1, 131071},
+                                         {4, 0},       {16, 0},     {64, 0},     {4, 8192},   {16, 8192},
+                                         {64, 8192},   {4, 32768},  {16, 32768}, {64, 32768}, {4, 131071},
+                                         {16, 131071}, {64, 131071}};
 static const struct bench_case tiny_cases[] = {{1, 0}, {3, 300}, {64, 300}, {0, 80}}; /* one does not fit */
 
 #define CASES(list) list, (int)(sizeof(list) / sizeof(list)[0])
 
 static const struct bench_entry entries[] = {
-    {&synthetic_8b, SYNTHETIC_BF16, CASES(goals)}, {&synthetic_8b, SYNTHETIC_Q4_K_M, CASES(goals)},
-    {&synthetic_8b, SYNTHETIC_FP8, CASES(goals)},  {&synthetic_8b, SYNTHETIC_Q8_0, CASES(goals)},
-    {&synthetic_70b, SYNTHETIC_FP8, CASES(goals)}, {&synthetic_70b, SYNTHETIC_Q4_K_M, CASES(goals)},
-    {&synthetic_8b, SYNTHETIC_BF16, CASES(more)},  {&synthetic_8b, SYNTHETIC_Q4_K_M, CASES(more)},
-    {&synthetic_8b, SYNTHETIC_FP8, CASES(more)},   {&synthetic_8b, SYNTHETIC_Q8_0, CASES(more)},
-    {&synthetic_70b, SYNTHETIC_FP8, CASES(more)},  {&synthetic_70b, SYNTHETIC_Q4_K_M, CASES(more)},
-    {&synthetic_8b, SYNTHETIC_Q6_K, CASES(few)},   {&synthetic_8b, SYNTHETIC_F16, CASES(few)},
-    {&synthetic_8b, SYNTHETIC_Q5_K, CASES(few)},   {&synthetic_8b, SYNTHETIC_Q4_0, CASES(few)},
-    {&synthetic_70b, SYNTHETIC_Q8_0, CASES(few)},  {&synthetic_70b, SYNTHETIC_Q6_K, CASES(few)},
+    {&synthetic_8b, SYNTHETIC_BF16, CASES(goals)},
+    {&synthetic_8b, SYNTHETIC_Q4_K_M, CASES(goals)},
+    {&synthetic_8b, SYNTHETIC_FP8, CASES(goals)},
+    {&synthetic_8b, SYNTHETIC_Q8_0, CASES(goals)},
+    {&synthetic_70b, SYNTHETIC_FP8, CASES(goals)},
+    {&synthetic_70b, SYNTHETIC_Q4_K_M, CASES(goals)},
+    {&synthetic_8b, SYNTHETIC_BF16, CASES(more)},
+    {&synthetic_8b, SYNTHETIC_Q4_K_M, CASES(more)},
+    {&synthetic_8b, SYNTHETIC_FP8, CASES(more)},
+    {&synthetic_8b, SYNTHETIC_Q8_0, CASES(more)},
+    {&synthetic_70b, SYNTHETIC_FP8, CASES(more)},
+    {&synthetic_70b, SYNTHETIC_Q4_K_M, CASES(more)},
+    {&synthetic_8b, SYNTHETIC_Q6_K, CASES(few)},
+    {&synthetic_8b, SYNTHETIC_F16, CASES(few)},
+    {&synthetic_8b, SYNTHETIC_Q5_K, CASES(few)},
+    {&synthetic_8b, SYNTHETIC_Q4_0, CASES(few)},
+    {&synthetic_70b, SYNTHETIC_Q8_0, CASES(few)},
+    {&synthetic_70b, SYNTHETIC_Q6_K, CASES(few)},
+    /* where time is left */
+    {&synthetic_8b, SYNTHETIC_F16, CASES(rest)},
+    {&synthetic_8b, SYNTHETIC_Q6_K, CASES(rest)},
+    {&synthetic_8b, SYNTHETIC_Q5_K, CASES(rest)},
+    {&synthetic_8b, SYNTHETIC_Q4_0, CASES(rest)},
+    {&synthetic_70b, SYNTHETIC_Q8_0, CASES(rest)},
+    {&synthetic_70b, SYNTHETIC_Q6_K, CASES(rest)},
 };
+#define SPARE_ENTRIES 6
 static const struct bench_entry tiny_entries[] = {
     {&synthetic_tiny, SYNTHETIC_BF16, CASES(tiny_cases)},
     {&synthetic_tiny, SYNTHETIC_Q4_K_M, CASES(tiny_cases)},
@@ -41,8 +62,9 @@ static const struct bench_entry tiny_entries[] = {
     {&synthetic_tiny, SYNTHETIC_Q4_0, CASES(tiny_cases)},
 };
 
-const struct bench_entry *bench_entries(bool tiny, int *n) {
+const struct bench_entry *bench_entries(bool tiny, int *n, int *needed) {
     *n = (int)(tiny ? sizeof tiny_entries / sizeof tiny_entries[0] : sizeof entries / sizeof entries[0]);
+    *needed = tiny ? *n : *n - SPARE_ENTRIES;
     return tiny ? tiny_entries : entries;
 }
 

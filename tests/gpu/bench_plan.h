@@ -18,8 +18,9 @@ struct bench_entry {
     const struct bench_case *cases;
     int n_cases;
 };
-/* The entries in their order: what goals are set for, then all batches and contexts, then further formats. */
-const struct bench_entry *bench_entries(bool tiny, int *n);
+/* The entries in their order: what goals are set for, then all batches and contexts, then further formats.
+ * The first `needed` should have time in any case, the others get what is left of it. */
+const struct bench_entry *bench_entries(bool tiny, int *n, int *needed);
 
 #define BENCH_MAX_ROWS 64
 #define BENCH_STEP_NS  (uint64_t)500000000 /* repetitions of a step, where one is shorter */
