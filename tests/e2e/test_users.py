@@ -21,8 +21,9 @@ class Users(harness.Case):
         os.chmod(cls.room.path, 0o755)  # what an operator does who lets others in
         os.chmod(cls.room.socket, 0o666)
 
-    def as_nobody(self, work):
+    def as_nobody(self, work, room=None):
         """What `work` gives when another user runs it."""
+        room = room or self.room
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -30,7 +31,7 @@ class Users(harness.Case):
                 os.setgroups([])
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-                result = work(harness.Api(self.room.socket))
+                result = work(harness.Api(room.socket))
             except BaseException as error:
                 result = f"failed: {error!r}"
             os.write(writing, json.dumps(result).encode())
@@ -79,6 +80,22 @@ class Users(harness.Case):
 
         self.assertEqual(self.as_nobody(work), [[403, "priority_not_allowed"], 0, -10])
         self.assertEqual(self.api.run("Good day", priority=10)["priority"], 10)
+
+    def test_the_queue_of_one_holds_nobody_up(self):
+        """Of jobs of one priority that wait, one of the user who has the fewest at work begins, though others are older."""
+        room = harness.Room([{"match": "Be brief.", "turns": ["Yes, yes."], "delay_ms": 5}] + self.scripts)
+        self.addCleanup(room.close)
+        api = room.start("--max-jobs", "2")
+        os.chmod(room.path, 0o755)
+        os.chmod(room.socket, 0o666)
+        naps = [api.submit("Take a nap.", tools=["nap"])["id"] for _ in range(2)]
+        ours = [api.submit("Be brief.")["id"] for _ in range(3)]
+        theirs = self.as_nobody(lambda api: [api.submit("Be brief.")["id"] for _ in range(2)], room)
+        self.assertEqual([api.job(id)["status"] for id in ours + theirs], ["queued"] * 5)
+        api.cancel(naps[0])
+        begun = [api.wait(id)["started_at"] for id in ours + theirs]
+        self.assertEqual(sorted(range(5), key=begun.__getitem__), [3, 4, 0, 1, 2])
+        api.cancel(naps[1])
 
     def test_keys_are_apart(self):
         key = {"Idempotency_Key": "same"}

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -126,7 +127,7 @@ static void test_sizes(void **state) {
 
 /* ---- sessions ---- */
 
-static void start(struct harness *h, const struct gpus *gpus, int n_pages, int n_host) {
+static void start(struct harness *h, const struct gpus *gpus, int n_pages, int n_host, const char *kept) {
     size_t page = forward_page_bytes(&weights.model, DTYPE_F32);
     char err[300] = "";
     harness_init(h);
@@ -137,6 +138,8 @@ static void start(struct harness *h, const struct gpus *gpus, int n_pages, int n
                                          .max_sessions = SESSIONS,
                                          .kv_bytes = (size_t)n_pages * page,
                                          .host_kv_bytes = (size_t)n_host * page,
+                                         .prefix_path = kept,
+                                         .prefix_bytes = kept != NULL ? (size_t)1 << 24 : 0,
                                          .wake = harness_wake,
                                          .wake_arg = h};
     if (local_open_model(&config, &weights.model, true, &h->engine, err, sizeof err) < 0)
@@ -150,7 +153,7 @@ static void run(const struct gpus *gpus, int n_pages, int n_host, int32_t tokens
     struct engine_session *s[SESSIONS];
     int32_t ids[CONTEXT];
     *computed = *missed = 0;
-    start(&h, gpus, n_pages, n_host);
+    start(&h, gpus, n_pages, n_host, NULL);
     for (int i = 0; i < SESSIONS; i++)
         s[i] = harness_session(&h);
     for (int turn = 0; turn < 3; turn++)
@@ -188,6 +191,56 @@ static void test_sessions(void **state) {
     }
 }
 
+/* A session of n tokens that depend on `seed`; what it writes. */
+static struct outcome *ask(struct harness *h, int n, int seed) {
+    int32_t ids[CONTEXT];
+    for (int t = 0; t < n; t++)
+        ids[t] = (t * 7 + seed * 11 + t * t * seed) % weights.model.n_vocab;
+    struct engine_session *s = harness_session(h);
+    harness_append_tokens(s, ids, (size_t)n);
+    harness_generate(h, s, NULL, TOKENS);
+    struct outcome *o = harness_wait(h, s);
+    assert_int_equal(o->n_tokens, TOKENS);
+    return o;
+}
+
+/* Pages from a file go to the GPU for who wants them, beside pages that go to host memory for it and back. */
+static void test_kept_on_disk(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const struct gpus *gpus = i == 0 ? &one : &two;
+        struct harness h;
+        char path[] = "/tmp/hermesd-kept-XXXXXX", err[300] = "";
+        int32_t want[TOKENS], other[TOKENS], last;
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_int_equal(unlink(path), 0);
+        start(&h, gpus, 20, 4, path);
+        (void)ask(&h, 100, 1);
+        memcpy(want, ask(&h, 100, 1)->tokens, sizeof want);
+        memcpy(other, ask(&h, 150, 2)->tokens, sizeof other);
+        assert_int_equal(engine_keep_prefixes(h.engine, err, sizeof err), 2);
+        harness_finish(&h);
+
+        start(&h, gpus, CONTEXT / KERNELS_PAGE_TOKENS, 4, path);
+        struct outcome *first = ask(&h, 150, 2);
+        assert_int_equal(first->last.cached_tokens, 0);
+        struct outcome *o = ask(&h, 100, 1);
+        assert_int_equal(o->last.cached_tokens, 99);
+        assert_memory_equal(o->tokens, want, sizeof want);
+        last = other[TOKENS - 1];
+        assert_memory_equal(first->tokens, other, sizeof other);
+        harness_append_tokens(first->session, &last, 1);
+        harness_generate(&h, first->session, NULL, 1);
+        o = harness_wait(&h, first->session);
+        assert_int_equal(o->last.computed_tokens, 2); /* the last one that it wrote, and the new one */
+        assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 0);
+        harness_finish(&h);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 static int set_up(void **state) {
     (void)state;
     const struct random_shape shape = {.n_layers = 2,
@@ -215,6 +268,7 @@ int main(void) {
         cmocka_unit_test(test_places),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_kept_on_disk),
     };
     return cmocka_run_group_tests_name("pages in host memory", tests, set_up, tear_down);
 }

@@ -39,6 +39,7 @@ struct record {
     /* The engine waits in its first step until the test has asked for everything. */
     sem_t begun, go;
     const int *sizes; /* of steps, in turns; 0 ends them. NULL: what the machine's speed makes of them */
+    double row_ns;    /* what a row is said to take, where no sizes are given; 0: what it takes */
     struct engine_session *cancel; /* is cancelled in the step that has its fifth row */
     int cancelled_in;
 };
@@ -62,6 +63,8 @@ static void observe(void *arg, const struct local_engine *e) {
     struct record *r = arg;
     int total = 0;
     ((struct local_engine *)(uintptr_t)e)->always_rows = size_after(r, r->n_steps);
+    if (r->row_ns > 0) /* the step that runs counts for three tenths of it, and takes next to nothing */
+        ((struct local_engine *)(uintptr_t)e)->row_ns = r->row_ns;
     if (r->n_steps == 0) {
         sem_post(&r->begun);
         sem_wait(&r->go);
@@ -171,6 +174,29 @@ static void test_long_prompts_delay_nobody(void **state) {
     }
     assert_true(beside > 2); /* prompts were read meanwhile, in more than one step */
     finish(r);
+}
+
+/* A budget is what takes LOCAL_MIXED_STEP_NS beside sessions that write, and LOCAL_STEP_NS where nobody waits
+ * for a token. */
+static void test_budgets(void **state) {
+    (void)state;
+    for (int alone = 0; alone < 2; alone++) {
+        struct record *r = start(20, alone ? 1 : 100);
+        int seen = 0, most = (int)(LOCAL_MIXED_STEP_NS / 0.7e6);
+        r->row_ns = 1e6;
+        for (int i = 1; i < 3; i++)
+            add(r, i, 0, 0, 900, 1);
+        run(r);
+        for (int k = 1; k < r->n_steps; k++)
+            if (r->steps[k].n_rows > 2 && r->steps[k].n_decode > 0) {
+                assert_true(r->steps[k].budget <= most + r->steps[k].n_decode);
+                seen += !alone;
+            } else if (alone) { /* but for one in which the machine did something else */
+                seen += r->steps[k].budget > 2 * most;
+            }
+        assert_true(seen > 2);
+        finish(r);
+    }
 }
 
 /* Three long prompts of one client and one of another: while both have some left, neither is ahead by more
@@ -345,6 +371,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_long_prompts_delay_nobody),
+        cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_clients_get_equal_shares),
         cmocka_unit_test(test_clients_come_and_go),
         cmocka_unit_test(test_priorities),
