@@ -8,11 +8,36 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 uint64_t fit_memory_bytes(void) {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : (uint64_t)1 << 30;
+}
+
+/* The number behind `key` in a file of lines, or its first number where the key is empty; 0 without one. */
+static uint64_t number_in(const char *path, const char *key) {
+    FILE *f = fopen(path, "r");
+    char line[128];
+    unsigned long long n = 0;
+    while (f != NULL && n == 0 && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, key, strlen(key)) == 0)
+            n = strtoull(line + strlen(key), NULL, 10);
+    if (f != NULL)
+        (void)fclose(f);
+    return n;
+}
+
+uint64_t fit_available_bytes(void) {
+    uint64_t machine = number_in("/proc/meminfo", "MemAvailable:") * 1024;
+    uint64_t most = number_in("/sys/fs/cgroup/memory.max", ""); /* 0: "max", or the root */
+    uint64_t used = number_in("/sys/fs/cgroup/memory.current", "");
+    uint64_t files = number_in("/sys/fs/cgroup/memory.stat", "file "); /* given back when wanted */
+    used = used > files ? used - files : 0;
+    uint64_t group = most > used ? most - used : 0;
+    return most > 0 && group < machine ? group : machine;
 }
 
 uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type) {

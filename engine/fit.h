@@ -19,6 +19,9 @@ struct fit {
 
 /* Bytes of this machine's memory; 1 GiB when it does not say. */
 uint64_t fit_memory_bytes(void);
+/* Bytes that this process can still take without others being pushed out: what the kernel thinks is
+ * available, and what the control group has left; 0 when neither says. */
+uint64_t fit_available_bytes(void);
 /* What the CPU needs beside weights, keys and values at most, as the daemon runs it by default. */
 uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type);
 /* Bytes of the weights on `n_devices` that share them, all together: embeddings and norms are on each. */

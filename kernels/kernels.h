@@ -77,7 +77,10 @@ struct kernels_config {
     int nice;           /* of the compute threads the device starts; ignored by GPUs */
     bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
                            kernels/cpu/cpu.h) */
-    struct gpus gpus;   /* that share the model; ignored by the CPU */
+    /* The weights lie in read-only mappings of files, and there is memory for another copy: a device that
+     * computes with this machine's memory may have its own and drop the mappings' pages. Ignored by GPUs. */
+    bool copy_weights;
+    struct gpus gpus; /* that share the model; ignored by the CPU */
 };
 
 /* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,

@@ -361,6 +361,7 @@ static void device_close(struct kernels_device *base) {
     struct cpu_device *d = cpu_of(base);
     pool_destroy(d->pool);
     cpu_buffers_finish(d);
+    cpu_weights_finish(d);
     free(d);
 }
 
@@ -419,7 +420,7 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
                        "Not enough memory for the buffers of the CPU device (%d pages of %zu bytes).",
                        config->n_pages, kernels_page_bytes(&config->model, config->kv_type));
     }
-    cpu_populate_weights(&d->config.model);
+    cpu_weights_init(d);
     *out = &d->base;
     return 0;
 }

@@ -42,6 +42,12 @@ struct cpu_device {
     float *logits; /* max_outputs x n_vocab, padded */
     size_t w_vocab;
 
+    /* Copies of the weights, where they are copied (weights.c): tensor i at weights[weight_at[i]]. */
+    struct kernels_layer *layers;
+    void *weight_map;
+    uint8_t *weights;
+    size_t *weight_at, weight_bytes;
+
     uint8_t *kv; /* n_pages x page_bytes, mapped */
     size_t page_bytes, kv_bytes;
 };
@@ -81,7 +87,9 @@ void cpu_run_job(struct cpu_device *d, void (*fn)(void *arg, int chunk, int thre
  * wants it. */
 void cpu_run_products(struct products *p);
 
-/* Maps the pages of all weights that every step reads; where they lie in a file, reads it. */
-void cpu_populate_weights(const struct kernels_model *m);
+/* Takes the weights that every step reads out of their files, where config.copy_weights allows it and there
+ * is memory; else maps their pages. */
+void cpu_weights_init(struct cpu_device *d);
+void cpu_weights_finish(struct cpu_device *d);
 
 #endif

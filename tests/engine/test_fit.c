@@ -317,8 +317,17 @@ static void test_folders_that_are_neither(void **state) {
     drop_folder();
 }
 
+/* What can be taken is less than there is, and something. */
+static void test_what_is_available(void **state) {
+    (void)state;
+    uint64_t available = fit_available_bytes();
+    assert_true(available > 0);
+    assert_true(available < fit_memory_bytes());
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_available),
         cmocka_unit_test(test_config_alone),
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_gguf_of_holes),

@@ -1,0 +1,118 @@
+/* Weights that a CPU device takes out of their file: it computes the same, and needs the file no more. */
+#include "kernels/cpu/cpu.h"
+#include "kernels/dtype.h"
+#include "tests/kernels/parity.h"
+#include "tests/kernels/random_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CONTEXT 128
+#define ROWS    9
+
+static const struct random_shape shape = {.n_layers = 3,
+                                          .n_heads = 4,
+                                          .n_kv_heads = 2,
+                                          .head_dim = 64,
+                                          .dim = 256,
+                                          .ffn_dim = 768,
+                                          .n_vocab = 500,
+                                          .type = DTYPE_Q8_0,
+                                          .seed = 5};
+
+static size_t bytes_of(const struct tensor *t) {
+    return dtype_row_bytes(t->type, t->cols) * (size_t)t->rows;
+}
+
+/* A file in memory with all matrices, each on an odd place; `m` gets them from a mapping of it. */
+static int to_file(struct kernels_model *m, struct kernels_layer layers[], void **map, size_t *size) {
+    int fd = memfd_create("weights", MFD_CLOEXEC);
+    struct tensor *all[64];
+    size_t at[64], n = 0, end = 32;
+    assert_true(fd >= 0);
+    memcpy(layers, m->layers, (size_t)m->n_layers * sizeof *layers);
+    for (int l = 0; l < m->n_layers; l++) {
+        struct kernels_layer *y = &layers[l];
+        struct tensor *of_layer[] = {&y->wq, &y->wk, &y->wv, &y->wo, &y->w_gate, &y->w_up, &y->w_down};
+        for (size_t i = 0; i < sizeof of_layer / sizeof of_layer[0]; i++)
+            all[n++] = of_layer[i];
+    }
+    m->layers = layers;
+    all[n++] = &m->output;
+    for (size_t i = 0; i < n; i++) {
+        at[i] = end;
+        assert_int_equal(pwrite(fd, all[i]->data, bytes_of(all[i]), (off_t)end), bytes_of(all[i]));
+        end += bytes_of(all[i]) + 32;
+    }
+    *size = end;
+    assert_int_equal(ftruncate(fd, (off_t)end), 0);
+    *map = mmap(NULL, end, PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_true(*map != MAP_FAILED);
+    for (size_t i = 0; i < n; i++)
+        all[i]->data = (const uint8_t *)*map + at[i];
+    return fd;
+}
+
+static struct kernels_device *open_device(const struct kernels_model *m, bool copy) {
+    struct kernels_config config = {.model = *m,
+                                    .max_rows = ROWS,
+                                    .max_outputs = 1,
+                                    .max_context = CONTEXT,
+                                    .n_pages = CONTEXT / KERNELS_PAGE_TOKENS,
+                                    .kv_type = DTYPE_F16,
+                                    .n_threads = 2,
+                                    .copy_weights = copy};
+    struct kernels_device *d = NULL;
+    char err[200] = "";
+    if (cpu_open(&config, &d, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    return d;
+}
+
+static void run(struct kernels_device *d, const struct kernels_model *m) {
+    static const int32_t pages[CONTEXT / KERNELS_PAGE_TOKENS] = {1, 0}, outputs[] = {ROWS - 1};
+    struct kernels_row rows[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        rows[i] = (struct kernels_row){.token = i * 31 % m->n_vocab, .position = i};
+    struct kernels_batch batch = {.rows = rows,
+                                  .n_rows = ROWS,
+                                  .pages = pages,
+                                  .pages_stride = CONTEXT / KERNELS_PAGE_TOKENS,
+                                  .outputs = outputs,
+                                  .n_outputs = 1};
+    parity_steps(d, &batch, m->n_layers);
+}
+
+static void test_a_copy_needs_no_file(void **state) {
+    (void)state;
+    struct kernels_model own, mapped;
+    struct kernels_layer layers[3];
+    void *map;
+    size_t size;
+    random_model_init(&own, &shape);
+    mapped = own;
+    int fd = to_file(&mapped, layers, &map, &size);
+    struct kernels_device *want = open_device(&own, false), *got = open_device(&mapped, true);
+    assert_int_equal(ftruncate(fd, 0), 0); /* from now on reading the mapping is a bus error */
+    run(want, &own);
+    run(got, &mapped);
+    assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
+                        (size_t)own.n_vocab * sizeof(float));
+    got->ops->close(got);
+    want->ops->close(want);
+    assert_int_equal(munmap(map, size), 0);
+    assert_int_equal(close(fd), 0);
+    random_model_finish(&own);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_copy_needs_no_file)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
