@@ -122,6 +122,9 @@ static int allocate(struct bench *b, const struct bench_config *c, int context, 
     b->n_pages = (int)(tokens / KERNELS_PAGE_TOKENS);
     struct forward_config forward = configure(c, context);
     forward.n_pages = b->n_pages;
+    if (fit_copies_weights(c->model, (uint64_t)b->n_pages * forward_page_bytes(c->model, c->kv_type),
+                           forward_scratch_bytes(c->model, &forward)))
+        forward.copy_weights = KERNELS_COPY_FIRST;
     int rc = forward_open(c->model, &forward, &b->forward, err, errlen);
     if (rc < 0)
         return rc;

@@ -46,6 +46,8 @@ struct engine_config {
     struct gpus gpus;       /* which GPUs share the model, where they run it */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
+    bool weights_first;     /* weights that are copied into large pages (local.h) are there when the engine is
+                               open,     as a measurement wants it; else they come while it works */
     enum engine_kv kv;
     size_t kv_bytes; /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
                         weights leave of it; on a GPU four fifths of what it has left beside the weights */

@@ -40,6 +40,11 @@ uint64_t fit_available_bytes(void) {
     return most > 0 && group < machine ? group : machine;
 }
 
+bool fit_copies_weights(const struct model *m, uint64_t kv_bytes, uint64_t scratch_bytes) {
+    return m->weight_bytes >= FIT_LEAST_COPIED &&
+           fit_available_bytes() / 8 * 7 >= m->weight_bytes + kv_bytes + scratch_bytes;
+}
+
 uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type) {
     int context = m->n_ctx_train;
     struct forward_config config = {.max_outputs = LOCAL_SESSIONS + SPECULATE_ROWS,

@@ -22,6 +22,11 @@ uint64_t fit_memory_bytes(void);
 /* Bytes that this process can still take without others being pushed out: what the kernel thinks is
  * available, and what the control group has left; 0 when neither says. */
 uint64_t fit_available_bytes(void);
+/* Whether the CPU has the weights in large pages of its own (kernels/cpu/weights.c): not when they are below
+ * FIT_LEAST_COPIED bytes, which stay in caches anyway; and what is copied cannot be given back to the file
+ * when memory is short, so an eighth of what is available is left beside all that is to come. */
+#define FIT_LEAST_COPIED ((uint64_t)64 << 20)
+bool fit_copies_weights(const struct model *m, uint64_t kv_bytes, uint64_t scratch_bytes);
 /* What the CPU needs beside weights, keys and values at most, as the daemon runs it by default. */
 uint64_t fit_scratch_bytes(const struct model *m, enum dtype kv_type);
 /* Bytes of the weights on `n_devices` that share them, all together: embeddings and norms are on each. */

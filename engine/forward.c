@@ -43,7 +43,7 @@ static struct kernels_config fill(const struct model *m, const struct kernels_la
                                    .n_threads = config->n_threads,
                                    .nice = config->nice,
                                    .exact = config->exact,
-                                   .copy_weights = config->copy_weights && m->files != NULL,
+                                   .copy_weights = m->files != NULL ? config->copy_weights : KERNELS_COPY_NOT,
                                    .gpus = config->gpus};
 }
 

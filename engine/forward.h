@@ -14,9 +14,9 @@ struct forward_config {
     enum dtype kv_type; /* see kernels_config */
     int n_threads;      /* 0 = number of CPUs */
     int nice;
-    bool exact;        /* products in F32 throughout */
-    bool copy_weights; /* see kernels_config; only for a model from files */
-    bool reference;    /* the oracle device instead of the fast one; for tests */
+    bool exact;                     /* products in F32 throughout */
+    enum kernels_copy copy_weights; /* see kernels_config; only for a model from files */
+    bool reference;                 /* the oracle device instead of the fast one; for tests */
     const char
         *gpu_module;  /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
     struct gpus gpus; /* of the module: which ones share the model */

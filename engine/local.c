@@ -94,15 +94,6 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
     return 0;
 }
 
-/* Whether the weights leave their files: below some size they stay in caches anyway, and what is copied
- * cannot be given back to the file when memory is short, so there must be enough of it for all that is to
- * come. */
-static bool copies_weights(const struct local_engine *e, int n_pages) {
-    uint64_t weights = e->model->weight_bytes,
-             kv = (uint64_t)n_pages * forward_page_bytes(e->model, local_kv_type(e->kv));
-    return weights >= LOCAL_LEAST_COPIED && fit_available_bytes() / 8 * 7 >= weights + kv + e->scratch_bytes;
-}
-
 /* Opens the model on the GPU of the module, or on the CPU where there is none. */
 static int open_forward(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
                         bool exact, int *n_pages, char *err, size_t errlen) {
@@ -121,7 +112,9 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
         return rc;
     forward.max_context = e->max_context;
     forward.n_pages = *n_pages;
-    forward.copy_weights = copies_weights(e, *n_pages);
+    uint64_t kv_bytes = (uint64_t)*n_pages * forward_page_bytes(e->model, kv_type);
+    if (fit_copies_weights(e->model, kv_bytes, e->scratch_bytes))
+        forward.copy_weights = config->weights_first ? KERNELS_COPY_FIRST : KERNELS_COPY_WHILE;
     rc = forward_open(e->model, &forward, &e->forward, err, errlen);
     e->max_rows = rc == 0 ? forward_max_rows(e->forward) : 0;
     return rc;

@@ -30,8 +30,6 @@
 #define LOCAL_STEP_NS       1e9
 #define LOCAL_MIXED_STEP_NS 60e6
 #define LOCAL_MAX_STOPS     16
-/* Bytes of weights from which on they are copied into large pages. */
-#define LOCAL_LEAST_COPIED ((uint64_t)64 << 20)
 /* While prompts of several priorities are read, one row of so many is for those below the highest; of these
  * whoever has been without one for longest, so that none waits for ever. */
 #define LOCAL_LOW_SHARE 8

@@ -65,6 +65,14 @@ struct kernels_model {
     const struct kernels_layer *layers; /* n_layers */
 };
 
+/* Whether a device that computes with this machine's memory has weights of its own, so that it may choose how
+ * they lie. Only where all of them are in read-only mappings of files: the pages of these are dropped. */
+enum kernels_copy {
+    KERNELS_COPY_NOT,   /* they stay where they are */
+    KERNELS_COPY_WHILE, /* copied while batches run */
+    KERNELS_COPY_FIRST, /* before the device is open, as a measurement wants it */
+};
+
 struct kernels_config {
     struct kernels_model model;
     int max_rows;       /* rows of the largest batch */
@@ -77,10 +85,8 @@ struct kernels_config {
     int nice;           /* of the compute threads the device starts; ignored by GPUs */
     bool exact;         /* products in F32 throughout; otherwise a device may quantise activations (see
                            kernels/cpu/cpu.h) */
-    /* The weights lie in read-only mappings of files, and there is memory for another copy: a device that
-     * computes with this machine's memory may have its own and drop the mappings' pages. Ignored by GPUs. */
-    bool copy_weights;
-    struct gpus gpus; /* that share the model; ignored by the CPU */
+    enum kernels_copy copy_weights; /* ignored by GPUs */
+    struct gpus gpus;               /* that share the model; ignored by the CPU */
 };
 
 /* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,

@@ -46,6 +46,8 @@ static const float *norm_of(const struct cpu_device *d, int layer, int which) {
 static void step_begin(struct kernels_device *base, const struct kernels_batch *batch) {
     struct cpu_device *d = cpu_of(base);
     pool_flush_denormals();
+    if (d->weights_taken < d->n_weights)
+        cpu_weights_take(d);
     if (!kernels_batch_fits(&d->config, batch)) {
         d->batch = NULL;
         if (d->status == 0)

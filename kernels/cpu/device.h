@@ -7,6 +7,9 @@
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define CPU_MAX_PRODUCTS 3
 /* Of kernels_ops.page_layout(): raised whenever bytes of a page come to lie elsewhere, or are computed
  * differently. */
@@ -42,11 +45,18 @@ struct cpu_device {
     float *logits; /* max_outputs x n_vocab, padded */
     size_t w_vocab;
 
-    /* Copies of the weights, where they are copied (weights.c): tensor i at weights[weight_at[i]]. */
+    /* Copies of the weights, where they are copied (weights.c): tensor i from weight_from[i] to
+     * weights[weight_at[i]]; the thread copies them in order, and begin() takes those that are done. */
     struct kernels_layer *layers;
     void *weight_map;
     uint8_t *weights;
+    const uint8_t **weight_from;
     size_t *weight_at, weight_bytes;
+    int n_weights, weights_taken;
+    pthread_t weights_thread;
+    bool weights_thread_runs;
+    _Atomic int weights_copied;
+    _Atomic bool weights_stop;
 
     uint8_t *kv; /* n_pages x page_bytes, mapped */
     size_t page_bytes, kv_bytes;
@@ -87,9 +97,11 @@ void cpu_run_job(struct cpu_device *d, void (*fn)(void *arg, int chunk, int thre
  * wants it. */
 void cpu_run_products(struct products *p);
 
-/* Takes the weights that every step reads out of their files, where config.copy_weights allows it and there
- * is memory; else maps their pages. */
+/* Maps the pages of the weights that every step reads, and begins to copy them where config.copy_weights says
+ * so and there is memory. */
 void cpu_weights_init(struct cpu_device *d);
+/* Between two batches: from now on the copies that are done. */
+void cpu_weights_take(struct cpu_device *d);
 void cpu_weights_finish(struct cpu_device *d);
 
 #endif

@@ -252,6 +252,7 @@ int main(int argc, char **argv) {
     struct harness h;
     harness_init(&h);
     struct engine_config config = {.n_threads = o.threads,
+                                   .weights_first = true,
                                    .max_context = o.prompt + o.new_tokens + 8,
                                    .wake = harness_wake,
                                    .wake_arg = &h};

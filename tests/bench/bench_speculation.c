@@ -119,8 +119,12 @@ static void compare(const char *file, int threads, int prompt, int n, int runs) 
     char err[300] = "";
     int32_t ids[4096];
     double with[MAX_RUNS], without[MAX_RUNS];
-    struct engine_config config = {
-        .model_path = file, .n_threads = threads, .max_context = 8192, .wake = harness_wake, .wake_arg = &h};
+    struct engine_config config = {.weights_first = true,
+                                   .model_path = file,
+                                   .n_threads = threads,
+                                   .max_context = 8192,
+                                   .wake = harness_wake,
+                                   .wake_arg = &h};
     harness_init(&h);
     if (engine_open(&config, &h.engine, err, sizeof err) != 0) {
         (void)fprintf(stderr, "bench_speculation: %s\n", err);

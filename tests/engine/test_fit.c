@@ -323,6 +323,16 @@ static void test_what_is_available(void **state) {
     uint64_t available = fit_available_bytes();
     assert_true(available > 0);
     assert_true(available < fit_memory_bytes());
+    struct model m = {.weight_bytes = FIT_LEAST_COPIED};
+    assert_false(fit_copies_weights(&m, available, 0));
+    m.weight_bytes = available;
+    assert_false(fit_copies_weights(&m, 0, 0));
+    m.weight_bytes = FIT_LEAST_COPIED - 1;
+    assert_false(fit_copies_weights(&m, 0, 0));
+    if (available >= 4 * FIT_LEAST_COPIED) {
+        m.weight_bytes = FIT_LEAST_COPIED;
+        assert_true(fit_copies_weights(&m, 0, 0));
+    }
 }
 
 int main(void) {

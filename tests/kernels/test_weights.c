@@ -1,5 +1,6 @@
 /* Weights that a CPU device takes out of their file: it computes the same, and needs the file no more. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/device.h"
 #include "kernels/dtype.h"
 #include "tests/kernels/parity.h"
 #include "tests/kernels/random_model.h"
@@ -60,7 +61,7 @@ static int to_file(struct kernels_model *m, struct kernels_layer layers[], void 
     return fd;
 }
 
-static struct kernels_device *open_device(const struct kernels_model *m, bool copy) {
+static struct kernels_device *open_device(const struct kernels_model *m, enum kernels_copy copy) {
     struct kernels_config config = {.model = *m,
                                     .max_rows = ROWS,
                                     .max_outputs = 1,
@@ -99,7 +100,8 @@ static void test_a_copy_needs_no_file(void **state) {
     random_model_init(&own, &shape);
     mapped = own;
     int fd = to_file(&mapped, layers, &map, &size);
-    struct kernels_device *want = open_device(&own, false), *got = open_device(&mapped, true);
+    struct kernels_device *want = open_device(&own, KERNELS_COPY_NOT),
+                          *got = open_device(&mapped, KERNELS_COPY_FIRST);
     assert_int_equal(ftruncate(fd, 0), 0); /* from now on reading the mapping is a bus error */
     run(want, &own);
     run(got, &mapped);
@@ -112,7 +114,60 @@ static void test_a_copy_needs_no_file(void **state) {
     random_model_finish(&own);
 }
 
+/* While the weights are copied batches run, on what is in the file or is not any more, with the same bits. */
+static void test_copied_while_batches_run(void **state) {
+    (void)state;
+    struct kernels_model own, mapped;
+    struct kernels_layer layers[3];
+    void *map;
+    size_t size;
+    random_model_init(&own, &shape);
+    mapped = own;
+    int fd = to_file(&mapped, layers, &map, &size);
+    struct kernels_device *want = open_device(&own, KERNELS_COPY_NOT);
+    struct kernels_device *got = open_device(&mapped, KERNELS_COPY_WHILE);
+    const struct cpu_device *d = (const struct cpu_device *)(const void *)got;
+    run(want, &own);
+    int n = 0;
+    for (; n < 100000 && (n < 3 || d->weights_taken < d->n_weights); n++) {
+        run(got, &mapped);
+        assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
+                            (size_t)own.n_vocab * sizeof(float));
+    }
+    assert_int_equal(d->weights_taken, 3 * 7 + 1);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    run(got, &mapped);
+    assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
+                        (size_t)own.n_vocab * sizeof(float));
+    got->ops->close(got);
+    want->ops->close(want);
+    assert_int_equal(munmap(map, size), 0);
+    assert_int_equal(close(fd), 0);
+    random_model_finish(&own);
+}
+
+/* A device may go before its weights have come. */
+static void test_closed_while_they_are_copied(void **state) {
+    (void)state;
+    struct kernels_model own, mapped;
+    struct kernels_layer layers[3];
+    void *map;
+    size_t size;
+    random_model_init(&own, &shape);
+    mapped = own;
+    int fd = to_file(&mapped, layers, &map, &size);
+    for (int i = 0; i < 10; i++) {
+        struct kernels_device *d = open_device(&mapped, KERNELS_COPY_WHILE);
+        d->ops->close(d);
+    }
+    assert_int_equal(munmap(map, size), 0);
+    assert_int_equal(close(fd), 0);
+    random_model_finish(&own);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_copy_needs_no_file)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_copy_needs_no_file),
+                                       cmocka_unit_test(test_copied_while_batches_run),
+                                       cmocka_unit_test(test_closed_while_they_are_copied)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
