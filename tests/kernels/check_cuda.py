@@ -20,7 +20,7 @@ SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
 PTX = "compute_90"  # for architectures between and after
-FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu", "tensor_wide.cu"]
 
 # (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows>: 1 BF16, 2 F16, 3 F8,
 # 4 and 5 quantised (enum cuda_family).
