@@ -7,22 +7,29 @@
  * them, where a step has too few tiles for all multiprocessors. Then the four write their parts to memory,
  * and the one that is last adds them.
  *
- * Columns come 64 at a time, into three buffers: two are on their way while one is multiplied. Of 8 warps
+ * Columns come 64 at a time, into four buffers: three are on their way while one is multiplied. Of 8 warps
  * four share the rows of weights, two the rows of the batch. */
 #include "kernels/cuda/product.cuh"
 
 #define WIDE_PAIRS  (CUDA_WIDE_TILE / 2)
 #define WIDE_COLS   64 /* at a time: of one part */
-#define WIDE_STAGES 3
-#define WIDE_APART  16 /* bytes between two rows, so that eight of them lie in different banks */
+#define WIDE_STAGES 4
 
 template <int FAMILY, int N> struct wide_layout {
-    static constexpr int weights = WIDE_COLS * (FAMILY == CUDA_FAMILY_F8 ? 1 : 2) + WIDE_APART; /* a row */
-    static constexpr int inputs = WIDE_COLS * 2 + WIDE_APART;
+    static constexpr int weights = WIDE_COLS * (FAMILY == CUDA_FAMILY_F8 ? 1 : 2); /* bytes of a row */
+    static constexpr int inputs = WIDE_COLS * 2;
     static constexpr int first_input = CUDA_WIDE_TILE * weights;
     static constexpr int bytes = first_input + N * inputs;
     static constexpr int total = N + 1; /* floats of a row of sums */
 };
+
+/* Where a chunk of 16 bytes of a row lies in a buffer. Eight neighbouring rows have the same chunk in
+ * different banks, and four of them two neighbouring chunks. Rows that are 8 apart have theirs in the same
+ * places. */
+template <int ROW_BYTES> GPU_INLINE int wide_chunk(int row, int chunk) {
+    int turn = ROW_BYTES == 128 ? row % 4 * 2 + row / 4 % 2 : row / 2 % 4;
+    return row * ROW_BYTES + (chunk ^ turn) * 16;
+}
 
 struct wide_shared {
     int32_t row[CUDA_WIDE_TILE]; /* of weights, of each row of the tile; these as in tensor.cu */
@@ -47,37 +54,80 @@ GPU_INLINE struct wide_place wide_place_of(const struct cuda_product &p, int fam
 
 /* ---- what comes into a buffer ---- */
 
-/* Columns `column` on of the tile's rows. */
+/* Where the chunks of 16 bytes lie that a thread copies: its first one of each row of weights and of inputs,
+ * with the number of the latter's rows that are there. A thread has the same place in every row. */
+template <int FAMILY, int N> struct wide_from {
+    static constexpr int weights_chunks = wide_layout<FAMILY, N>::weights / 16; /* of a row */
+    static constexpr int inputs_chunks = WIDE_COLS / 8;
+    static constexpr int weights_step =
+        PRODUCT_THREADS / weights_chunks; /* from a row to the thread's next */
+    static constexpr int inputs_step = PRODUCT_THREADS / inputs_chunks;
+    const uint8_t *weights[CUDA_WIDE_TILE / weights_step];
+    const uint8_t *inputs[N / inputs_step];
+    int chunks; /* of a row of weights, from the thread's first on */
+    int n_rows; /* of inputs, from the thread's first on */
+};
+
 template <int FAMILY, int N>
-GPU_INLINE void wide_weights(const struct cuda_section &s, const int32_t *rows, uint8_t *buffer, int column) {
-    typedef wide_layout<FAMILY, N> layout;
-    constexpr int PER_ROW = (layout::weights - WIDE_APART) / 16;
-    int first = column / (WIDE_COLS / PER_ROW);
+GPU_INLINE void wide_from_weights(const struct cuda_section &s, const int32_t *rows,
+                                  struct wide_from<FAMILY, N> *from) {
+    typedef struct wide_from<FAMILY, N> type;
+    int first = (int)gpu_thread() / type::weights_chunks, c = (int)gpu_thread() % type::weights_chunks;
+    from->chunks = s.w[0].chunks - c;
     GPU_UNROLL
-    for (int k = 0; k < CUDA_WIDE_TILE * PER_ROW / PRODUCT_THREADS; k++) {
-        int i = (int)gpu_thread() + k * PRODUCT_THREADS, r = i / PER_ROW, c = first + i % PER_ROW;
+    for (int k = 0; k < CUDA_WIDE_TILE / type::weights_step; k++) {
+        int r = first + k * type::weights_step;
         const struct cuda_matrix &w = s.w[r / 8 % 2];
-        bool there = c < w.chunks;
-        gpu_copy_async16_if(buffer + r * layout::weights + i % PER_ROW * 16,
-                            w.values + ((int64_t)rows[r] * w.chunks + (there ? c : 0)) * 16, there);
+        from->weights[k] = w.values + ((int64_t)rows[r] * w.chunks + c) * 16;
     }
 }
 
-/* The same of prepared inputs of rows first_row … + N - 1; zeros behind the last. */
+/* Rows first_row … of the batch. */
 template <int FAMILY, int N>
-GPU_INLINE void wide_inputs(const struct cuda_product &p, int first_row, int n_rows, uint8_t *buffer,
-                            int column) {
-    typedef wide_layout<FAMILY, N> layout;
-    constexpr int PER_ROW = WIDE_COLS / 8;
-    int cols = steps_prepared_cols(p.cols);
-    const uint16_t *values = FAMILY == CUDA_FAMILY_BF16 ? p.prepared.bf16 : p.prepared.f16;
+GPU_INLINE void wide_from_inputs(const struct cuda_product &p, int first_row, int n_rows,
+                                 struct wide_from<FAMILY, N> *from) {
+    typedef struct wide_from<FAMILY, N> type;
+    int r = (int)gpu_thread() / type::inputs_chunks, c = (int)gpu_thread() % type::inputs_chunks;
+    int64_t row_bytes = steps_prepared_cols(p.cols) * 2;
+    const uint8_t *values =
+        (const uint8_t *)(FAMILY == CUDA_FAMILY_BF16 ? p.prepared.bf16 : p.prepared.f16) + c * 16;
+    from->n_rows = n_rows - first_row - r;
     GPU_UNROLL
-    for (int k = 0; k < N * PER_ROW / PRODUCT_THREADS; k++) {
-        int i = (int)gpu_thread() + k * PRODUCT_THREADS, r = i / PER_ROW, c = i % PER_ROW;
-        bool there = first_row + r < n_rows;
-        gpu_copy_async16_if(buffer + layout::first_input + r * layout::inputs + c * 16,
-                            values + (int64_t)(there ? first_row + r : 0) * cols + column + c * 8, there);
+    for (int k = 0; k < N / type::inputs_step; k++) {
+        bool there = k * type::inputs_step < from->n_rows;
+        from->inputs[k] = values + (there ? first_row + r + k * type::inputs_step : 0) * row_bytes;
     }
+}
+
+/* Columns `column` on of the tile's rows; zeros behind the last. */
+template <int FAMILY, int N>
+GPU_INLINE void wide_weights(const struct wide_from<FAMILY, N> &from, uint8_t *buffer, int column) {
+    typedef struct wide_from<FAMILY, N> type;
+    constexpr int STRIDE = wide_layout<FAMILY, N>::weights;
+    static_assert(type::weights_step % 8 == 0, "the thread's chunks lie in the same places");
+    int chunk = column / (WIDE_COLS / type::weights_chunks);
+    uint8_t *to = buffer + wide_chunk<STRIDE>((int)gpu_thread() / type::weights_chunks,
+                                              (int)gpu_thread() % type::weights_chunks);
+    bool there = chunk < from.chunks;
+    int at = there ? chunk * 16 : 0;
+    GPU_UNROLL
+    for (int k = 0; k < CUDA_WIDE_TILE / type::weights_step; k++)
+        gpu_copy_async16_if(to + k * type::weights_step * STRIDE, from.weights[k] + at, there);
+}
+
+/* The same of the inputs; zeros behind the last row. */
+template <int FAMILY, int N>
+GPU_INLINE void wide_inputs(const struct wide_from<FAMILY, N> &from, uint8_t *buffer, int column) {
+    typedef struct wide_from<FAMILY, N> type;
+    typedef wide_layout<FAMILY, N> layout;
+    static_assert(type::inputs_step % 8 == 0, "the thread's chunks lie in the same places");
+    uint8_t *to = buffer + layout::first_input +
+                  wide_chunk<layout::inputs>((int)gpu_thread() / type::inputs_chunks,
+                                             (int)gpu_thread() % type::inputs_chunks);
+    GPU_UNROLL
+    for (int k = 0; k < N / type::inputs_step; k++)
+        gpu_copy_async16_if(to + k * type::inputs_step * layout::inputs, from.inputs[k] + column * 2,
+                            k * type::inputs_step < from.n_rows);
 }
 
 /* ---- products of a buffer: of a warp two times 16 rows of weights with N / 2 of the batch ---- */
@@ -87,21 +137,19 @@ template <int N> struct wide_sums { float v[2][N / 16][4]; };
 template <int FAMILY, int N> GPU_INLINE void wide_halves(const uint8_t *buffer, struct wide_sums<N> *sum) {
     typedef wide_layout<FAMILY, N> layout;
     int lane = (int)gpu_lane(), row = (int)gpu_warp() / 2 * 32, n_row = (int)gpu_warp() % 2 * (N / 2);
-    const uint8_t *weights = buffer + (row + lane % 16) * layout::weights + lane / 16 * 16;
-    const uint8_t *inputs =
-        buffer + layout::first_input + (n_row + lane % 8) * layout::inputs + lane / 8 * 16;
+    int weights = wide_chunk<layout::weights>(row + lane % 16, lane / 16);
+    int inputs = wide_chunk<layout::inputs>(n_row + lane % 8, lane / 8);
     GPU_UNROLL
-    for (int k = 0; k < WIDE_COLS; k += 32) {
+    for (int k = 0; k < WIDE_COLS; k += 32) { /* 4 chunks; 16 columns are 2 */
         uint32_t a[2][2][4];
         GPU_UNROLL
-        for (int m = 0; m < 2; m++) {
-            gpu_ldmatrix_x4(a[m][0], weights + m * 16 * layout::weights + k * 2);
-            gpu_ldmatrix_x4(a[m][1], weights + m * 16 * layout::weights + (k + 16) * 2);
-        }
+        for (int i = 0; i < 4; i++)
+            gpu_ldmatrix_x4(a[i / 2][i % 2],
+                            buffer + i / 2 * 16 * layout::weights + (weights ^ (k + i % 2 * 16) * 2));
         GPU_UNROLL
         for (int n = 0; n < N / 16; n++) {
             uint32_t b[4];
-            gpu_ldmatrix_x4(b, inputs + n * 8 * layout::inputs + k * 2);
+            gpu_ldmatrix_x4(b, buffer + layout::first_input + n * 8 * layout::inputs + (inputs ^ k * 2));
             GPU_UNROLL
             for (int i = 0; i < 4; i++) { /* both columns of one tile, then of the other */
                 if (FAMILY == CUDA_FAMILY_BF16)
@@ -117,16 +165,16 @@ template <int FAMILY, int N> GPU_INLINE void wide_halves(const uint8_t *buffer, 
 template <int FAMILY, int N> GPU_INLINE void wide_f8(const uint8_t *buffer, struct wide_sums<N> *sum) {
     typedef wide_layout<FAMILY, N> layout;
     int group = (int)gpu_lane() / 4, t = (int)gpu_lane() % 4;
-    const uint8_t *weights = buffer + ((int)gpu_warp() / 2 * 32 + group) * layout::weights + t * 4;
-    const uint8_t *inputs =
-        buffer + layout::first_input + ((int)gpu_warp() % 2 * (N / 2) + group) * layout::inputs + t * 8;
+    int weights = wide_chunk<layout::weights>((int)gpu_warp() / 2 * 32 + group, 0) + t * 4;
+    int inputs = wide_chunk<layout::inputs>((int)gpu_warp() % 2 * (N / 2) + group, t / 2) + t % 2 * 8;
     GPU_UNROLL
-    for (int k = 0; k < WIDE_COLS; k += 16) {
+    for (int k = 0; k < WIDE_COLS; k += 16) { /* a chunk, and two of inputs */
         uint32_t a[2][4];
         GPU_UNROLL
         for (int m = 0; m < 2; m++) {
-            uint32_t upper = *(const uint32_t *)(weights + m * 16 * layout::weights + k);
-            uint32_t lower = *(const uint32_t *)(weights + (m * 16 + 8) * layout::weights + k);
+            const uint8_t *at = buffer + m * 16 * layout::weights + (weights ^ k);
+            uint32_t upper = *(const uint32_t *)at;
+            uint32_t lower = *(const uint32_t *)(at + 8 * layout::weights);
             a[m][0] = gpu_f8x2_to_f16x2(upper);
             a[m][1] = gpu_f8x2_to_f16x2(lower);
             a[m][2] = gpu_f8x2_to_f16x2(upper >> 16);
@@ -134,7 +182,8 @@ template <int FAMILY, int N> GPU_INLINE void wide_f8(const uint8_t *buffer, stru
         }
         GPU_UNROLL
         for (int n = 0; n < N / 16; n++) {
-            const uint32_t *in = (const uint32_t *)(inputs + n * 8 * layout::inputs + k * 2);
+            const uint32_t *in =
+                (const uint32_t *)(buffer + layout::first_input + n * 8 * layout::inputs + (inputs ^ k * 2));
             const uint32_t b[2] = {in[0], in[1]};
             gpu_mma_f16(sum->v[0][n], a[0], b);
             gpu_mma_f16(sum->v[1][n], a[1], b);
@@ -256,10 +305,12 @@ kernel_wide(const struct cuda_product p) {
         shared.row[t] = t / 8 % 2 == 0 ? rows.row[0] : rows.row[1];
     }
     gpu_barrier();
+    struct wide_from<FAMILY, N> from;
+    wide_from_weights<FAMILY, N>(s, shared.row, &from);
     GPU_UNROLL
     for (int i = 0; i < WIDE_STAGES - 1; i++) /* weights come before the inputs are there */
         if (i < n)
-            wide_weights<FAMILY, N>(s, shared.row, buffers + i * layout::bytes, wide_column<PARTS>(i, part));
+            wide_weights<FAMILY, N>(from, buffers + i * layout::bytes, wide_column<PARTS>(i, part));
     gpu_wait_previous();
     gpu_let_next_start();
     int n_rows = product_rows(p);
@@ -268,11 +319,11 @@ kernel_wide(const struct cuda_product p) {
         gpu_copy_wait<0>();
         return;
     }
+    wide_from_inputs<FAMILY, N>(p, first_row, n_rows, &from);
     GPU_UNROLL
     for (int i = 0; i < WIDE_STAGES - 1; i++) {
         if (i < n)
-            wide_inputs<FAMILY, N>(p, first_row, n_rows, buffers + i * layout::bytes,
-                                   wide_column<PARTS>(i, part));
+            wide_inputs<FAMILY, N>(from, buffers + i * layout::bytes, wide_column<PARTS>(i, part));
         gpu_copy_commit();
     }
     struct wide_sums<N> sum[PARTS] = {};
@@ -286,8 +337,8 @@ kernel_wide(const struct cuda_product p) {
             gpu_barrier(); /* everybody's copies are there, and the buffer before has been read */
             if (ahead < n) {
                 int column = wide_column<PARTS>(ahead, part);
-                wide_weights<FAMILY, N>(s, shared.row, buffers + free * layout::bytes, column);
-                wide_inputs<FAMILY, N>(p, first_row, n_rows, buffers + free * layout::bytes, column);
+                wide_weights<FAMILY, N>(from, buffers + free * layout::bytes, column);
+                wide_inputs<FAMILY, N>(from, buffers + free * layout::bytes, column);
             }
             gpu_copy_commit();
             wide_multiply<FAMILY, N>(buffers + now * layout::bytes, &sum[k]);
