@@ -304,7 +304,7 @@ kernel_wide(const struct cuda_product p) {
         struct pair_rows rows = pair_rows_of(p, at.section, at.pair + t / 16 * 8 + t % 8);
         shared.row[t] = t / 8 % 2 == 0 ? rows.row[0] : rows.row[1];
     }
-    gpu_barrier();
+    gpu_barrier(); /* the tile's rows are known */
     struct wide_from<FAMILY, N> from;
     wide_from_weights<FAMILY, N>(s, shared.row, &from);
     GPU_UNROLL
@@ -335,19 +335,17 @@ kernel_wide(const struct cuda_product p) {
             int ahead = i + k + WIDE_STAGES - 1, free = now == 0 ? WIDE_STAGES - 1 : now - 1;
             gpu_copy_wait<WIDE_STAGES - 2>();
             gpu_barrier(); /* everybody's copies are there, and the buffer before has been read */
+            wide_multiply<FAMILY, N>(buffers + now * layout::bytes, &sum[k]);
             if (ahead < n) {
                 int column = wide_column<PARTS>(ahead, part);
                 wide_weights<FAMILY, N>(from, buffers + free * layout::bytes, column);
                 wide_inputs<FAMILY, N>(from, buffers + free * layout::bytes, column);
             }
             gpu_copy_commit();
-            wide_multiply<FAMILY, N>(buffers + now * layout::bytes, &sum[k]);
             now = now + 1 == WIDE_STAGES ? 0 : now + 1;
         }
     }
-    float *total = (float *)buffers;
-    gpu_copy_wait<0>();
-    gpu_barrier(); /* the last buffer has been read */
+    float *total = (float *)buffers; /* not in the last buffer, which others may still read */
     if (PARTS == CUDA_WIDE_PARTS) {
         wide_add_own<N, PARTS>(sum, total, layout::total);
     } else {
@@ -355,7 +353,7 @@ kernel_wide(const struct cuda_product p) {
             return;
         wide_add_all<N>(p, tile, total, layout::total);
     }
-    gpu_barrier();
+    gpu_barrier(); /* the sums are there */
     wide_finish<FAMILY, N>(p, at, first_row, n_rows, shared.row, total);
 }
 
@@ -364,7 +362,8 @@ kernel_wide(const struct cuda_product p) {
 template <int FAMILY, int N, int PARTS>
 static int wide_launch(struct gpu_stream *s, const struct cuda_product *p, int tiles, int n_rows) {
     typedef wide_layout<FAMILY, N> layout;
-    static_assert(layout::bytes * WIDE_STAGES >= CUDA_WIDE_TILE * layout::total * 4, "the sums fit");
+    static_assert(layout::bytes * (WIDE_STAGES - 1) >= CUDA_WIDE_TILE * layout::total * 4, "the sums fit");
+    static_assert(PARTS == 1 || PARTS % WIDE_STAGES == 0, "the last buffer is behind the sums");
     static_assert(layout::bytes % 16 == 0, "rows begin at multiples of 16 bytes");
     const struct gpu_launch how = {s,
                                    (unsigned)(tiles * (CUDA_WIDE_PARTS / PARTS)),
