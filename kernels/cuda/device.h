@@ -102,6 +102,9 @@ struct cuda_device {
     struct gpu_blas *blas; /* NULL: there is no library, or no batch is large enough */
     float *large;          /* max_rows x large_stride: see struct cuda_product */
     int32_t large_stride;
+    float *wide_parts; /* these three: see struct cuda_product */
+    uint32_t *wide_tickets;
+    int32_t wide_tiles;
     uint16_t *panel;
     size_t panel_bytes;
     enum gpu_f8 f8; /* how the library multiplies FP8 */

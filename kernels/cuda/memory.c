@@ -244,6 +244,31 @@ static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
     return rc;
 }
 
+/* Parts of tiles that several blocks share, where batches and weights are such that any are. */
+static int allocate_wide(struct cuda_device *d, char *err, size_t errlen) {
+    int tiles = 0, rc = 0;
+    for (int i = 0; i < d->config.model.n_layers && !d->config.exact && d->config.max_rows > 32; i++) {
+        const struct cuda_layer *l = &d->layers[i];
+        const struct cuda_matrix *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->down, &l->gate};
+        int of[6];
+        for (int k = 0; k < 6; k++)
+            of[k] = steps_wide(steps_family(all[k]->type), d->config.max_rows)
+                        ? steps_wide_pairs(k < 5 ? (all[k]->rows + 1) / 2 : all[k]->rows)
+                        : 0;
+        int most = steps_wide_shared(of[0] + of[1] + of[2], of[3] > of[4] ? of[3] : of[4], of[5]);
+        tiles = most > tiles ? most : tiles;
+    }
+    if (tiles == 0)
+        return 0;
+    d->wide_parts = need((size_t)tiles * CUDA_WIDE_PARTS * CUDA_WIDE_TILE * CUDA_WIDE_ROWS, 4, GPU_TRANSIENT,
+                         "the batch", &rc, err, errlen);
+    d->wide_tickets = need((size_t)tiles, 4, GPU_KEPT, "the batch", &rc, err, errlen);
+    d->wide_tiles = tiles;
+    if (rc == 0 && gpu_fill(d->stream, d->wide_tickets, 0, (size_t)tiles * 4) < 0)
+        rc = err_set(err, errlen, -EIO, "The GPU has failed: %s.", gpu_failure());
+    return rc;
+}
+
 /* The library, where batches are large enough for it, and its memory: results of the widest step, and the
  * largest matrix as BF16 or as much of it as PANEL_BYTES hold. */
 #define PANEL_BYTES ((size_t)64 << 20)
@@ -341,6 +366,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : allocate_states(d, err, errlen);
     rc = rc ? rc : allocate_large(d, err, errlen);
     rc = rc ? rc : allocate_prepared(d, err, errlen);
+    rc = rc ? rc : allocate_wide(d, err, errlen);
     rc = rc || d->rank > 0 ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
 }
@@ -363,7 +389,8 @@ void cuda_memory_finish(struct cuda_device *d) {
     pack_free(&d->embeddings);
     void *prepared[] = {
         d->prepared.bf16,    d->prepared.f16,     d->prepared.factors, d->prepared.f8, d->prepared.f8_scales,
-        d->prepared.f8_most, d->prepared.rounded, d->prepared.records, d->large,       d->panel};
+        d->prepared.f8_most, d->prepared.rounded, d->prepared.records, d->large,       d->panel,
+        d->wide_parts,       d->wide_tickets};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

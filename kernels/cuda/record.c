@@ -26,6 +26,9 @@ static struct cuda_product product(const struct cuda_device *d, enum cuda_produc
                                  .prepared = d->prepared,
                                  .large = d->large,
                                  .large_stride = d->large_stride,
+                                 .wide_parts = d->wide_parts,
+                                 .wide_tickets = d->wide_tickets,
+                                 .wide_tiles = d->wide_tiles,
                                  .panel = d->panel,
                                  .panel_bytes = d->panel_bytes,
                                  .f8 = (int32_t)d->f8};

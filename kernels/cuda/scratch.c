@@ -52,6 +52,16 @@ static size_t panel_bytes(const struct kernels_config *c) {
     return wide * 2 < most ? wide * 2 : most;
 }
 
+/* Parts of tiles of products that several blocks share. */
+static size_t wide_bytes(const struct kernels_config *c) {
+    const struct kernels_model *m = &c->model;
+    int q = steps_wide_pairs((m->n_heads * m->head_dim + 1) / 2);
+    int kv = steps_wide_pairs((m->n_kv_heads * m->head_dim + 1) / 2);
+    int tiles =
+        steps_wide_shared(q + 2 * kv, steps_wide_pairs((m->dim + 1) / 2), steps_wide_pairs(m->ffn_dim));
+    return c->exact || c->max_rows <= 32 ? 0 : (size_t)tiles * CUDA_WIDE_BYTES;
+}
+
 /* Slots for pages on their way; see struct cuda_cache for how they lie. */
 static size_t slot_bytes(const struct kernels_config *c) {
     const struct kernels_model *m = &c->model;
@@ -64,7 +74,8 @@ static size_t slot_bytes(const struct kernels_config *c) {
 static size_t bytes_of_one(const struct kernels_config *c) {
     size_t angles = (size_t)c->max_context * (size_t)c->model.head_dim * 4;
     size_t logits = (size_t)c->max_outputs * (size_t)c->model.n_vocab * 4;
-    size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) + logits + panel_bytes(c) + angles;
+    size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) + logits + panel_bytes(c) +
+                   angles + wide_bytes(c);
     size_t libraries = !c->exact && c->max_rows > CUDA_LARGE_ROWS ? CUDA_LIBRARY_BYTES : 0;
     /* lists of a few numbers each are not counted one by one */
     return bytes + bytes / 16 + 4096 + slot_bytes(c) + libraries;

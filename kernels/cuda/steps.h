@@ -264,6 +264,35 @@ enum cuda_product_step {
     CUDA_PARTIAL,  /* out = w input */
 };
 
+/* Products of more rows than 32 with weights of BF16, F16 or F8: a block takes CUDA_WIDE_TILE rows of
+ * weights. Where a step has so few tiles that not all multiprocessors would have one, four blocks share a
+ * tile, and each has a part of the columns. */
+#define CUDA_WIDE_TILE  128
+#define CUDA_WIDE_ROWS  64 /* of the batch */
+#define CUDA_WIDE_PARTS 4
+#define CUDA_WIDE_MOST  131 /* tiles that are shared at most: fewer than an H100 or H200 has multiprocessors \
+                             */
+
+STEPS_BOTH bool steps_wide(int family, int n_rows) {
+    return family >= CUDA_FAMILY_BF16 && family <= CUDA_FAMILY_F8 && n_rows > 32;
+}
+STEPS_BOTH int steps_wide_pairs(int pairs) {
+    return (pairs + CUDA_WIDE_TILE / 2 - 1) / (CUDA_WIDE_TILE / 2);
+}
+/* Tiles of a section, of one family. */
+STEPS_BOTH int steps_wide_tiles(const struct cuda_section *s, int family) {
+    return steps_family(s->w[0].type) == family ? steps_wide_pairs(s->pairs) : 0;
+}
+/* Of three steps of so many tiles, those that memory for parts is needed for. */
+STEPS_BOTH int steps_wide_shared(int attn_in, int residual, int ffn_in) {
+    const int tiles[] = {attn_in, residual, ffn_in};
+    int most = 0;
+    for (int i = 0; i < 3; i++)
+        most = tiles[i] > most && tiles[i] <= CUDA_WIDE_MOST ? tiles[i] : most;
+    return most;
+}
+#define CUDA_WIDE_BYTES ((size_t)CUDA_WIDE_PARTS * CUDA_WIDE_TILE * CUDA_WIDE_ROWS * 4 + 4) /* of a tile */
+
 struct cuda_product {
     struct cuda_batch batch;
     struct cuda_shape shape;
@@ -277,9 +306,12 @@ struct cuda_product {
     int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
     int32_t forms;    /* bits of enum cuda_form: what it prepares; the same */
     struct cuda_prepared prepared;
-    float *large;         /* of each row of the batch, results of all rows of weights */
-    int32_t large_stride; /* floats of a row */
-    uint16_t *panel;      /* weights on their way to the library */
+    float *large;           /* of each row of the batch, results of all rows of weights */
+    int32_t large_stride;   /* floats of a row */
+    float *wide_parts;      /* wide_tiles x CUDA_WIDE_PARTS x CUDA_WIDE_TILE x CUDA_WIDE_ROWS */
+    uint32_t *wide_tickets; /* wide_tiles; 0 between steps */
+    int32_t wide_tiles;     /* that can be shared */
+    uint16_t *panel;        /* weights on their way to the library */
     size_t panel_bytes;
     int32_t f8;        /* enum gpu_f8: how the library multiplies F8; GPU_F8_NOT: as BF16 */
     float input_scale; /* of inputs in F8; 0: each row has its own; set by steps_product() */
@@ -300,13 +332,14 @@ void steps_add_section(struct cuda_product *p, const struct cuda_matrix *first,
 int steps_product(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p, int n_rows);
 
 /* Its parts. prepare.cu: rows of the batch in p->forms. products.cu: one row at a time, or four in F32.
- * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared. large.cu: more, by the library.
- */
+ * tensor.cu: up to 64 rows at a time of one family, whose rows were prepared; it leaves to tensor_wide.cu
+ * what steps_wide() says. large.cu: more, by the library. */
 int steps_prepare(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 /* Also there: of each row, to prepared.f8_most; to be made that of all ranks before the product. */
 int steps_most(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_rows(struct gpu_stream *s, const struct cuda_product *p, int n_rows);
 int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
+int steps_product_wide(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
 int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struct cuda_product *p,
                         int n_rows);
 /* Rows of a batch above which the library multiplies. */

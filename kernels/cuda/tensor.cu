@@ -1,4 +1,5 @@
-/* Products of stored rows with up to 64 rows of the batch, by tensor cores. The operands are exchanged:
+/* Products of stored rows with up to 64 rows of the batch, by tensor cores; of more than 32 with weights that
+ * are not quantised, see tensor_wide.cu. The operands are exchanged:
  * weights are the 16 rows of an mma, rows of the batch its 8 columns, so that a batch of any size fills them.
  *
  * A block takes 16 pairs (32 rows of weights) and N rows of the batch, 256 columns at a time, which
@@ -409,11 +410,14 @@ static int launch_family(struct gpu_stream *s, const struct cuda_product *p, int
     return n_rows <= 8    ? launch<FAMILY, 8>(s, p, n_rows)
            : n_rows <= 16 ? launch<FAMILY, 16>(s, p, n_rows)
            : n_rows <= 32 ? launch<FAMILY, 32>(s, p, n_rows)
-                          : launch<FAMILY, 64>(s, p, n_rows);
+                          : launch < FAMILY,
+           tensor_whole<FAMILY> ? 64 : 32 > (s, p, n_rows);
 }
 
 extern "C" int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family,
                                     int n_rows) {
+    if (steps_wide(family, n_rows))
+        return steps_product_wide(s, p, family, n_rows);
     switch (family) {
     case CUDA_FAMILY_BF16:
         return launch_family<CUDA_FAMILY_BF16>(s, p, n_rows);

@@ -39,12 +39,14 @@ struct mutant {
 #include <prepare/mutants.inc>
 #include <rows/mutants.inc>
 #include <tensor/mutants.inc>
+#include <wide/mutants.inc>
 #undef MUTANT
 #define MUTANT(name, kind, type, says) {#name, kind, type, says, mutant_##name},
 static const struct mutant mutants[] = {
 #include <prepare/mutants.inc>
 #include <rows/mutants.inc>
 #include <tensor/mutants.inc>
+#include <wide/mutants.inc>
 };
 
 static void *device(size_t bytes) {
@@ -106,6 +108,10 @@ static struct cuda_product make_product(const struct cuda_matrix *w, int n_rows)
                                           .rounded = device(ROWS * cols),
                                           .records = device(ROWS * cols / 32 * sizeof(struct cuda_rounded))}};
     steps_add_section(&p, w, w, (w->rows + 1) / 2);
+    uint32_t none = 0;
+    p.wide_parts = device(CUDA_WIDE_BYTES); /* of one tile, as OUTPUTS make */
+    p.wide_tickets = device_copy(&none, sizeof none);
+    p.wide_tiles = 1;
     return p;
 }
 

@@ -20,22 +20,24 @@ SOURCES = os.path.join(ROOT, "kernels", "cuda")
 BUDGET = os.path.join(ROOT, "tests", "kernels", "cuda-budget.txt")
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100a"]
 PTX = "compute_90"  # for architectures between and after
-FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu"]
+FILES = ["attention.cu", "attention_tensor.cu", "embed.cu", "large.cu", "logprobs.cu", "prepare.cu", "products.cu", "sample.cu", "tensor.cu", "tensor_wide.cu"]
 
-# (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows>: 1 BF16, 2 F16, 3 F8,
-# 4 and 5 quantised (enum cuda_family).
+# (kernel, instruction, at least): of every instance whose name begins so. kernel_tensor<family,rows> and
+# kernel_wide<family,rows,parts>: 1 BF16, 2 F16, 3 F8, 4 and 5 quantised (enum cuda_family).
 PROBES = [("kernel_product", "LDG.128", 100), ("kernel_product", "LDS.128", 100), ("kernel_product<1>", "IDP", 160),
           ("kernel_tensor", "LDGSTS", 4), ("kernel_tensor<1", "HMMA", 4), ("kernel_tensor<2", "HMMA", 4),
           ("kernel_tensor<3", "HMMA", 4), ("kernel_tensor<4", "IMMA", 2), ("kernel_tensor<5", "IMMA", 4),
-          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_prepare", "STG.128", 2), ("kernel_panel", "LDG.128", 10),
+          ("kernel_tensor<1", "LDSM", 6), ("kernel_tensor<2", "LDSM", 6), ("kernel_wide", "LDGSTS", 6),
+          ("kernel_wide", "HMMA", 32), ("kernel_wide<1", "LDSM", 16), ("kernel_wide<2", "LDSM", 16), ("kernel_prepare", "STG.128", 2), ("kernel_panel", "LDG.128", 10),
           ("kernel_attention", "LDG.128", 1),
           *((kernel, what, least) for kernel in ("kernel_attention_row", "kernel_attention_tile")
             for what, least in (("HMMA", 12), ("LDGSTS", 3), ("LDSM", 8)))]
 # The same where a kernel can start early (from sm_90 on): it waits for the kernel before, and weights are on their way by then.
-EARLY = [("kernel_product", "ACQBULK", 1), ("kernel_tensor", "ACQBULK", 1), ("kernel_prepare", "ACQBULK", 1),
+EARLY = [("kernel_product", "ACQBULK", 1), ("kernel_tensor", "ACQBULK", 1), ("kernel_wide", "ACQBULK", 1), ("kernel_prepare", "ACQBULK", 1),
          ("kernel_panel", "ACQBULK", 1), ("kernel_finish", "ACQBULK", 1), ("kernel_attention", "ACQBULK", 1),
          ("kernel_attention_row", "ACQBULK", 1), ("kernel_attention_tile", "ACQBULK", 1),
-         ("kernel_product", "LDG.128 early", 40), ("kernel_tensor", "LDGSTS early", 1)]
+         ("kernel_product", "LDG.128 early", 40), ("kernel_tensor", "LDGSTS early", 1),
+         ("kernel_wide", "LDGSTS early", 2)]
 
 
 def instructions(cubin):

@@ -276,29 +276,51 @@ def attention(code, registers, shared):
 
 # ---- 64 rows of BF16 ----
 
-# A block of kernel_tensor<1, 64>: rows of weights and of the batch, columns of a buffer, of which it has two. The second-level
-# cache gives about 5.5 TB/s (chipsandcheese.com, "Nvidia's H100: Funny L2, and Tons of Bandwidth", 2023).
-TILE, BATCH, SLAB, L2, AT = 32, 64, 256, 5.5e12, 1024
+# A block of kernel_wide<1, 64, PARTS>: rows of weights and of the batch, columns of a buffer, of which it has four. Parts of a
+# tile's columns, which one block has or four share. The second-level cache gives about 5.5 TB/s, to one multiprocessor 64 bytes
+# per cycle (chipsandcheese.com, "Nvidia's H100: Funny L2, and Tons of Bandwidth", 2023).
+TILE, BATCH, SLAB, PARTS, L2, PORT, AT = 128, 64, 64, 4, 5.5e12, 64 * CLOCK, 1024
 
 
-def batch(code, registers):
-    """(Seconds of a step of 8B in BF16 with 64 rows behind 1,024 positions, part of the bytes in the second-level cache that are
-    inputs, rate of a multiprocessor's blocks)."""
-    model, trace = MODELS["8B"], page_loop(code)
-    together = blocks_together(registers, 2 * (TILE + BATCH) * (SLAB * 2 + 16) + 128, THREADS)
-    rates = {}
-    for n in range(1, together + 1):
-        passes, _, _ = play(trace, n * PAIR_WARPS // SCHEDULERS, table=TABLE)
-        rates[n] = passes * SCHEDULERS / PAIR_WARPS * TILE * SLAB * 2
-    most, seconds = min(COPY, L2 * TILE / (TILE + BATCH)), 0.0
+def wide_rates(code, registers, parts):
+    """[bytes of weights per second that a multiprocessor takes in with 1, 2 … blocks]."""
+    trace, shared = page_loop(code), 4 * (TILE + BATCH) * SLAB * 2 + 528
+    each = TILE * SLAB * 2 * parts  # of a way through the loop
+    return [play(trace, n * PAIR_WARPS // SCHEDULERS, table=TABLE)[0] * SCHEDULERS / PAIR_WARPS * each
+            for n in range(1, blocks_together(registers, shared, THREADS) + 1)]
+
+
+def adding(tiles):
+    """Seconds until the parts of shared tiles are added up: all blocks write theirs, then one of four reads them."""
+    size = TILE * BATCH * 4
+    return tiles * PARTS * size / L2 + 2 * LATENCY + max(tiles * PARTS * size / L2, PARTS * size / PORT)
+
+
+def wide(rates, cols, rows, parts):
+    """Seconds of one launch whose blocks have so many parts of their tiles."""
+    most, tiles = min(COPY, L2 * TILE / (TILE + BATCH)), sum(math.ceil(n / TILE) for n in rows)
+    blocks, size, together = tiles * PARTS // parts, TILE * cols * 2 * parts / PARTS, len(rates)
+    full = blocks // (SMS * together) * SMS * together
+    last = blocks - full
+    seconds = full * size / min(most, rates[-1] * SMS)
+    crowd = math.ceil(last / SMS)
+    seconds += last * size / min(most, rates[crowd - 1] * SMS * last / (crowd * SMS)) if last else 0
+    return seconds + (adding(tiles) if parts < PARTS else 0)
+
+
+def batch(code, used):
+    """(Seconds of a step of 8B in BF16 with 64 rows behind 1,024 positions, of it the adding of parts, {parts: rates})."""
+    model, seconds, added = MODELS["8B"], 0.0, 0.0
+    rates = {k: wide_rates(code[f"kernel_wide<1,64,{k}>"], used[f"kernel_wide<1,64,{k}>"][0], k) for k in (1, PARTS)}
+    most = check_cuda.constant("CUDA_WIDE_MOST", "steps.h")
     for n, cols, sections in parts_of(model, "BF16"):
-        blocks = sum(rows for _, rows in sections) / TILE
-        size, full = TILE * cols * 2, blocks // (SMS * together) * SMS * together
-        last = blocks - full
-        seconds += n * full * size / min(most, rates[together] * SMS)
-        seconds += n * last * size / min(most, rates[min(together, math.ceil(last / SMS))] * min(SMS, last)) if last else 0
+        rows = [r for _, r in sections]
+        tiles = sum(math.ceil(r / TILE) for r in rows)
+        parts = 1 if tiles <= most else PARTS
+        seconds += n * wide(rates[parts], cols, rows, parts)
+        added += n * adding(tiles) if parts == 1 else 0
     seconds += (9 * model.layers + OTHER_LAUNCHES) * BOUNDARY + BATCH * AT * model.layers * 4 * model.kv / COPY
-    return seconds, rates[together], together
+    return seconds, added, rates
 
 
 # ---- what is printed and what must hold ----
@@ -409,10 +431,10 @@ def main():
         row = f"kernel_attention_row<{HEAD}>"
         problems += judge_attention(kernel, code[row], used[row][0], row_shared())
         print_tile(code[f"kernel_attention_tile<{HEAD}>"], used[f"kernel_attention_tile<{HEAD}>"][0])
-        code, used = compiled(nvcc, folder, "tensor.cu")
-        seconds, rate, blocks = batch(code["kernel_tensor<1,64>"], used["kernel_tensor<1,64>"][0])
-        print(f"\n64 rows of 8B BF16 behind {AT} positions (only printed): {blocks} block of a multiprocessor takes in {rate / 1e9:.1f} GB/s of weights, "
-              f"which with their inputs may be {L2 * TILE / (TILE + BATCH) / 1e12:.1f} TB/s: {BATCH / seconds:.0f} tokens/s, wanted 9000")
+        seconds, added, rates = batch(*compiled(nvcc, folder, "tensor_wide.cu"))
+        print(f"\n64 rows of 8B BF16 behind {AT} positions (only printed): a multiprocessor takes in {rates[PARTS][-1] / 1e9:.1f} GB/s of weights, "
+              f"{rates[1][-1] / 1e9:.1f} by {len(rates[1])} blocks that share tiles;\n  all may with their inputs take {L2 * TILE / (TILE + BATCH) / 1e12:.1f} TB/s; "
+              f"{added * 1e3:.2f} of {seconds * 1e3:.2f} ms add parts: {BATCH / seconds:.0f} tokens/s, wanted 9000")
     for problem in problems:
         print(problem)
     return 1 if problems else 0

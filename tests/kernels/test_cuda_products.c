@@ -323,6 +323,73 @@ static void test_company(void **state) {
     }
 }
 
+/* Several tiles of every matrix, of which the last is not full; rows of one 256 columns and of more than
+ * there are buffers. */
+static const struct random_shape wide = {.n_layers = 1,
+                                         .n_heads = 4,
+                                         .n_kv_heads = 2,
+                                         .head_dim = 68,
+                                         .dim = 136,
+                                         .ffn_dim = 1288,
+                                         .n_vocab = 205,
+                                         .seed = 8};
+
+/* Logits of the tokens of one session, computed `each` at a time, behind those of the batches before. */
+static void logits_of(struct kernels_device *d, int n, int each, float *out) {
+    struct kernels_row rows[PARITY_MAX_ROWS];
+    int32_t outputs[PARITY_MAX_ROWS];
+    for (int first = 0; first < n; first += each) {
+        for (int i = 0; i < each; i++) {
+            rows[i] = (struct kernels_row){.token = (first + i) * 7 % wide.n_vocab, .position = first + i};
+            outputs[i] = i;
+        }
+        const struct kernels_batch batch = {.rows = rows,
+                                            .n_rows = each,
+                                            .pages = pages,
+                                            .pages_stride = PARITY_STRIDE,
+                                            .outputs = outputs,
+                                            .n_outputs = each};
+        parity_steps(d, &batch, wide.n_layers);
+        for (int i = 0; i < each; i++)
+            memcpy(out + (first + i) * wide.n_vocab, d->ops->output(d, i),
+                   (size_t)wide.n_vocab * sizeof *out);
+    }
+}
+
+/* More than 32 rows take other tiles, which several blocks share or not: the same bits as of fewer, also
+ * where more rows come than the tiles have, and some of the last are not there. */
+static void test_wide_tiles(void **state) {
+    (void)state;
+    static const enum dtype types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3};
+    static const int each[] = {40, 80};
+    enum { ROWS = 160 };
+    float *want = malloc(ROWS * 205 * sizeof *want), *got = malloc(ROWS * 205 * sizeof *got);
+    assert_non_null(want);
+    assert_non_null(got);
+    emu_set_blas(false); /* also of 80 rows */
+    for (size_t t = 0; emu_present() && t < sizeof types / sizeof types[0]; t++) {
+        struct random_shape shape = wide;
+        struct kernels_model m;
+        shape.type = types[t];
+        random_model_init(&m, &shape);
+        struct kernels_config config = parity_config(&m, DTYPE_F32);
+        config.exact = false;
+        config.max_outputs = PARITY_MAX_ROWS;
+        struct kernels_device *d = open_cuda(&config);
+        logits_of(d, ROWS, 32, want);
+        for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
+            emu_set_order(orders[i % 3], i);
+            logits_of(d, ROWS, each[i], got);
+            assert_memory_equal(got, want, ROWS * 205 * sizeof *got);
+        }
+        d->ops->close(d);
+        random_model_finish(&m);
+    }
+    emu_set_blas(true);
+    free(want);
+    free(got);
+}
+
 /* As Q4_K_M has it: v and down in another type than the rest. */
 static void test_mixed_types(void **state) {
     (void)state;
@@ -371,10 +438,10 @@ static void test_memory_of_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_rows),       cmocka_unit_test(test_several_rows),
-        cmocka_unit_test(test_company),           cmocka_unit_test(test_many_rows),
-        cmocka_unit_test(test_ways_of_f8),        cmocka_unit_test(test_mixed_types),
-        cmocka_unit_test(test_memory_of_weights),
+        cmocka_unit_test(test_single_rows), cmocka_unit_test(test_several_rows),
+        cmocka_unit_test(test_company),     cmocka_unit_test(test_wide_tiles),
+        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_ways_of_f8),
+        cmocka_unit_test(test_mixed_types), cmocka_unit_test(test_memory_of_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,17 +15,22 @@
 
 #include <cmocka.h>
 
-/* Two names for the two ways that attention is queued. */
+/* Names for the two ways that attention is queued, and for products. */
 #define PLAIN(name)                                                                                          \
     int mutant_##name(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits);
 #define TENSOR(name)                                                                                         \
     int mutant_##name(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles,      \
                       int splits);
+#define WIDE(name)                                                                                           \
+    int mutant_##name(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
 #define MUTANT(name) PLAIN(name)
 #include <plain/mutants.inc>
 #undef MUTANT
 #define MUTANT(name) TENSOR(name)
 #include <tensor/mutants.inc>
+#undef MUTANT
+#define MUTANT(name) WIDE(name)
+#include <wide/mutants.inc>
 #undef MUTANT
 
 static const struct {
@@ -40,12 +45,19 @@ static const struct {
     int (*run)(struct gpu_stream *s, const struct cuda_attention *p, int n_singles, int n_tiles, int splits);
 } tensor[] = {
 #include <tensor/mutants.inc>
+};
+static const struct {
+    const char *name;
+    int (*run)(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows);
+} wide[] = {
+#include <wide/mutants.inc>
 #undef MUTANT
 };
 #define N_PLAIN  (int)(sizeof plain / sizeof plain[0])
 #define N_TENSOR (int)(sizeof tensor / sizeof tensor[0])
+#define N_WIDE   (int)(sizeof wide / sizeof wide[0])
 
-static int plain_now, tensor_now; /* 0: as they are */
+static int plain_now, tensor_now, wide_now; /* 0: as they are */
 
 int steps_attention(struct gpu_stream *s, const struct cuda_attention *p, int n_rows, int splits) {
     return plain[plain_now].run(s, p, n_rows, splits);
@@ -56,8 +68,12 @@ int steps_attention_tensor(struct gpu_stream *s, const struct cuda_attention *p,
     return tensor[tensor_now].run(s, p, n_singles, n_tiles, splits);
 }
 
-/* Whole models of one layer, far enough for rows of two parts. */
-static void run_model(enum dtype kv, enum dtype type, bool exact) {
+int steps_product_wide(struct gpu_stream *s, const struct cuda_product *p, int family, int n_rows) {
+    return wide[wide_now].run(s, p, family, n_rows);
+}
+
+/* Whole models of one layer, far enough for rows of two parts; or not so far, but with a batch of 61 rows. */
+static void run_model(enum dtype kv, enum dtype type, bool exact, bool far) {
     struct random_shape shape = {.n_layers = 1,
                                  .n_heads = 2,
                                  .n_kv_heads = 1,
@@ -74,7 +90,7 @@ static void run_model(enum dtype kv, enum dtype type, bool exact) {
     config.exact = exact;
     assert_int_equal(cpu_reference_open(&config, &p.want, err, sizeof err), 0);
     assert_int_equal(hermesd_cuda_open(CUDA_MODULE_VERSION, &config, &p.got, err, sizeof err), 0);
-    parity_sessions(&p, 130);
+    parity_sessions(&p, far ? 130 : 0);
     p.want->ops->close(p.want);
     p.got->ops->close(p.got);
     random_model_finish(&m);
@@ -142,7 +158,7 @@ static void run_tensor(void) {
 
 static int run_plain(void *arg) {
     (void)arg;
-    run_model(DTYPE_F32, DTYPE_F32, true);
+    run_model(DTYPE_F32, DTYPE_F32, true, true);
     return 0;
 }
 
@@ -152,12 +168,22 @@ static int run_tensor_apart(void *arg) {
     return 0;
 }
 
+static int run_wide(void *arg) {
+    (void)arg;
+    run_model(DTYPE_F16, DTYPE_BF16, false, false);
+    return 0;
+}
+
 static void test_right_kernels(void **state) {
     (void)state;
     emu_set_order(EMU_FORWARD, 0);
-    run_model(DTYPE_F32, DTYPE_F16, true);
-    run_model(DTYPE_F16, DTYPE_BF16, false);
-    run_model(DTYPE_F16, DTYPE_Q8_0, false);
+    run_model(DTYPE_F32, DTYPE_F16, true, true);
+    run_model(DTYPE_F16, DTYPE_BF16, false, true);
+    run_model(DTYPE_F16, DTYPE_Q8_0, false, true);
+    run_wide(NULL); /* tiles that blocks share; then those of one block */
+    emu_set_blas(false);
+    run_model(DTYPE_F16, DTYPE_BF16, false, true);
+    emu_set_blas(true);
     run_choice();
     emu_set_order(EMU_RANDOM, 1);
     run_tensor();
@@ -181,6 +207,9 @@ static void test_faults_are_caught(void **state) {
     for (tensor_now = 1; tensor_now < N_TENSOR; tensor_now++)
         check(tensor[tensor_now].name, run_tensor_apart);
     tensor_now = 0;
+    for (wide_now = 1; wide_now < N_WIDE; wide_now++)
+        check(wide[wide_now].name, run_wide);
+    wide_now = 0;
 }
 
 int main(void) {
