@@ -270,8 +270,8 @@ enum cuda_product_step {
 #define CUDA_WIDE_TILE  128
 #define CUDA_WIDE_ROWS  64 /* of the batch */
 #define CUDA_WIDE_PARTS 4
-#define CUDA_WIDE_MOST  131 /* tiles that are shared at most: fewer than an H100 or H200 has multiprocessors \
-                             */
+/* Tiles that are shared at most: fewer than an H100 or H200 has multiprocessors. */
+#define CUDA_WIDE_MOST 131
 
 STEPS_BOTH bool steps_wide(int family, int n_rows) {
     return family >= CUDA_FAMILY_BF16 && family <= CUDA_FAMILY_F8 && n_rows > 32;
