@@ -12,6 +12,7 @@ class Plugins(harness.Case):
     scripts = [
         {"match": "Please crash.", "turns": [call("crash"), "It crashed."]},
         {"match": "Take a nap.", "turns": [call("nap", ms=700), "Rested."]},
+        {"match": "Take a long nap.", "turns": [call("nap", ms=10000), "Rested."]},
         {"match": "Please count.", "turns": [call("count", label="a"), "Counted."]},
         {"match": "", "turns": ["Hello there."]},
     ]
@@ -34,7 +35,7 @@ class Plugins(harness.Case):
         self.assertEqual((result["status"], result["is_error"], result["signal"]), ("crashed", True, signal.SIGABRT))
 
     def test_a_worker_killed_from_outside(self):
-        job = self.api.submit("Take a nap.")
+        job = self.api.submit("Take a long nap.")
         with self.api.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
             for _, event, _ in stream:
                 if event == "tool_call.started":
