@@ -135,8 +135,7 @@ int fit_check(const struct model *m, const struct fit *f, char *err, size_t errl
         err, errlen, -E2BIG,
         "Model '%s' does not fit into %s: its weights are %s (%s), working memory %s, keys and values %llu "
         "bytes per token, and there are %s of memory, which leaves room for %llu tokens (hermesd model "
-        "inspect "
-        "shows it as a table); use a smaller model, or one stored in smaller types.",
+        "inspect shows it as a table); use a smaller model, or one stored in smaller types.",
         m->path != NULL ? m->path : "", f->where, fit_size(total, f->weight_bytes),
         rc == 0 && types.data != NULL ? types.data : "?", fit_size(scratch, f->scratch_bytes),
         (unsigned long long)f->kv_bytes_per_token, fit_size(memory, f->memory_bytes),

@@ -1,7 +1,7 @@
 /* Where the CPU device has its weights.
  *
  * A step reads all of them, page after page, and with pages of 4 KB the processor waits for its page tables
- * all the time: in pages of 2 MB the products read 12 to 15 % more per second. Files are mapped in small
+ * all the time; in pages of 2 MB it does not. Files are mapped in small
  * pages, so the weights are copied out of them where the engine says that there is memory for it: by a thread
  * of its own, while batches run on what is in the file, because it takes seconds. Between two batches the
  * device takes over the matrices that are done.

@@ -91,78 +91,81 @@ static void run(struct kernels_device *d, const struct kernels_model *m) {
     parity_steps(d, &batch, m->n_layers);
 }
 
-static void test_a_copy_needs_no_file(void **state) {
-    (void)state;
+/* A model twice: in memory, and in a file that is mapped. */
+struct pair {
     struct kernels_model own, mapped;
     struct kernels_layer layers[3];
     void *map;
     size_t size;
-    random_model_init(&own, &shape);
-    mapped = own;
-    int fd = to_file(&mapped, layers, &map, &size);
-    struct kernels_device *want = open_device(&own, KERNELS_COPY_NOT),
-                          *got = open_device(&mapped, KERNELS_COPY_FIRST);
-    assert_int_equal(ftruncate(fd, 0), 0); /* from now on reading the mapping is a bus error */
-    run(want, &own);
-    run(got, &mapped);
+    int fd;
+};
+
+static void set_up(struct pair *p) {
+    random_model_init(&p->own, &shape);
+    p->mapped = p->own;
+    p->fd = to_file(&p->mapped, p->layers, &p->map, &p->size);
+}
+
+static void tear_down(struct pair *p) {
+    assert_int_equal(munmap(p->map, p->size), 0);
+    assert_int_equal(close(p->fd), 0);
+    random_model_finish(&p->own);
+}
+
+/* From now on reading the mapping is a bus error. */
+static void cut_off(struct pair *p) {
+    assert_int_equal(ftruncate(p->fd, 0), 0);
+}
+
+static void compare(struct kernels_device *got, struct kernels_device *want, const struct pair *p) {
+    run(got, &p->mapped);
     assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
-                        (size_t)own.n_vocab * sizeof(float));
+                        (size_t)p->own.n_vocab * sizeof(float));
+}
+
+static void test_a_copy_needs_no_file(void **state) {
+    (void)state;
+    struct pair p;
+    set_up(&p);
+    struct kernels_device *want = open_device(&p.own, KERNELS_COPY_NOT),
+                          *got = open_device(&p.mapped, KERNELS_COPY_FIRST);
+    cut_off(&p);
+    run(want, &p.own);
+    compare(got, want, &p);
     got->ops->close(got);
     want->ops->close(want);
-    assert_int_equal(munmap(map, size), 0);
-    assert_int_equal(close(fd), 0);
-    random_model_finish(&own);
+    tear_down(&p);
 }
 
 /* While the weights are copied batches run, on what is in the file or is not any more, with the same bits. */
 static void test_copied_while_batches_run(void **state) {
     (void)state;
-    struct kernels_model own, mapped;
-    struct kernels_layer layers[3];
-    void *map;
-    size_t size;
-    random_model_init(&own, &shape);
-    mapped = own;
-    int fd = to_file(&mapped, layers, &map, &size);
-    struct kernels_device *want = open_device(&own, KERNELS_COPY_NOT);
-    struct kernels_device *got = open_device(&mapped, KERNELS_COPY_WHILE);
+    struct pair p;
+    set_up(&p);
+    struct kernels_device *want = open_device(&p.own, KERNELS_COPY_NOT);
+    struct kernels_device *got = open_device(&p.mapped, KERNELS_COPY_WHILE);
     const struct cpu_device *d = (const struct cpu_device *)(const void *)got;
-    run(want, &own);
-    int n = 0;
-    for (; n < 100000 && (n < 3 || d->weights_taken < d->n_weights); n++) {
-        run(got, &mapped);
-        assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
-                            (size_t)own.n_vocab * sizeof(float));
-    }
+    run(want, &p.own);
+    for (int n = 0; n < 100000 && (n < 3 || d->weights_taken < d->n_weights); n++)
+        compare(got, want, &p);
     assert_int_equal(d->weights_taken, 3 * 7 + 1);
-    assert_int_equal(ftruncate(fd, 0), 0);
-    run(got, &mapped);
-    assert_memory_equal(got->ops->output(got, 0), want->ops->output(want, 0),
-                        (size_t)own.n_vocab * sizeof(float));
+    cut_off(&p);
+    compare(got, want, &p);
     got->ops->close(got);
     want->ops->close(want);
-    assert_int_equal(munmap(map, size), 0);
-    assert_int_equal(close(fd), 0);
-    random_model_finish(&own);
+    tear_down(&p);
 }
 
 /* A device may go before its weights have come. */
 static void test_closed_while_they_are_copied(void **state) {
     (void)state;
-    struct kernels_model own, mapped;
-    struct kernels_layer layers[3];
-    void *map;
-    size_t size;
-    random_model_init(&own, &shape);
-    mapped = own;
-    int fd = to_file(&mapped, layers, &map, &size);
+    struct pair p;
+    set_up(&p);
     for (int i = 0; i < 10; i++) {
-        struct kernels_device *d = open_device(&mapped, KERNELS_COPY_WHILE);
+        struct kernels_device *d = open_device(&p.mapped, KERNELS_COPY_WHILE);
         d->ops->close(d);
     }
-    assert_int_equal(munmap(map, size), 0);
-    assert_int_equal(close(fd), 0);
-    random_model_finish(&own);
+    tear_down(&p);
 }
 
 int main(void) {
