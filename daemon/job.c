@@ -187,7 +187,7 @@ void job_begin(struct job *job) {
     job->row.status = "working";
     job->row.starts++;
     job->row.started_ns = job->row.started_ns != 0 ? job->row.started_ns : clock_wall_ns();
-    journal_add_job_started(batch, job->id);
+    journal_add_job_started(batch, job->id, job->row.started_ns);
     choose_seed(job);
     tell_begin(job);
     if (job_tools_read(job->tools_json, &job->tools) != 0) {

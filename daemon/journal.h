@@ -200,8 +200,9 @@ void journal_add_tool(struct journal_batch *b, const struct journal_tool *tool);
 /* A new job. The batch fails with -EEXIST when the client already used the idempotency key, see
  * journal_result. */
 void journal_add_job(struct journal_batch *b, const struct journal_job *job);
-/* status = working, starts + 1, started_at at the first time. Also when a job goes on after a restart. */
-void journal_add_job_started(struct journal_batch *b, const char *job_id);
+/* status = working, starts + 1, started_at (0 = now) at the first time. Also when a job goes on after a
+ * restart. */
+void journal_add_job_started(struct journal_batch *b, const char *job_id, int64_t started_ns);
 /* working <-> input_required <-> queued. */
 void journal_add_job_status(struct journal_batch *b, const char *job_id, const char *status);
 /* Cancelling survives a restart. */

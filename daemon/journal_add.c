@@ -135,9 +135,9 @@ void journal_add_job(struct journal_batch *b, const struct journal_job *job) {
         v_text(job->metadata_json));
 }
 
-void journal_add_job_started(struct journal_batch *b, const char *job_id) {
-    char now[CLOCK_TEXT_SIZE];
-    PUT(b, JOURNAL_SQL_JOB_STARTED, v_text(job_id), v_time(0, now));
+void journal_add_job_started(struct journal_batch *b, const char *job_id, int64_t started_ns) {
+    char started[CLOCK_TEXT_SIZE];
+    PUT(b, JOURNAL_SQL_JOB_STARTED, v_text(job_id), v_time(started_ns, started));
 }
 
 void journal_add_job_status(struct journal_batch *b, const char *job_id, const char *status) {

@@ -45,7 +45,7 @@ static void test_a_job_is_committed_and_read(void **state) {
                 "queued2024-11-23T07:00:00.123Z2024-11-23T07:01:00.500Z[]{\"a\": \"b\"}");
 
     b = journal_batch_create();
-    journal_add_job_started(b, "job_1");
+    journal_add_job_started(b, "job_1", 0);
     journal_add_job_status(b, "job_1", "input_required");
     journal_add_cancel(b, "job_1");
     assert_int_equal(commit(p, b), 0);
@@ -81,7 +81,8 @@ static void test_a_finished_job_stays_finished(void **state) {
     struct place *p = *state;
     struct journal_batch *b = journal_batch_create();
     add_job(b, "job_1", NULL);
-    journal_add_job_started(b, "job_1");
+    journal_add_job_started(b, "job_1", 1732345200874000000);
+    journal_add_job_started(b, "job_1", 1732345200999000000); /* a restart: it began when it first did */
     struct journal_job end = {.id = "job_1",
                               .status = "completed",
                               .result_text = "42",
@@ -112,11 +113,12 @@ static void test_a_finished_job_stays_finished(void **state) {
     assert_string_equal(seen.result, "42");
     assert_string_equal(seen.repaired, "fenced_json");
     assert_string_equal(seen.code, "NULL");
+    assert_true(seen.job.started_ns == 1732345200874000000);
     assert_true(seen.job.finished_ns == 1732345201000000000);
     assert_true(seen.job.deadline_ns == 0);
     assert_true(seen.job.input_tokens == 10 && seen.job.output_tokens == 20 && seen.job.cached_tokens == 5 &&
                 seen.job.prefix_miss_tokens == 6 && seen.job.reasoning_tokens == 7 && seen.job.last_seq == 1);
-    assert_true(seen.job.turns == 2 && seen.job.tool_calls == 1 && seen.job.starts == 1 &&
+    assert_true(seen.job.turns == 2 && seen.job.tool_calls == 1 && seen.job.starts == 2 &&
                 seen.job.client_uid == 1000);
 
     struct answer answer;
@@ -126,7 +128,7 @@ static void test_a_finished_job_stays_finished(void **state) {
     assert_int_equal(commit_with(p, b, &answer), -ENOENT);
     assert_string_equal(answer.err, "There is no unfinished job 'job_1' to finish.");
     b = journal_batch_create();
-    journal_add_job_started(b, "job_1");
+    journal_add_job_started(b, "job_1", 0);
     assert_int_equal(commit(p, b), -ENOENT);
     assert_file(p, "SELECT status FROM jobs", "completed");
 }
@@ -376,7 +378,7 @@ static void test_counts(void **state) {
     add_job(b, "job_1", NULL);
     add_job(b, "job_2", NULL);
     add_job(b, "job_3", NULL);
-    journal_add_job_started(b, "job_2");
+    journal_add_job_started(b, "job_2", 0);
     assert_int_equal(commit(p, b), 0);
     struct seen_list seen = {0};
     assert_int_equal(journal_read_counts(p->journal, see_counts, &seen), 0);

@@ -150,7 +150,7 @@ static void test_a_file_of_version_1_goes_on(void **state) {
     assert_file(p, "SELECT id FROM jobs", "job_1");
     assert_file(p, "SELECT count(*) FROM plan_calls", "0");
     b = journal_batch_create();
-    journal_add_job_started(b, "job_1");
+    journal_add_job_started(b, "job_1", 0);
     journal_add_job_status(b, "job_1", "queued"); /* one stop, however often it is said */
     journal_add_job_status(b, "job_1", "queued");
     assert_int_equal(commit(p, b), 0);

@@ -109,7 +109,7 @@ static void make_job(struct place *p) {
     journal_add_tool(b,
                      &(struct journal_tool){.name = "read_file", .version = "1", .provider = "plugin:files"});
     add_job(b, "job_1", NULL);
-    journal_add_job_started(b, "job_1");
+    journal_add_job_started(b, "job_1", 0);
     add_part(b, 0, 0, "system", "text", NULL, "Be brief.");
     add_part(b, 0, 0, "user", "text", NULL, "Read a.");
     add_turn(b, 0, false);
