@@ -44,6 +44,7 @@ struct engine_config {
     enum engine_device device;
     const char *gpu_module; /* file of the CUDA module; NULL: there is none */
     struct gpus gpus;       /* which GPUs share the model, where they run it */
+    int gpu_wait_ms;        /* a GPU that is waited for longer has failed, see engine_failure(); 0 = 60 s */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     bool weights_first;     /* weights that are copied into large pages (local.h) are there when the engine is

@@ -87,6 +87,7 @@ struct kernels_config {
                            kernels/cpu/cpu.h) */
     enum kernels_copy copy_weights; /* ignored by GPUs */
     struct gpus gpus;               /* that share the model; ignored by the CPU */
+    int gpu_wait_ms; /* a GPU that is waited for longer has failed; 0: CUDA_WAIT_MS; ignored by the CPU */
 };
 
 /* One row: a token at a position of one session. The rows of a session stand in one batch in ascending,
