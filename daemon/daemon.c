@@ -406,8 +406,9 @@ static int open_all(struct daemon *d, char *err, size_t errlen) {
         return DAEMON_EXIT_CONFIG;
     }
     rc = open_engine(d, err, errlen);
+    d->at_once = rc == -EIO; /* of a GPU, most likely: see close_engine() */
     if (rc != 0) {
-        return rc == -ENOMEM ? DAEMON_EXIT_TEMPORARY : DAEMON_EXIT_CONFIG;
+        return rc == -ENOMEM || rc == -EIO ? DAEMON_EXIT_TEMPORARY : DAEMON_EXIT_CONFIG;
     }
     if (open_jobs(d, err, errlen) != 0) {
         return DAEMON_EXIT_IO;

@@ -124,6 +124,16 @@ class Device(unittest.TestCase):
         self.assertIn(self.room.daemon.wait(120), (0, 75), self.room.read_log())
         self.room.daemon = None
 
+    def test_a_gpu_that_hangs_while_weights_are_copied(self):
+        stall = os.path.join(self.room.path, "stall")
+        environment = self.room.environment()
+        self.room.environment = lambda: {**environment, "EMULATOR_STALL_FILE": stall}
+        with open(stall, "w", encoding="utf-8"):
+            pass
+        code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", EMULATED, "--gpu-wait-ms", "300")
+        self.assertEqual(code, 75, said)
+        self.assertIn("it has not done its work within 0.3 s, the limit gpu_wait_ms", said)
+
     def test_cuda_without_a_gpu_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", "/nonexistent.so")
         self.assertEqual(code, 78, said)

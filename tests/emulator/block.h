@@ -159,6 +159,8 @@ int health_now(void);
 /* Nothing that is queued gets on; somebody who waits has looked. */
 bool health_stalls(void);
 void health_looked(void);
+/* Stalls for ever where there is the file of EMULATOR_STALL_FILE, and takes it away. */
+void health_look_for_stall(void);
 /* A kernel has run. */
 void health_count_launch(void);
 

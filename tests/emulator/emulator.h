@@ -101,8 +101,8 @@ void emu_set_failure(const char *what);
  * ever), and exit() does not come back meanwhile. 0: they go on. */
 void emu_set_stalled(unsigned looks);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels; EMULATOR_FAIL_FILE: with the
- * first one that ends while there is a file of that name; EMULATOR_STALL_FILE: then it stalls, and the file
- * is taken away. */
+ * first one that ends while there is a file of that name; EMULATOR_STALL_FILE: then it stalls, or when
+ * it is opened, and the file is taken away. */
 
 /* ---- for gpu_emulated.h: launches ---- */
 

@@ -58,14 +58,18 @@ void health_looked(void) {
         looks_stalled--;
 }
 
-/* EMULATOR_FAIL_AFTER is the number of kernels it runs before it fails, EMULATOR_FAIL_FILE a file that is
- * there from then on. EMULATOR_STALL_FILE: it stalls when there is one, and takes it away. */
-void health_count_launch(void) {
-    const char *text = getenv("EMULATOR_FAIL_AFTER"), *file = getenv("EMULATOR_FAIL_FILE");
+void health_look_for_stall(void) {
     const char *stall = getenv("EMULATOR_STALL_FILE");
-    launches++;
     if (stall != NULL && unlink(stall) == 0)
         emu_set_stalled(UINT_MAX);
+}
+
+/* EMULATOR_FAIL_AFTER is the number of kernels it runs before it fails, EMULATOR_FAIL_FILE a file that is
+ * there from then on. */
+void health_count_launch(void) {
+    const char *text = getenv("EMULATOR_FAIL_AFTER"), *file = getenv("EMULATOR_FAIL_FILE");
+    launches++;
+    health_look_for_stall();
     if (file != NULL && access(file, F_OK) == 0 && failure[0] == '\0')
         emu_set_failure("an illegal memory access (EMULATOR_FAIL_FILE)");
     if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')

@@ -103,6 +103,7 @@ int gpu_open(int gpu, char *describe, size_t describe_len, char *err, size_t err
         return err_set(err, errlen, -ENODEV, "There is no GPU %d; the emulator has %d, from 0 on.", gpu,
                        gpus());
     memory_use(gpu);
+    health_look_for_stall();
     (void)snprintf(describe, describe_len, "cuda (emulated)");
     return 0;
 }
