@@ -1,5 +1,5 @@
 /* Greedy tokens of real models in BF16 as they run, on the GPU and on the CPU: 64 steps behind real prompts,
- * one session at a time. test_cuda_greedy_many.c has many together. */
+ * one session at a time. test_cuda_greedy_many.c has many together, and a long prompt. */
 #include "tests/engine/cuda_module.h"
 #include "tests/engine/greedy_prompts.h"
 #include "tests/shared.h"
@@ -17,7 +17,7 @@
 /* Several rows: inputs of products become BF16. */
 #define ROUNDED 0.2
 
-static struct greedy_prompt prompts[GREEDY_SESSIONS], whole;
+static struct greedy_prompt prompts[GREEDY_SESSIONS];
 
 static struct greedy_case of(const struct greedy_model *g, const char *name) {
     return (struct greedy_case){
@@ -76,18 +76,13 @@ static void test_stories(void **state) {
     greedy_close(&g);
 }
 
-/* A whole conversation is also read in one batch, by the library for large products. */
 static void test_default_model(void **state) {
     (void)state;
     struct greedy_model g;
     greedy_open_default(&g);
     greedy_questions(g.file, prompts);
-    greedy_whole(&whole);
     struct greedy_case c = of(&g, "hermes-tiny");
     check_model(&c);
-    c.prompts = &whole;
-    one_at_a_time(&c, 1, 64, ROUNDED);
-    one_at_a_time(&c, 1, GREEDY_PROMPT, ROUNDED);
     greedy_close(&g);
 }
 
