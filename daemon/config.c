@@ -43,6 +43,9 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                         "which GPUs share the model, by number: 0, or 0,1 for two"},
     [CONFIG_CUDA_MODULE] = {"cuda_module", "HERMESD_CUDA_MODULE", CONFIG_TYPE_PATH, 0, 0, "FILE",
                             "the module that drives a GPU"},
+    [CONFIG_GPU_WAIT_MS] = {"gpu_wait_ms", "HERMESD_GPU_WAIT_MS", CONFIG_TYPE_INT, 100, 86400000, "MS",
+                            "a GPU that is waited for longer hangs: the daemon ends with 75, to be started "
+                            "again"},
     [CONFIG_THREADS] = {"threads", "HERMESD_THREADS", CONFIG_TYPE_INT, 0, 1024, "N",
                         "compute threads; 0 for one per CPU"},
     [CONFIG_CONTEXT] = {"context", "HERMESD_CONTEXT", CONFIG_TYPE_INT, 0, 131072, "N",

@@ -179,6 +179,7 @@ static int fill_numbers(struct config *c, char *err, size_t errlen) {
         {CONFIG_MAX_QUEUED, "256"},
         {CONFIG_MAX_USER_JOBS, "64"},
         {CONFIG_LOG_LEVEL, "info"},
+        {CONFIG_GPU_WAIT_MS, "60000"}, /* CUDA_WAIT_MS says why */
         {CONFIG_SHUTDOWN_GRACE_MS, "30000"},
         {CONFIG_ALLOW_PRIVATE_ADDRESSES, "false"},
     };

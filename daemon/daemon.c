@@ -42,6 +42,7 @@ struct daemon {
     bool told_lost; /* that something of the prefix cache was lost */
     int signals;
     bool ending;
+    bool at_once; /* the process ends without handlers of exit() */
     int exit_code;
 };
 
@@ -122,6 +123,17 @@ static void keep_prefixes(struct daemon *d) {
     }
 }
 
+/* One whose GPU has failed stays open, for the rest of the process: the GPU may still be at work, and closing
+ * it may wait for that. So may what the driver does at exit(). */
+static void close_engine(struct daemon *d) {
+    if (d->engine != NULL && engine_failure(d->engine) != NULL) {
+        d->at_once = true;
+    } else {
+        engine_close(d->engine);
+    }
+    d->engine = NULL;
+}
+
 /* From the top down: what ends below reaches jobs that are suspended, and nobody else. */
 static void close_parts(struct daemon *d) {
     if (d->jobs != NULL) {
@@ -138,8 +150,7 @@ static void close_parts(struct daemon *d) {
         d->jobs = NULL;
     }
     keep_prefixes(d);
-    engine_close(d->engine);
-    d->engine = NULL;
+    close_engine(d);
 }
 
 static void on_server_closed(void *arg) {
@@ -298,6 +309,7 @@ static int open_engine(struct daemon *d, char *err, size_t errlen) {
         .device = daemon_wanted_device(d->config),
         .gpu_module = config_text(d->config, CONFIG_CUDA_MODULE),
         .gpus = daemon_wanted_gpus(d->config),
+        .gpu_wait_ms = (int)config_int(d->config, CONFIG_GPU_WAIT_MS),
         .n_threads = (int)config_int(d->config, CONFIG_THREADS),
         .max_context = (int)config_int(d->config, CONFIG_CONTEXT),
         .kv = daemon_wanted_kv(d->config),
@@ -394,8 +406,9 @@ static int open_all(struct daemon *d, char *err, size_t errlen) {
         return DAEMON_EXIT_CONFIG;
     }
     rc = open_engine(d, err, errlen);
+    d->at_once = rc == -EIO; /* of a GPU, most likely: see close_engine() */
     if (rc != 0) {
-        return rc == -ENOMEM ? DAEMON_EXIT_TEMPORARY : DAEMON_EXIT_CONFIG;
+        return rc == -ENOMEM || rc == -EIO ? DAEMON_EXIT_TEMPORARY : DAEMON_EXIT_CONFIG;
     }
     if (open_jobs(d, err, errlen) != 0) {
         return DAEMON_EXIT_IO;
@@ -416,7 +429,7 @@ static void close_all(struct daemon *d) {
     uv_run(&d->loop, UV_RUN_DEFAULT);
 }
 
-int daemon_serve(const struct config *config) {
+int daemon_serve(const struct config *config, bool *at_once) {
     char err[1024] = "";
     struct daemon *d = calloc(1, sizeof *d);
     if (d == NULL) {
@@ -453,6 +466,7 @@ int daemon_serve(const struct config *config) {
         uv_walk(&d->loop, say_open, NULL);
         exit_code = exit_code == DAEMON_EXIT_OK ? DAEMON_EXIT_FAILED : exit_code;
     }
+    *at_once = d->at_once;
     plugin_paths_finish(&d->plugins);
     free(d);
     return exit_code;

@@ -17,8 +17,9 @@ enum daemon_exit {
 };
 
 /* Serves until SIGTERM or SIGINT; then jobs get their grace, a second signal ends it. Returns the exit code.
- */
-int daemon_serve(const struct config *config);
+ * *at_once: the process has to end by _exit(), because a GPU that has failed may keep exit() for ever; the
+ * journal is closed, and nothing is left to be written. */
+int daemon_serve(const struct config *config, bool *at_once);
 /* Loads every plugin and prints tools and layers of confinement. Returns the exit code: FAILED when a plugin
  * was refused or complained. */
 int daemon_check(const struct config *config);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FLAG_CONFIG  1000
 #define FLAG_CHECK   1001
@@ -163,7 +164,7 @@ static int print_config(const struct config *config) {
     return rc == 0 ? DAEMON_EXIT_OK : DAEMON_EXIT_CONFIG;
 }
 
-static int serve(struct config *config, int argc, char **argv, bool only_check) {
+static int serve(struct config *config, int argc, char **argv, bool only_check, bool *at_once) {
     struct flags flags = {0};
     char err[1024] = "";
     enum log_level level = LOG_INFO;
@@ -196,7 +197,7 @@ static int serve(struct config *config, int argc, char **argv, bool only_check) 
         fprintf(stderr, "hermesd: %s\n", err);
         return DAEMON_EXIT_CONFIG;
     }
-    return daemon_serve(config);
+    return daemon_serve(config, at_once);
 }
 
 static int version(int argc, char **argv) {
@@ -263,8 +264,11 @@ int main(int argc, char **argv) {
     }
     config_init(&config);
     bool named = strcmp(command, "serve") == 0 || strcmp(command, "check-config") == 0;
+    bool at_once = false;
     int code = serve(&config, named ? argc - 1 : argc, named ? argv + 1 : argv,
-                     strcmp(command, "check-config") == 0);
+                     strcmp(command, "check-config") == 0, &at_once);
     config_finish(&config);
+    if (at_once)
+        _exit(code);
     return code;
 }

@@ -44,6 +44,7 @@ struct engine_config {
     enum engine_device device;
     const char *gpu_module; /* file of the CUDA module; NULL: there is none */
     struct gpus gpus;       /* which GPUs share the model, where they run it */
+    int gpu_wait_ms;        /* a GPU that is waited for longer has failed, see engine_failure(); 0 = 60 s */
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     bool weights_first;     /* weights that are copied into large pages (local.h) are there when the engine is
@@ -79,8 +80,8 @@ void engine_close(struct engine *e);
 HX_MUST_CHECK int engine_keep_prefixes(struct engine *e, char *err, size_t errlen);
 
 /* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
- * engine_close(); NULL while it does. Generations that were running get no event: they can go on only in
- * another process. `wake` is called when it happens. [any-thread] */
+ * engine_close(), which may take for ever then; NULL while it does. Generations that were running get no
+ * event: they can go on only in another process. `wake` is called when it happens. [any-thread] */
 const char *engine_failure(struct engine *e);
 
 struct engine_info {

@@ -44,7 +44,8 @@ static struct kernels_config fill(const struct model *m, const struct kernels_la
                                    .nice = config->nice,
                                    .exact = config->exact,
                                    .copy_weights = m->files != NULL ? config->copy_weights : KERNELS_COPY_NOT,
-                                   .gpus = config->gpus};
+                                   .gpus = config->gpus,
+                                   .gpu_wait_ms = config->gpu_wait_ms};
 }
 
 int forward_open(const struct model *m, const struct forward_config *config, struct forward **out, char *err,

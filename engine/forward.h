@@ -20,6 +20,7 @@ struct forward_config {
     const char
         *gpu_module;  /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
     struct gpus gpus; /* of the module: which ones share the model */
+    int gpu_wait_ms;  /* see kernels_config */
 };
 
 /* Opens the device for `m`, which must outlive it. */

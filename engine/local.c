@@ -105,7 +105,8 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
                                      .nice = COMPUTE_NICE,
                                      .exact = exact,
                                      .gpu_module = gpu_module,
-                                     .gpus = config->gpus};
+                                     .gpus = config->gpus,
+                                     .gpu_wait_ms = config->gpu_wait_ms};
     e->scratch_bytes = forward_scratch_bytes(e->model, &forward);
     int rc = size_pages(e, config, gpu_module, kv_type, n_pages, err, errlen);
     if (rc < 0)

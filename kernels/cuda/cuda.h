@@ -7,7 +7,7 @@
 
 /* The one function of the module, and the version of everything that passes through it: struct
  * kernels_config, kernels_ops and what they point to. */
-#define CUDA_MODULE_VERSION 8
+#define CUDA_MODULE_VERSION 9
 #define CUDA_MODULE_OPEN    "hermesd_cuda_open"
 int hermesd_cuda_open(int version, const struct kernels_config *config, struct kernels_device **out,
                       char *err, size_t errlen);
@@ -19,6 +19,12 @@ int hermesd_cuda_memory(int version, const struct gpus *gpus, size_t *left, char
 /* Rows of a step with which a prompt is read about as fast as it can be: products of fewer leave most of a
  * large GPU without work while they wait for weights. */
 #define CUDA_STEP_ROWS 1024
+
+/* How long a GPU may take for what it has in its queues while it is waited for, when nobody says otherwise;
+ * after that it is taken to hang. The longest step there is, 1,024 rows of a 70B model behind 128K positions,
+ * is about 5e14 operations (2 * 7e10 * 1024 in products, 4 * 1024 * 131072 * 8192 in each of 80 layers'
+ * attention): 13 s at 40 TFLOP/s. Loading of code happens before there is anything to wait for. */
+#define CUDA_WAIT_MS 60000
 
 /* Bytes that cuBLAS and cuBLASLt work in, 32 MiB each on sm_90 (cuBLAS Library documentation,
  * "cublasSetWorkspace()"). */

@@ -5,6 +5,7 @@
 #include "kernels/cuda/part.h"
 #include "kernels/cuda/ranks.h"
 #include "kernels/cuda/record.h"
+#include "kernels/cuda/wait.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -346,6 +347,7 @@ EXPORTED int hermesd_cuda_open(int version, const struct kernels_config *config,
             "A GPU keeps keys and values in F32 or F16, not in 8 bits; use kv f16, or the device cpu.");
     if (rc < 0)
         return rc;
+    wait_set_limit(config->gpu_wait_ms);
     struct cuda_device *d = NULL;
     rc = ranks_open(config, &d, err, errlen);
     if (rc < 0)

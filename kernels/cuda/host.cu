@@ -4,10 +4,10 @@ extern "C" { /* a header of C alone */
 #include "base/err.h"
 }
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/wait.h"
 #include "kernels/gpus.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +26,8 @@ extern "C" int gpu_keep_failure(int cuda_error, const char *what) {
 }
 
 extern "C" int gpu_fail(const char *what, int code) {
+    if (failure[0] == '\0' && code == 0)
+        (void)snprintf(failure, sizeof failure, "%s", what);
     if (failure[0] == '\0')
         (void)snprintf(failure, sizeof failure, "%s: error %d", what, code);
     return -EIO;
@@ -136,8 +138,7 @@ extern "C" int gpu_stream_create(struct gpu_stream **out) {
 
 extern "C" void gpu_stream_destroy(struct gpu_stream *s) {
     if (s != NULL) {
-        if (failure[0] == '\0') /* a queue may wait for one that failed */
-            (void)cudaStreamSynchronize(stream_of(s));
+        (void)gpu_sync(s); /* after a failure at once: a queue may wait for one that failed */
         (void)cudaStreamDestroy(stream_of(s));
     }
 }
@@ -166,30 +167,34 @@ extern "C" int gpu_forget(struct gpu_stream *s) {
     return failure[0] != '\0' ? -EIO : 0;
 }
 
+/* "Not ready" is no error, but it is what cudaGetLastError() returns next, also behind a launch. */
+static void forget_not_ready(void) {
+    (void)cudaGetLastError();
+}
+
 extern "C" int gpu_sync(struct gpu_stream *s) {
-    /* After a failure it may wait for ever for what another GPU would have given it. */
-    return failure[0] != '\0' ? -EIO : keep(cudaStreamSynchronize(stream_of(s)), "running the queue");
+    return gpu_sync_all(&s, 1, NULL, NULL);
 }
 
 extern "C" int gpu_sync_all(struct gpu_stream *const *s, int n, int (*lost)(void *arg), void *arg) {
-    if (n == 1)
-        return gpu_sync(s[0]);
-    for (int i = 0; i < n;) {
-        cudaError_t rc = cudaSuccess;
-        for (int k = i; k < n && (rc == cudaSuccess || rc == cudaErrorNotReady); k++) {
-            rc = cudaStreamQuery(stream_of(s[k]));
-            if (k == i && rc == cudaSuccess)
+    struct wait wait = wait_begin();
+    /* After a failure it may wait for ever for what another GPU would have given it. */
+    int rc = failure[0] != '\0' ? -EIO : 0;
+    for (int i = 0; i < n && rc == 0;) {
+        cudaError_t look = cudaSuccess;
+        for (int k = i; k < n && (look == cudaSuccess || look == cudaErrorNotReady); k++) {
+            look = cudaStreamQuery(stream_of(s[k]));
+            if (k == i && look == cudaSuccess)
                 i++;
         }
-        if (rc != cudaSuccess && rc != cudaErrorNotReady)
-            return keep(rc, "running the queues");
-        int gone = i < n && lost != NULL ? lost(arg) : 0;
-        if (gone != 0)
-            return gone;
-        if (i < n)
-            (void)sched_yield();
+        if (look == cudaErrorNotReady)
+            forget_not_ready();
+        else
+            rc = keep(look, "running the queue");
+        rc = rc == 0 && i < n && lost != NULL ? lost(arg) : rc;
+        rc = rc == 0 && i < n ? wait_more(&wait) : rc;
     }
-    return failure[0] != '\0' ? -EIO : 0;
+    return rc;
 }
 
 extern "C" int gpu_event_create(struct gpu_event **out) {
@@ -214,7 +219,19 @@ extern "C" int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
 }
 
 extern "C" int gpu_event_finish(struct gpu_event *e) {
-    return keep(cudaEventSynchronize(event_of(e)), "waiting for an event");
+    struct wait wait = wait_begin();
+    int rc = failure[0] != '\0' ? -EIO : 0;
+    for (bool over = false; rc == 0 && !over;) {
+        cudaError_t look = cudaEventQuery(event_of(e));
+        over = look != cudaErrorNotReady;
+        if (over) {
+            rc = keep(look, "waiting for an event");
+        } else {
+            forget_not_ready();
+            rc = wait_more(&wait);
+        }
+    }
+    return rc;
 }
 
 /* ---- graphs ---- */

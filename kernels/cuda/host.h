@@ -6,7 +6,9 @@
  *
  * All functions return 0 or a negative errno unless they say otherwise. The first failure of the GPU is kept:
  * from then on everything returns -EIO and gpu_failure() says what it was (a CUDA error of a kernel is
- * sticky, the process has to be started anew). One thread uses the GPU. [engine-thread] */
+ * sticky, the process has to be started anew). It has also failed when a wait takes longer than the limit of
+ * wait.h; then it may still be at work, and nothing that waits for it may be called any more. One thread uses
+ * the GPU. [engine-thread] */
 #ifndef KERNELS_CUDA_HOST_H
 #define KERNELS_CUDA_HOST_H
 
@@ -50,6 +52,7 @@ void gpu_free_host(void *host);
 int gpu_memory_left(size_t *left, size_t *total);
 
 int gpu_stream_create(struct gpu_stream **out);
+/* Waits until the queue is empty, unless the GPU has failed. */
 void gpu_stream_destroy(struct gpu_stream *s);
 /* Queued copies. `host` is memory of gpu_alloc_host() and stays untouched until the queue is past the copy.
  */
@@ -86,7 +89,8 @@ int gpu_graph_end(struct gpu_stream *s, struct gpu_graph **out);
 int gpu_graph_launch(struct gpu_graph *g, struct gpu_stream *s);
 void gpu_graph_destroy(struct gpu_graph *g);
 
-/* It has failed: keeps "<what>: error <code>" as the failure where there is none yet. -EIO. */
+/* It has failed: keeps "<what>: error <code>", or `what` alone where the code is 0, as the failure where
+ * there is none yet. -EIO. */
 int gpu_fail(const char *what, int code);
 /* What the GPU failed with, for people; "" while it has not failed. Valid until the process ends. */
 const char *gpu_failure(void);

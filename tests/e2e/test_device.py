@@ -64,11 +64,18 @@ class Device(unittest.TestCase):
             pass
         while self.room.daemon.poll() is None:
             with contextlib.suppress(OSError):
-                if self.room.api.job(job["id"])["status"] == "completed":
+                if self.room.api.job(job["id"])["status"] == "completed" and os.path.exists(flag_file):
                     os.remove(flag_file)
                     return None
             time.sleep(0.02)
         return job
+
+    def finishes_with_one_call(self, job):
+        job = self.room.api.wait(job["id"], 120)
+        self.assertEqual((job["status"], job["tool_calls"]), ("completed", 1), job)
+        self.assertIn("108", job["result"]["text"])
+        calls = [part["call"] for turn in self.room.api.trace(job["id"])["turns"] for part in turn["parts"] if part["call"]]
+        self.assertEqual([(call["status"], call["attempt"]) for call in calls], [("ok", 1)])
 
     def test_a_gpu_that_fails_behind_a_call_repeats_none(self):
         flag_file = os.path.join(self.room.path, "fail")
@@ -83,11 +90,49 @@ class Device(unittest.TestCase):
         self.room.daemon = None
         self.room.environment = lambda: environment
         self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
-        job = self.room.api.wait(job["id"], 120)
-        self.assertEqual((job["status"], job["tool_calls"]), ("completed", 1), job)
-        self.assertIn("108", job["result"]["text"])
-        calls = [part["call"] for turn in self.room.api.trace(job["id"])["turns"] for part in turn["parts"] if part["call"]]
-        self.assertEqual([(call["status"], call["attempt"]) for call in calls], [("ok", 1)])
+        self.finishes_with_one_call(job)
+
+    def test_a_gpu_that_hangs_behind_a_call_ends_the_daemon_and_repeats_none(self):
+        """It gives no error, and would keep exit() as well; the process is gone all the same."""
+        stall = os.path.join(self.room.path, "stall")
+        environment = self.room.environment()
+        flags = (*MODEL, "--context", "2048", "--device", "cuda", "--cuda-module", EMULATED, "--gpu-wait-ms", "1500")
+        self.room.environment = lambda: {**environment, "EMULATOR_STALL_FILE": stall}
+        self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
+        job = None
+        for _ in range(5):
+            job = job or self.fails_behind_a_call(stall)
+        self.assertEqual(self.room.daemon.wait(120), 75, self.room.read_log())
+        self.room.daemon = None
+        self.assertIn("The GPU has failed: it has not done its work within 1.5 s, the limit gpu_wait_ms", self.room.read_log())
+        self.room.environment = lambda: environment
+        self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
+        self.finishes_with_one_call(job)
+
+    def test_a_hanging_gpu_does_not_keep_a_daemon_that_is_stopped(self):
+        stall = os.path.join(self.room.path, "stall")
+        environment = self.room.environment()
+        self.room.environment = lambda: {**environment, "EMULATOR_STALL_FILE": stall}
+        self.room.start(*MODEL, "--context", "2048", "--device", "cuda", "--cuda-module", EMULATED, "--gpu-wait-ms", "4000",
+                        "--shutdown-grace-ms", "0", plugins=(harness.PLUGINS,), seconds=60)
+        with open(stall, "w", encoding="utf-8"):
+            pass
+        self.room.api.submit("How much is 12 times 9?", tools=["calculator"])
+        while os.path.exists(stall):
+            time.sleep(0.02)
+        self.room.daemon.terminate()
+        self.assertIn(self.room.daemon.wait(120), (0, 75), self.room.read_log())
+        self.room.daemon = None
+
+    def test_a_gpu_that_hangs_while_weights_are_copied(self):
+        stall = os.path.join(self.room.path, "stall")
+        environment = self.room.environment()
+        self.room.environment = lambda: {**environment, "EMULATOR_STALL_FILE": stall}
+        with open(stall, "w", encoding="utf-8"):
+            pass
+        code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", EMULATED, "--gpu-wait-ms", "300")
+        self.assertEqual(code, 75, said)
+        self.assertIn("it has not done its work within 0.3 s, the limit gpu_wait_ms", said)
 
     def test_cuda_without_a_gpu_is_refused(self):
         code, said = self.room.once(*MODEL, "--device", "cuda", "--cuda-module", "/nonexistent.so")

@@ -148,8 +148,21 @@ struct gpu_stream;
 /* Queues a call of the host that works on device memory; `bytes` of arg are copied. 0 or -EIO. */
 #define QUEUE_ARGUMENT 128
 int queue_host(struct gpu_stream *s, void (*call)(const void *arg), const void *arg, size_t bytes);
+/* Some queue has work that never ends, and nobody has noticed yet. */
+bool queue_is_stuck(void);
 /* The GPU that a queue belongs to. */
 int queue_gpu(const struct gpu_stream *s);
+
+/* health.c */
+/* 0, or -EIO after a failure. */
+int health_now(void);
+/* Nothing that is queued gets on; somebody who waits has looked. */
+bool health_stalls(void);
+void health_looked(void);
+/* Stalls for ever where there is the file of EMULATOR_STALL_FILE, and takes it away. */
+void health_look_for_stall(void);
+/* A kernel has run. */
+void health_count_launch(void);
 
 /* link.c: no sum ends any more. */
 bool link_broken(void);

@@ -97,8 +97,12 @@ uint64_t emu_link_sums(void);
 void emu_set_link_broken(bool broken);
 /* From now on the GPU has failed, as after an error of a kernel; NULL: it works again. */
 void emu_set_failure(const char *what);
+/* From now on no GPU does anything of what is queued, for so many looks of somebody who waits (UINT_MAX: for
+ * ever), and exit() does not come back meanwhile. 0: they go on. */
+void emu_set_stalled(unsigned looks);
 /* EMULATOR_FAIL_AFTER in the environment: it fails after that many kernels; EMULATOR_FAIL_FILE: with the
- * first one that ends while there is a file of that name. */
+ * first one that ends while there is a file of that name; EMULATOR_STALL_FILE: then it stalls, or when
+ * it is opened, and the file is taken away. */
 
 /* ---- for gpu_emulated.h: launches ---- */
 

@@ -150,11 +150,19 @@ static void drop(const void *p, bool host) {
     emu_die("memory is freed that was never allocated, or twice");
 }
 
+/* Freeing waits for all that runs (CUDA Runtime API, "cudaFree()" and "cudaFreeHost()"). */
+static void check_ends(void) {
+    if (queue_is_stuck())
+        emu_die("memory is freed while the GPU stalls: that would never come back");
+}
+
 void gpu_free(void *device) {
+    check_ends();
     drop(device, false);
 }
 
 void gpu_free_host(void *host) {
+    check_ends();
     drop(host, true);
 }
 

@@ -3,12 +3,12 @@
 #include "tests/emulator/block.h"
 
 #include "kernels/cuda/host.h"
+#include "kernels/cuda/wait.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum work_kind {
     WORK_LAUNCH,
@@ -60,21 +60,12 @@ struct gpu_graph {
 };
 
 static struct gpu_stream *streams;
-static char failure[160];
-static uint64_t launches, graphs_recorded, graphs_run, event_waits, wait_left_out;
+static uint64_t graphs_recorded, graphs_run, event_waits, wait_left_out;
 static struct block *spare[64]; /* blocks are large: used again */
 static int n_spare, n_gpus;
 
 bool emu_present(void) {
     return true;
-}
-
-uint64_t emu_launches(void) {
-    return launches;
-}
-
-void emu_set_failure(const char *what) {
-    (void)snprintf(failure, sizeof failure, "%s", what != NULL ? what : "");
 }
 
 uint64_t emu_graphs_recorded(void) {
@@ -93,20 +84,6 @@ void emu_leave_out_wait(uint64_t number) {
     wait_left_out = number;
 }
 
-const char *gpu_failure(void) {
-    return failure;
-}
-
-int gpu_fail(const char *what, int code) {
-    if (failure[0] == '\0')
-        (void)snprintf(failure, sizeof failure, "%s: error %d", what, code);
-    return -EIO;
-}
-
-static int health(void) {
-    return failure[0] != '\0' ? -EIO : 0;
-}
-
 static int gpus(void) {
     if (n_gpus == 0) {
         const char *text = getenv("EMULATOR_GPUS");
@@ -120,12 +97,13 @@ void emu_set_gpus(int n) {
 }
 
 int gpu_open(int gpu, char *describe, size_t describe_len, char *err, size_t errlen) {
-    if (health() < 0)
-        return err_set(err, errlen, -ENODEV, "The emulated GPU has failed: %s.", failure);
+    if (health_now() < 0)
+        return err_set(err, errlen, -ENODEV, "The emulated GPU has failed: %s.", gpu_failure());
     if (gpu < 0 || gpu >= gpus())
         return err_set(err, errlen, -ENODEV, "There is no GPU %d; the emulator has %d, from 0 on.", gpu,
                        gpus());
     memory_use(gpu);
+    health_look_for_stall();
     (void)snprintf(describe, describe_len, "cuda (emulated)");
     return 0;
 }
@@ -134,7 +112,7 @@ int gpu_use(int gpu) {
     if (gpu < 0 || gpu >= gpus())
         emu_die("GPU %d is used, of %d", gpu, gpus());
     memory_use(gpu);
-    return health();
+    return health_now();
 }
 
 /* A kernel or an event on a queue of a GPU that is not in use is an error of CUDA. */
@@ -149,17 +127,6 @@ int gpu_multiprocessors(void) {
 }
 
 /* ---- blocks ---- */
-
-/* A GPU that fails: EMULATOR_FAIL_AFTER is the number of kernels it runs before, EMULATOR_FAIL_FILE a file
- * that is there from then on. */
-static void count_launch(void) {
-    const char *text = getenv("EMULATOR_FAIL_AFTER"), *file = getenv("EMULATOR_FAIL_FILE");
-    launches++;
-    if (file != NULL && access(file, F_OK) == 0 && failure[0] == '\0')
-        emu_set_failure("an illegal memory access (EMULATOR_FAIL_FILE)");
-    if (text != NULL && launches >= strtoull(text, NULL, 10) && failure[0] == '\0')
-        emu_set_failure("an illegal memory access (EMULATOR_FAIL_AFTER)");
-}
 
 static struct block *take_block(void) {
     struct block *b = n_spare > 0 ? spare[--n_spare] : calloc(1, sizeof *b);
@@ -232,7 +199,7 @@ static void run_launch(struct work *w) {
         (void)block_run(b);
         give_block(b);
     }
-    count_launch();
+    health_count_launch();
 }
 
 /* ---- running work ---- */
@@ -240,21 +207,42 @@ static void run_launch(struct work *w) {
 static bool advance(struct gpu_stream *s, bool all);
 static void pop(struct gpu_stream *s);
 
-/* Its next work is a sum that never ends. */
+/* Its next work is a sum that never ends, or the GPU stalls. */
 static bool is_stuck(const struct gpu_stream *s) {
-    return s->first != NULL && s->first->kind == WORK_MEET && link_broken() && health() == 0;
+    return s->first != NULL && health_now() == 0 &&
+           (health_stalls() || (s->first->kind == WORK_MEET && link_broken()));
+}
+
+bool queue_is_stuck(void) {
+    const struct gpu_stream *s = streams;
+    while (s != NULL && !is_stuck(s))
+        s = s->next;
+    return s != NULL;
 }
 
 _Noreturn static void waits_for_ever(const struct gpu_stream *s) {
     emu_die("the queue of GPU %d is waited for, and its sum never ends: nobody asks the library", s->gpu);
 }
 
-static void wait_for(const struct work *w) {
-    while (w->event->done < w->ticket && w->event->stream != NULL && w->event->stream->first != NULL)
-        if (!advance(w->event->stream, false))
+/* Between two looks at a queue that stands still: a stall may end, a sum that nobody asks about will not. */
+static int look_again(const struct gpu_stream *s, const struct wait *wait) {
+    if (!health_stalls())
+        waits_for_ever(s);
+    health_looked();
+    return wait_more(wait);
+}
+
+/* False: it is not over. */
+static bool wait_for(const struct work *w) {
+    while (w->event->done < w->ticket && w->event->stream != NULL && w->event->stream->first != NULL) {
+        if (!health_stalls() && is_stuck(w->event->stream))
             waits_for_ever(w->event->stream);
+        if (!advance(w->event->stream, false))
+            return false;
+    }
     if (w->event->done < w->ticket)
         emu_die("a stream waits for an event that will never be recorded");
+    return true;
 }
 
 /* The stream's next work is a meeting of the team. */
@@ -262,12 +250,14 @@ static bool has_come(const struct gpu_stream *s, const struct queue_team *team) 
     return s->first != NULL && s->first->kind == WORK_MEET && s->first->team == team;
 }
 
-static void meet(const struct gpu_stream *own, struct queue_team *team) {
+/* False: one of them stalls before. */
+static bool meet(const struct gpu_stream *own, struct queue_team *team) {
     const void *args[GPUS_MAX];
     for (int i = 0; i < team->n; i++) {
         struct gpu_stream *s = team->streams[i];
         while (s->first != NULL && !has_come(s, team))
-            (void)advance(s, false);
+            if (!advance(s, false))
+                return false;
         if (s->first == NULL)
             emu_die("the queue of GPU %d never comes to the sum that GPU %d waits for", s->gpu, own->gpu);
         args[i] = s->first->arg;
@@ -276,6 +266,7 @@ static void meet(const struct gpu_stream *own, struct queue_team *team) {
     for (int i = 0; i < team->n; i++)
         if (team->streams[i] != own)
             pop(team->streams[i]);
+    return true;
 }
 
 /* False while its next work waits for others that have not been queued yet. */
@@ -294,7 +285,8 @@ static bool can_advance(const struct gpu_stream *s) {
     return true;
 }
 
-static void run(const struct gpu_stream *s, struct work *w) {
+/* False: it is not over, as something else that it waits for. */
+static bool run(const struct gpu_stream *s, struct work *w) {
     switch (w->kind) {
     case WORK_LAUNCH:
         memory_expose(s->gpu);
@@ -313,15 +305,14 @@ static void run(const struct gpu_stream *s, struct work *w) {
         w->call(w->arg);
         break;
     case WORK_MEET:
-        meet(s, w->team);
-        break;
+        return meet(s, w->team);
     case WORK_RECORD:
         w->event->done = w->ticket;
         break;
     case WORK_WAIT:
-        wait_for(w);
-        break;
+        return wait_for(w);
     }
+    return true;
 }
 
 static void free_work(struct work *w) {
@@ -346,8 +337,8 @@ static bool advance(struct gpu_stream *s, bool all) {
     while (s->first != NULL) {
         if (is_stuck(s))
             return false;
-        if (health() == 0)
-            run(s, s->first); /* still in the list: the next one can start early */
+        if (health_now() == 0 && !run(s, s->first)) /* still in the list: the next one can start early */
+            return false;
         pop(s);
         if (!all)
             break;
@@ -358,7 +349,7 @@ static bool advance(struct gpu_stream *s, bool all) {
 /* ---- queueing ---- */
 
 static int append(struct gpu_stream *s, const struct work *what) {
-    if (health() < 0) {
+    if (health_now() < 0) {
         if (what->kind == WORK_LAUNCH && --what->launch.arguments->uses == 0)
             what->launch.arguments->destroy(what->launch.arguments);
         return -EIO;
@@ -412,9 +403,9 @@ static int add(struct gpu_stream *s, const struct work *what) {
 }
 
 int gpu_stream_create(struct gpu_stream **out) {
-    struct gpu_stream *s = health() < 0 ? NULL : calloc(1, sizeof *s);
+    struct gpu_stream *s = health_now() < 0 ? NULL : calloc(1, sizeof *s);
     if (s == NULL)
-        return health() < 0 ? -EIO : -ENOMEM;
+        return health_now() < 0 ? -EIO : -ENOMEM;
     s->gpu = memory_in_use();
     s->last = &s->first;
     s->next = streams;
@@ -426,8 +417,9 @@ int gpu_stream_create(struct gpu_stream **out) {
 void gpu_stream_destroy(struct gpu_stream *s) {
     if (s == NULL)
         return;
-    if (!advance(s, true))
-        waits_for_ever(s);
+    struct wait wait = wait_begin();
+    while (!advance(s, true))
+        (void)look_again(s, &wait); /* after a failure it is emptied */
     memory_expose(MEMORY_CLOSED);
     for (struct gpu_stream **link = &streams; *link != NULL; link = &(*link)->next)
         if (*link == s) {
@@ -506,27 +498,30 @@ int gpu_forget(struct gpu_stream *s) {
 int gpu_sync(struct gpu_stream *s) {
     if (s->recording != NULL)
         emu_die("a queue is waited for while a graph is recorded");
-    if (health() < 0)
+    if (health_now() < 0)
         return -EIO;
-    if (!advance(s, true))
-        waits_for_ever(s);
+    struct wait wait = wait_begin();
+    int rc = 0;
+    while (rc == 0 && !advance(s, true))
+        rc = look_again(s, &wait);
     memory_expose(MEMORY_CLOSED);
-    return health();
+    return rc ? rc : health_now();
 }
 
 int gpu_sync_all(struct gpu_stream *const *s, int n, int (*lost)(void *arg), void *arg) {
-    int rc = health();
+    struct wait wait = wait_begin();
+    int rc = health_now();
     for (int i = 0; i < n && rc == 0; i++) {
         if (s[i]->recording != NULL)
             emu_die("a queue is waited for while a graph is recorded");
         while (rc == 0 && !advance(s[i], true)) {
-            if (lost == NULL)
-                waits_for_ever(s[i]);
-            rc = lost(arg);
+            rc = lost != NULL ? lost(arg) : 0;
+            if (rc == 0 && (lost == NULL || health_stalls()))
+                rc = look_again(s[i], &wait);
         }
     }
     memory_expose(MEMORY_CLOSED);
-    return rc ? rc : health();
+    return rc ? rc : health_now();
 }
 
 int gpu_event_create(struct gpu_event **out) {
@@ -546,26 +541,27 @@ int gpu_event_record(struct gpu_event *e, struct gpu_stream *s) {
 
 int gpu_event_wait(struct gpu_event *e, struct gpu_stream *s) {
     if (++event_waits == wait_left_out)
-        return health();
+        return health_now();
     return add(s, &(struct work){.kind = WORK_WAIT, .event = e, .ticket = e->recorded});
 }
 
 int gpu_event_finish(struct gpu_event *e) {
-    if (++event_waits == wait_left_out || health() < 0)
-        return health();
-    while (e->done < e->recorded && e->stream->first != NULL && health() == 0)
+    if (++event_waits == wait_left_out || health_now() < 0)
+        return health_now();
+    struct wait wait = wait_begin();
+    while (e->done < e->recorded && e->stream->first != NULL && health_now() == 0)
         if (!advance(e->stream, false))
-            waits_for_ever(e->stream);
+            (void)look_again(e->stream, &wait);
     memory_expose(MEMORY_CLOSED);
-    return health();
+    return health_now();
 }
 
 /* ---- graphs ---- */
 
 int gpu_graph_begin(struct gpu_stream *s) {
-    struct gpu_graph *g = health() < 0 ? NULL : calloc(1, sizeof *g);
+    struct gpu_graph *g = health_now() < 0 ? NULL : calloc(1, sizeof *g);
     if (g == NULL)
-        return health() < 0 ? -EIO : -ENOMEM;
+        return health_now() < 0 ? -EIO : -ENOMEM;
     g->last = &g->first;
     s->recording = g;
     return 0;
@@ -575,7 +571,7 @@ int gpu_graph_end(struct gpu_stream *s, struct gpu_graph **out) {
     *out = s->recording;
     s->recording = NULL;
     graphs_recorded++;
-    return health();
+    return health_now();
 }
 
 /* Transient memory is spoiled first: what a recorded kernel reads, the graph must have written. */

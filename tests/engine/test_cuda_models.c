@@ -1,5 +1,6 @@
-/* Whole models on the CUDA device: logits against the CPU, and the same greedy tokens over 64 steps. On the
- * emulated GPU, and by tests/gpu/run on a real one. */
+/* Whole models on the CUDA device: logits against the CPU, and with exact products the same greedy tokens
+ * over 64 steps; test_cuda_greedy.c has them as models run. On the emulated GPU, and by tests/gpu/run on a
+ * real one. */
 #include "kernels/dtype.h"
 #include "tests/engine/cuda_module.h"
 #include "tests/engine/forward_steps.h"

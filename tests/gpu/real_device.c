@@ -50,6 +50,10 @@ void emu_set_failure(const char *what) {
     (void)what;
 }
 
+void emu_set_stalled(unsigned looks) {
+    (void)looks;
+}
+
 void emu_set_blas(bool installed) {
     (void)installed;
 }
