@@ -19,50 +19,7 @@ static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes_from
 #include "kernels/cpu/dots_x86.h"
 #include "kernels/cpu/ops_avx2.h"
 
-DOTS_PRODUCT(product_f32, DOTS_TILE_F32, DTYPE_F32, 3)
-DOTS_PRODUCT(product_f16, DOTS_TILE_F32, DTYPE_F16, 3)
-DOTS_PRODUCT(product_bf16, DOTS_TILE_F32, DTYPE_BF16, 3)
-DOTS_PRODUCT(product_q8_0, DOTS_TILE_F32, DTYPE_Q8_0, 3)
-DOTS_PRODUCT(product_f8, DOTS_TILE_F32, DTYPE_F8_E4M3, 3)
 DOTS_Q8(2)
-
-/* One row of a type without a product of its own, which is decoded a block of 256 at a time, times up to four
- * inputs. */
-DOTS_TARGET static void decoded_row(enum dtype type, const uint8_t *row, const char *x, size_t x_stride,
-                                    int n, int k, float *out, size_t out_stride) {
-    _Alignas(32) float w[256];
-    __m256 acc[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (int first = 0; first < k; first += 256) {
-        int piece = k - first < 256 ? k - first : 256;
-        convert_row(type, row + convert_row_bytes(type, first), piece, w);
-        for (int i = 0; i < piece; i += 8)
-            for (int c = 0; c < n; c++) {
-                const float *in = (const float *)(const void *)(x + (size_t)c * x_stride) + first + i;
-                acc[c] = _mm256_fmadd_ps(_mm256_load_ps(w + i), _mm256_load_ps(in), acc[c]);
-            }
-    }
-    for (int c = 0; c < n; c++)
-        out[(size_t)c * out_stride] = dots_sum(acc[c]);
-}
-
-void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
-                      int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const void *, int, const void *, size_t, int, int, float *,
-                                              size_t) = {[DTYPE_F32] = product_f32,
-                                                         [DTYPE_F16] = product_f16,
-                                                         [DTYPE_BF16] = product_bf16,
-                                                         [DTYPE_Q8_0] = product_q8_0,
-                                                         [DTYPE_F8_E4M3] = product_f8};
-    if (by_type[type] != NULL) {
-        by_type[type](w, n_rows, x, x_stride, n_cols, k, out, out_stride);
-        return;
-    }
-    for (int r = 0; r < n_rows; r++)
-        for (int c = 0; c < n_cols; c += 4)
-            decoded_row(type, (const uint8_t *)w + (size_t)r * convert_row_bytes(type, k),
-                        (const char *)x + (size_t)c * x_stride, x_stride, n_cols - c < 4 ? n_cols - c : 4, k,
-                        out + (size_t)c * out_stride + r, out_stride);
-}
 
 DOTS_INLINE float max_lane(__m256 v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -286,12 +286,40 @@ static void test_long_rows(void **state) {
     check_company(ops, DTYPE_Q6_K, true, 8192 + 512);
 }
 
+/* More rows and inputs than are laid out at a time: against each row and input alone. */
+static void test_many_rows_and_inputs(void **state) {
+    (void)state;
+    enum { rows = 261, cols = 131, k = 40 };
+    static uint16_t w[rows * k];
+    static _Alignas(64) float x[cols * 48];
+    static float all[cols * rows], one;
+    for (int i = 0; i < cols * 48; i++)
+        x[i] = random_float(&noise);
+    for (int r = 0; r < rows; r++)
+        fill(DTYPE_F16, (uint8_t *)&w[r * k], k);
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
+            continue;
+        }
+        memset(all, 0xFF, sizeof all);
+        ops->product(DTYPE_F16, w, rows, x, 48 * sizeof *x, cols, k, all, rows);
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < cols; c++) {
+                ops->product(DTYPE_F16, &w[r * k], 1, x + (size_t)c * 48, 48 * sizeof *x, 1, k, &one, 1);
+                assert_memory_equal(&one, &all[c * rows + r], sizeof one);
+            }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_rounding_is_the_same_everywhere),
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_many_rows_and_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
