@@ -207,6 +207,16 @@ GPU_INLINE float merged(float v, float so_far, float part_v, float part) {
     return gpu_fma(v, so_far, part_v * part);
 }
 
+/* Two neighbouring elements of a row's results. */
+GPU_INLINE void put_two(const struct cuda_attention &p, int row, int head, int e, float a, float b) {
+    int at = head * p.shape.head_dim + e;
+    if (p.ready != NULL)
+        *(uint32_t *)(p.ready + (int64_t)row * (p.shape.n_heads * p.shape.head_dim) + at) =
+            gpu_pack_bf16(a, b);
+    else
+        *(struct gpu_f2 *)(p.attn + (int64_t)row * p.shape.q_stride + at) = {a, b};
+}
+
 /* ---- one row ---- */
 
 /* Elements of the sums that a warp keeps: pairs of eight, every fourth. */
@@ -283,16 +293,15 @@ GPU_INLINE void row_store(const struct cuda_attention &p, const struct tensor_wo
         if (h >= w.n_heads)
             continue;
         int64_t part = ((int64_t)single * p.shape.n_heads + head) * p.max_splits + split;
-        float *out = n_splits > 1 ? p.part_out + part * p.shape.head_dim
-                                  : p.attn + (int64_t)w.row * p.shape.q_stride + head * p.shape.head_dim;
+        float *out = p.part_out + part * p.shape.head_dim;
         GPU_UNROLL
         for (int i = 0; i < (int)(sizeof r.o / sizeof r.o[0]) * 2; i++) {
             int e = (warp + i / 2 * WARPS) * 16 + i % 2 * 8 + lane % 4 * 2;
             const float *o = r.o[i / 2][i % 2] + 2 * c;
-            if (e < p.shape.head_dim)
-                *(struct gpu_f2 *)(out + e) =
-                    n_splits > 1 ? gpu_f2{o[0], o[1]}
-                                 : gpu_f2{gpu_divide(o[0], r.sum[2 * c]), gpu_divide(o[1], r.sum[2 * c])};
+            if (e < p.shape.head_dim && n_splits > 1)
+                *(struct gpu_f2 *)(out + e) = {o[0], o[1]};
+            else if (e < p.shape.head_dim)
+                put_two(p, w.row, head, e, gpu_divide(o[0], r.sum[2 * c]), gpu_divide(o[1], r.sum[2 * c]));
         }
         if (n_splits > 1 && warp == 0 && lane % 4 == 0) {
             p.part_stats[part * 2] = r.top[c];
@@ -315,14 +324,16 @@ GPU_INLINE void row_merge(const struct cuda_attention &p, const struct tensor_wo
         s->sums[t] = sum;
     }
     gpu_barrier();
-    for (int i = t; i < w.n_heads * p.shape.head_dim; i += THREADS) {
-        int h = i / p.shape.head_dim, e = i % p.shape.head_dim;
+    for (int i = t; i < w.n_heads * p.shape.head_dim / 2; i += THREADS) {
+        int h = i * 2 / p.shape.head_dim, e = i * 2 % p.shape.head_dim;
         const float *part = p.part_out + (base + (int64_t)h * p.max_splits) * p.shape.head_dim + e;
-        float v = part[0];
-        for (int k = 1; k < n_splits; k++)
-            v = merged(v, s->factors[h][k][0], part[(int64_t)k * p.shape.head_dim], s->factors[h][k][1]);
-        p.attn[(int64_t)w.row * p.shape.q_stride + (w.first_head + h) * p.shape.head_dim + e] =
-            gpu_divide(v, s->sums[h]);
+        struct gpu_f2 v = *(const struct gpu_f2 *)part;
+        for (int k = 1; k < n_splits; k++) {
+            const struct gpu_f2 more = *(const struct gpu_f2 *)(part + (int64_t)k * p.shape.head_dim);
+            const float *factors = s->factors[h][k];
+            v = {merged(v.x, factors[0], more.x, factors[1]), merged(v.y, factors[0], more.y, factors[1])};
+        }
+        put_two(p, w.row, w.first_head + h, e, gpu_divide(v.x, s->sums[h]), gpu_divide(v.y, s->sums[h]));
     }
 }
 
@@ -452,7 +463,6 @@ GPU_INLINE void tile_store(const struct cuda_attention &p, const struct tensor_w
         int row, head;
         if (!place_of(w, (int)gpu_warp() * PLACES + (int)gpu_lane() / 4 + 8 * c, &row, &head))
             continue;
-        float *out = p.attn + (int64_t)row * p.shape.q_stride + head * p.shape.head_dim;
         float sum = parts ? r.all_sum[c] : r.sum[2 * c];
         GPU_UNROLL
         for (int i = 0; i < SIZE / 8; i++) {
@@ -463,7 +473,7 @@ GPU_INLINE void tile_store(const struct cuda_attention &p, const struct tensor_w
                 v = c == 0 ? gpu_f2{kept.x, kept.y} : gpu_f2{kept.z, kept.w};
             }
             if (e < p.shape.head_dim)
-                *(struct gpu_f2 *)(out + e) = {gpu_divide(v.x, sum), gpu_divide(v.y, sum)};
+                put_two(p, row, head, e, gpu_divide(v.x, sum), gpu_divide(v.y, sum));
         }
     }
 }

@@ -1,6 +1,7 @@
 /* The GPU as a device: the table of steps over the kernels, and the module's one function. */
 #include "kernels/cuda/device.h"
 
+#include "kernels/cpu/convert.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/part.h"
 #include "kernels/cuda/ranks.h"
@@ -190,12 +191,17 @@ static int peek_part(struct cuda_device *d, enum kernels_state what, int row, fl
     const float *from[] = {d->x, d->q, d->attn, d->h};
     const int32_t stride[] = {d->shape.x_stride, d->shape.q_stride, d->shape.q_stride, d->shape.h_stride};
     const size_t width[] = {(size_t)m->dim, q, q, (size_t)m->ffn_dim};
+    const uint16_t *ready = record_ready(d, what);
+    const void *at = ready != NULL ? (const void *)(ready + (size_t)row * width[what])
+                                   : (const void *)(from[what] + (size_t)row * (size_t)stride[what]);
     int rc = gpu_use(d->gpu);
     rc = rc ? rc
-            : gpu_download(d->stream, d->host_row, from[what] + (size_t)row * (size_t)stride[what],
-                           width[what] * sizeof(float));
+            : gpu_download(d->stream, d->host_row, at,
+                           width[what] * (ready != NULL ? sizeof *ready : sizeof **out));
     rc = rc ? rc : gpu_sync(d->stream);
-    if (rc == 0)
+    if (rc == 0 && ready != NULL)
+        convert_row(DTYPE_BF16, (const uint8_t *)d->host_row, (int64_t)width[what], *out);
+    else if (rc == 0)
         memcpy(*out, d->host_row, width[what] * sizeof **out);
     *out += width[what];
     return rc;
@@ -207,8 +213,11 @@ static int device_peek(struct kernels_device *base, enum kernels_state what, int
         return -EINVAL;
     int rc = record_leave(d), n = what == KERNELS_STATE_X ? 1 : d->n_ranks;
     rc = rc ? rc : ranks_sync(d); /* of several, one by itself may wait for the others */
-    for (int i = 0; i < n && rc == 0; i++)
+    for (int i = 0; i < n && rc == 0; i++) {
+        d->ranks[i]->now = d->now; /* also where a graph ran */
+        d->ranks[i]->layer = d->layer;
         rc = peek_part(d->ranks[i], what, row, &out);
+    }
     return rc;
 }
 

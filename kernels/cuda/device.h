@@ -99,8 +99,9 @@ struct cuda_device {
     struct cuda_shape shape;
     float *x, *q, *attn, *h, *logits;
     struct cuda_prepared prepared;
-    struct gpu_blas *blas; /* NULL: there is no library, or no batch is large enough */
-    float *large;          /* max_rows x large_stride: see struct cuda_product */
+    uint16_t *attn_ready, *h_ready; /* CUDA_LARGE_ROWS: these as BF16, see steps_ready(); or NULL */
+    struct gpu_blas *blas;          /* NULL: there is no library, or no batch is large enough */
+    float *large;                   /* max_rows x large_stride: see struct cuda_product */
     int32_t large_stride;
     float *wide_parts; /* these three: see struct cuda_product */
     uint32_t *wide_tickets;
@@ -124,6 +125,7 @@ struct cuda_device {
     enum cuda_mode mode;
     struct cuda_graph now; /* what is recorded or run again */
     int n_steps;           /* of the running batch so far, while they come in order */
+    int layer;             /* of the last step of one */
 
     int status;
     char sentence[200];

@@ -13,6 +13,7 @@ extern "C" { /* a header of C alone */
 
 static char failure[200];
 static int multiprocessors[GPUS_LARGEST + 1];
+static size_t block_shared[GPUS_LARGEST + 1];
 
 extern "C" const char *gpu_failure(void) {
     return failure;
@@ -69,6 +70,7 @@ extern "C" int gpu_open(int gpu, char *describe, size_t describe_len, char *err,
         return err_set(err, errlen, -ENODEV, "GPU %d (%s) has compute capability %d.%d; 8.0 is needed.", gpu,
                        properties.name, properties.major, properties.minor);
     multiprocessors[gpu] = properties.multiProcessorCount;
+    block_shared[gpu] = properties.sharedMemPerBlockOptin;
     (void)snprintf(describe, describe_len, "cuda (%s, %zu GiB)", properties.name,
                    properties.totalGlobalMem >> 30);
     return 0;
@@ -83,6 +85,11 @@ extern "C" int gpu_multiprocessors(void) {
     return cudaGetDevice(&gpu) == cudaSuccess && gpu <= GPUS_LARGEST && multiprocessors[gpu] > 0
                ? multiprocessors[gpu]
                : 1;
+}
+
+extern "C" size_t gpu_block_shared(void) {
+    int gpu = 0;
+    return cudaGetDevice(&gpu) == cudaSuccess && gpu <= GPUS_LARGEST ? block_shared[gpu] : 0;
 }
 
 /* ---- memory: running out of it is no failure of the GPU ---- */

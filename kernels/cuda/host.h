@@ -39,6 +39,8 @@ int gpu_use(int gpu);
 
 /* Multiprocessors of the GPU in use: as many blocks run at once at least. */
 int gpu_multiprocessors(void);
+/* Bytes of shared memory that it gives a block at most: from 99 to 227 KiB. */
+size_t gpu_block_shared(void);
 
 /* Device memory, content undefined, aligned to 16 bytes at least. NULL when there is none left. */
 void *gpu_alloc(size_t bytes, enum gpu_memory kind);

@@ -215,6 +215,24 @@ static int wanted_forms(const struct cuda_device *d) {
     return d->config.exact ? 0 : forms;
 }
 
+/* Inputs of residuals as the steps before them write them. */
+static int allocate_ready(struct cuda_device *d, char *err, size_t errlen) {
+    const struct kernels_model *m = &d->config.model;
+    size_t rows = (size_t)d->config.max_rows, q = (size_t)m->n_heads * (size_t)m->head_dim;
+    bool attn = false, h = false;
+    int rc = 0;
+    rows = rows < CUDA_LARGE_ROWS ? rows : CUDA_LARGE_ROWS;
+    for (int i = 0; i < m->n_layers && !d->config.exact; i++) {
+        attn = attn || (d->tensor && steps_ready(&d->layers[i].wo, (int)rows));
+        h = h || steps_ready(&d->layers[i].down, (int)rows);
+    }
+    if (attn)
+        d->attn_ready = need(rows * q, 2, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    if (h)
+        d->h_ready = need(rows * (size_t)m->ffn_dim, 2, GPU_TRANSIENT, "the batch", &rc, err, errlen);
+    return rc;
+}
+
 /* Rows made ready for tensor cores. */
 static int allocate_prepared(struct cuda_device *d, char *err, size_t errlen) {
     const struct kernels_model *m = &d->config.model;
@@ -366,6 +384,7 @@ int cuda_memory_init(struct cuda_device *d, char *err, size_t errlen) {
     rc = rc ? rc : allocate_states(d, err, errlen);
     rc = rc ? rc : allocate_large(d, err, errlen);
     rc = rc ? rc : allocate_prepared(d, err, errlen);
+    rc = rc ? rc : allocate_ready(d, err, errlen);
     rc = rc ? rc : allocate_wide(d, err, errlen);
     rc = rc || d->rank > 0 ? rc : choose_init(d, err, errlen);
     return rc ? rc : allocate_cache(d, err, errlen);
@@ -390,7 +409,7 @@ void cuda_memory_finish(struct cuda_device *d) {
     void *prepared[] = {
         d->prepared.bf16,    d->prepared.f16,     d->prepared.factors, d->prepared.f8, d->prepared.f8_scales,
         d->prepared.f8_most, d->prepared.rounded, d->prepared.records, d->large,       d->panel,
-        d->wide_parts,       d->wide_tickets};
+        d->wide_parts,       d->wide_tickets,     d->attn_ready,       d->h_ready};
     for (size_t i = 0; i < sizeof prepared / sizeof prepared[0]; i++)
         gpu_free(prepared[i]);
     void *device[] = {d->output_norm, d->rope,   d->device_batch, d->x,          d->q,       d->attn,

@@ -102,7 +102,11 @@ GPU_INLINE void product_store(const struct cuda_product &p, int section, int i, 
     if (p.step == CUDA_ATTN_IN) {
         store_heads(p, section, i, row, a, b);
     } else if (p.step == CUDA_FFN_IN) {
-        out[i] = gpu_divide(a, 1 + gpu_exp(-a)) * b;
+        float h = gpu_divide(a, 1 + gpu_exp(-a)) * b;
+        if (p.ready != NULL)
+            p.ready[(int64_t)row * p.shape.ffn_dim + i] = gpu_float_to_bf16(h);
+        else
+            out[i] = h;
     } else if (p.step == CUDA_RESIDUAL) {
         out[2 * i] += a;
         if (both)

@@ -437,7 +437,7 @@ static float input_scale_of(const struct cuda_product *p) {
 
 /* What several families need: their forms, then one launch each. */
 static int product_by_family(struct gpu_stream *s, struct cuda_product *p, int n_rows) {
-    int families = p->families, rc = steps_prepare(s, p, n_rows);
+    int families = p->families, rc = p->is_ready != 0 ? 0 : steps_prepare(s, p, n_rows);
     for (int f = 0; f < CUDA_FAMILIES && rc == 0; f++) {
         p->families = families & 1 << f;
         if (p->families != 0)

@@ -41,9 +41,26 @@ static bool shares_scales(const struct cuda_device *d, const struct cuda_matrix 
            w->input_scale <= 0;
 }
 
+/* Where a layer's inputs of a residual are ready, see steps_ready(); else NULL. Of attention tensor cores
+ * alone write them so. */
+static uint16_t *attn_ready(const struct cuda_device *d, int layer) {
+    return d->tensor && steps_ready(&d->layers[layer].wo, d->now.rows) ? d->attn_ready : NULL;
+}
+
+static uint16_t *h_ready(const struct cuda_device *d, int layer) {
+    return steps_ready(&d->layers[layer].down, d->now.rows) ? d->h_ready : NULL;
+}
+
+const uint16_t *record_ready(const struct cuda_device *d, enum kernels_state what) {
+    return what == KERNELS_STATE_ATTN ? attn_ready(d, d->layer)
+           : what == KERNELS_STATE_H  ? h_ready(d, d->layer)
+                                      : NULL;
+}
+
 /* The first rank adds to x, the others have their parts alone: the sum over all is x with each part once. */
 static struct cuda_product residual(const struct cuda_device *d, int step) {
-    const struct cuda_layer *l = &d->layers[(step - 1) / RECORD_PARTS];
+    int layer = (step - 1) / RECORD_PARTS;
+    const struct cuda_layer *l = &d->layers[layer];
     bool attn = (step - 1) % RECORD_PARTS == RECORD_ATTN_OUT;
     const struct cuda_matrix *w = attn ? &l->wo : &l->down;
     struct cuda_product p = product(d, d->rank == 0 ? CUDA_RESIDUAL : CUDA_PARTIAL, w);
@@ -52,6 +69,9 @@ static struct cuda_product residual(const struct cuda_device *d, int step) {
     p.out = d->x;
     p.out_stride = d->shape.x_stride;
     p.share_scales = shares_scales(d, w) ? 1 : 0;
+    uint16_t *ready = attn ? attn_ready(d, layer) : h_ready(d, layer);
+    p.is_ready = ready != NULL ? 1 : 0;
+    p.prepared.bf16 = ready != NULL ? ready : p.prepared.bf16;
     steps_add_section(&p, w, w, (w->rows + 1) / 2);
     return p;
 }
@@ -81,6 +101,7 @@ static int queue_attention(struct cuda_device *d, int layer) {
                                      .cache = d->cache,
                                      .q = d->q,
                                      .attn = d->attn,
+                                     .ready = attn_ready(d, layer),
                                      .part_out = d->part_out,
                                      .part_stats = d->part_stats,
                                      .tickets = d->tickets,
@@ -90,11 +111,12 @@ static int queue_attention(struct cuda_device *d, int layer) {
                      : steps_attention(d->stream, &p, d->now.rows, d->now.splits);
 }
 
-static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l) {
+static int queue_ffn_in(struct cuda_device *d, const struct cuda_layer *l, int layer) {
     struct cuda_product p = product(d, CUDA_FFN_IN, &l->gate);
     p.norm = l->ffn_norm;
     p.out = d->h;
     p.out_stride = d->shape.h_stride;
+    p.ready = h_ready(d, layer);
     steps_add_section(&p, &l->gate, &l->up, l->gate.rows);
     return steps_product(d->stream, d->blas, &p, d->now.rows);
 }
@@ -137,7 +159,7 @@ static int queue_part(struct cuda_device *d, int step) {
     case RECORD_ATTENTION:
         return queue_attention(d, layer);
     case RECORD_FFN_IN:
-        return queue_ffn_in(d, l);
+        return queue_ffn_in(d, l, layer);
     case RECORD_ATTN_OUT:
     case RECORD_FFN_OUT:
     default:
@@ -321,6 +343,8 @@ int record_step(struct cuda_device *d, int step) {
         if (rc < 0)
             return rc;
     }
+    if (step != RECORD_EMBED && step != RECORD_LOGITS(d->config.model.n_layers))
+        d->layer = (step - 1) / RECORD_PARTS;
     if (d->mode == CUDA_DIRECT)
         return queue_step(d, step);
     d->n_steps++;

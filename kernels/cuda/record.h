@@ -28,5 +28,8 @@ int record_step(struct cuda_device *d, int step);
 /* Whatever was taken so far is in the queue. */
 int record_leave(struct cuda_device *d);
 void record_finish(struct cuda_device *d);
+/* Where the last step has left attn or h as BF16, rows without a gap; NULL: as F32, as all else. `d`: any
+ * rank. */
+const uint16_t *record_ready(const struct cuda_device *d, enum kernels_state what);
 
 #endif

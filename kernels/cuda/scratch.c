@@ -62,6 +62,13 @@ static size_t wide_bytes(const struct kernels_config *c) {
     return c->exact || c->max_rows <= 32 ? 0 : (size_t)tiles * CUDA_WIDE_BYTES;
 }
 
+/* Attention's and the feed-forward part's results as the next product takes them. */
+static size_t ready_bytes(const struct kernels_config *c) {
+    size_t rows = c->max_rows < CUDA_LARGE_ROWS ? (size_t)c->max_rows : CUDA_LARGE_ROWS;
+    size_t q = (size_t)c->model.n_heads * (size_t)c->model.head_dim;
+    return c->exact || rows < 2 ? 0 : rows * (q + (size_t)c->model.ffn_dim) * 2;
+}
+
 /* Slots for pages on their way; see struct cuda_cache for how they lie. */
 static size_t slot_bytes(const struct kernels_config *c) {
     const struct kernels_model *m = &c->model;
@@ -75,7 +82,7 @@ static size_t bytes_of_one(const struct kernels_config *c) {
     size_t angles = (size_t)c->max_context * (size_t)c->model.head_dim * 4;
     size_t logits = (size_t)c->max_outputs * (size_t)c->model.n_vocab * 4;
     size_t bytes = (size_t)c->max_rows * row_bytes(c) + attention_bytes(c) + logits + panel_bytes(c) +
-                   angles + wide_bytes(c);
+                   angles + wide_bytes(c) + ready_bytes(c);
     size_t libraries = !c->exact && c->max_rows > CUDA_LARGE_ROWS ? CUDA_LIBRARY_BYTES : 0;
     /* lists of a few numbers each are not counted one by one */
     return bytes + bytes / 16 + 4096 + slot_bytes(c) + libraries;

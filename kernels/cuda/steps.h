@@ -178,7 +178,8 @@ struct cuda_attention {
     struct cuda_cache cache;
     const float *q;
     float *attn;
-    float *part_out;   /* rows (or singles) x heads x max_splits x head_dim */
+    uint16_t *ready; /* tensor cores: results as BF16 in place of attn, rows of n_heads x head_dim; or NULL */
+    float *part_out; /* rows (or singles) x heads x max_splits x head_dim */
     float *part_stats; /* rows (or singles) x heads x max_splits x 2: largest score, sum */
     uint32_t *tickets; /* rows (or singles) x kv heads x groups of heads; 0 between steps */
     int32_t max_splits;
@@ -264,24 +265,29 @@ enum cuda_product_step {
     CUDA_PARTIAL,  /* out = w input */
 };
 
-/* Products of more rows than 32 with weights of BF16, F16 or F8: a block takes CUDA_WIDE_TILE rows of
- * weights. Where a step has so few tiles that not all multiprocessors would have one, four blocks share a
- * tile, and each has a part of the columns. */
+/* Products of more rows than 32 with weights of BF16, F16 or F8. A block takes a tall tile of CUDA_WIDE_TALL
+ * rows of weights: 128 such tiles are gate and up of Llama's 8B, 256 those of 70B, on the 132 multiprocessors
+ * of an H100 or H200. Where a step has so few that most of these would have none, tiles have CUDA_WIDE_TILE
+ * rows, and four blocks share one: each has a part of the columns. */
+#define CUDA_WIDE_TALL  224
 #define CUDA_WIDE_TILE  128
 #define CUDA_WIDE_ROWS  64 /* of the batch */
 #define CUDA_WIDE_PARTS 4
 /* Tiles that are shared at most: fewer than an H100 or H200 has multiprocessors. */
 #define CUDA_WIDE_MOST 131
+/* Shared memory of a block with a tall tile; GPUs that have less take it as tensor.cu does. */
+#define CUDA_WIDE_SHARED ((size_t)145 * 1024)
 
 STEPS_BOTH bool steps_wide(int family, int n_rows) {
     return family >= CUDA_FAMILY_BF16 && family <= CUDA_FAMILY_F8 && n_rows > 32;
 }
+/* Tiles that blocks share. */
 STEPS_BOTH int steps_wide_pairs(int pairs) {
     return (pairs + CUDA_WIDE_TILE / 2 - 1) / (CUDA_WIDE_TILE / 2);
 }
-/* Tiles of a section, of one family. */
-STEPS_BOTH int steps_wide_tiles(const struct cuda_section *s, int family) {
-    return steps_family(s->w[0].type) == family ? steps_wide_pairs(s->pairs) : 0;
+/* Tiles of so many rows, of a section of one family. */
+STEPS_BOTH int steps_wide_tiles(const struct cuda_section *s, int family, int rows) {
+    return steps_family(s->w[0].type) == family ? (s->pairs + rows / 2 - 1) / (rows / 2) : 0;
 }
 /* Of three steps of so many tiles, those that memory for parts is needed for. */
 STEPS_BOTH int steps_wide_shared(int attn_in, int residual, int ffn_in) {
@@ -301,6 +307,8 @@ struct cuda_product {
     struct cuda_section sections[3];
     const float *input, *norm; /* norm: NULL for a residual or part of one */
     float *out;
+    uint16_t *ready;  /* ffn_in: results as BF16 in place of out, rows of ffn_dim; or NULL */
+    int32_t is_ready; /* inputs lie in prepared.bf16 already: whoever computed them wrote them there */
     int32_t cols, input_stride, out_stride;
     int32_t exact;    /* all products in F32 */
     int32_t families; /* bits of enum cuda_family: which sections a launch takes; set by steps_product() */
@@ -323,6 +331,20 @@ struct cuda_product {
     int32_t layer;
 };
 
+/* Wide tiles of all sections. */
+STEPS_BOTH int steps_wide_all(const struct cuda_product *p, int family, int rows) {
+    int tiles = 0;
+    for (int i = 0; i < p->n_sections; i++)
+        tiles += steps_wide_tiles(&p->sections[i], family, rows);
+    return tiles;
+}
+
+/* Whether four blocks share each of them. */
+STEPS_BOTH bool steps_wide_shares(const struct cuda_product *p, int family, int n_rows) {
+    return n_rows <= CUDA_WIDE_ROWS && p->step != CUDA_LOGITS &&
+           steps_wide_all(p, family, CUDA_WIDE_TILE) <= p->wide_tiles;
+}
+
 struct gpu_blas;
 
 /* Adds the pairs of two matrices (rows w[0] and w[1]) to a step. */
@@ -344,6 +366,12 @@ int steps_product_large(struct gpu_stream *s, struct gpu_blas *blas, const struc
                         int n_rows);
 /* Rows of a batch above which the library multiplies. */
 #define CUDA_LARGE_ROWS 64
+/* The inputs of so many rows' residual are written in BF16 by the step before, where they have this form and
+ * no zeros behind the last: nothing need be prepared. */
+STEPS_BOTH bool steps_ready(const struct cuda_matrix *w, int n_rows) {
+    return n_rows > 1 && n_rows <= CUDA_LARGE_ROWS && w->type == CUDA_BF16 &&
+           steps_prepared_cols(w->cols) == w->cols;
+}
 /* The form of inputs that the library takes for a family; f8: enum gpu_f8. */
 STEPS_BOTH int steps_large_form(int family, int f8) {
     return family == CUDA_FAMILY_F32                              ? 0

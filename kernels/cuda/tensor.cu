@@ -4,8 +4,9 @@
  *
  * A block takes 16 pairs (32 rows of weights) and N rows of the batch, 256 columns at a time, which
  * asynchronous copies bring while those before are multiplied. Of its 8 warps, two share the pairs and four
- * the columns: warp k of four takes columns 64k … 64k + 63 of each 256, and the four sums are added in that
- * order at the end. So a row's sums do not depend on N, nor on the rows beside it.
+ * the columns: warp k of four takes 64 of each 256, and the four sums are added in that order at the end. Of
+ * weights that are not quantised these are 64 of the k'th quarter of a row, of others 64k … 64k + 63. So a
+ * row's sums do not depend on N, nor on the rows beside it.
  *
  * Tile rows: 8 first rows of pairs, then their 8 second ones, as often as there are warps for pairs; one
  * thread then has both results of a pair. Fragments: PTX ISA, "Matrix fragments for mma.m16n8k16" and
@@ -53,7 +54,7 @@ GPU_INLINE int tensor_matrix(int tile_row) {
 
 /* ---- what comes into a buffer ---- */
 
-/* `per_row` chunks of every row of the tile, from chunk `first` of `chunks` on. */
+/* `per_row` chunks of every row of the tile, from chunk `first` of `chunks` on, of quantised weights. */
 GPU_INLINE void fetch_chunks(uint8_t *to, int stride, int per_row, const struct cuda_section &s,
                              const int32_t *rows, int plane, int first, int chunks) {
     for (int i = (int)gpu_thread(); i < TENSOR_ROWS * per_row; i += PRODUCT_THREADS) {
@@ -67,15 +68,30 @@ GPU_INLINE void fetch_chunks(uint8_t *to, int stride, int per_row, const struct 
     }
 }
 
-/* The weights of columns 256 * slab on; planes: 0 values, 1 high bits, 2 the second halves of Q8_0. */
+/* Where a buffer's chunk c of a row is among those of the whole row, which has `slabs` times so many: there
+ * are as many of each quarter. */
+template <int PER_ROW> GPU_INLINE int of_quarters(int c, int slab, int slabs) {
+    constexpr int PIECE = PER_ROW / TENSOR_PARTS;
+    return (c / PIECE * slabs + slab) * PIECE + c % PIECE;
+}
+
+/* The slab's columns of weights: 64 of each quarter, or 256 neighbours where weights are quantised; planes: 0
+ * values, 1 high bits, 2 the second halves of Q8_0. */
 template <int FAMILY, int N>
-GPU_INLINE void fetch_weights(const struct cuda_section &s, const int32_t *rows, uint8_t *buffer, int slab) {
+GPU_INLINE void fetch_weights(const struct cuda_section &s, const int32_t *rows, uint8_t *buffer, int slab,
+                              int slabs) {
     typedef tensor_layout<FAMILY, N> layout;
     constexpr int STRIDE = tensor_weights<FAMILY>;
     const struct cuda_matrix &w = s.w[0];
     if (!tensor_whole<FAMILY>) {
         constexpr int PER_ROW = (STRIDE - TENSOR_APART) / 16;
-        fetch_chunks(buffer + layout::weights, STRIDE, PER_ROW, s, rows, 0, slab * PER_ROW, w.chunks);
+        int c = (int)gpu_thread() % PER_ROW, chunk = of_quarters<PER_ROW>(c, slab, slabs);
+        for (int r = (int)gpu_thread() / PER_ROW; r < TENSOR_ROWS; r += PRODUCT_THREADS / PER_ROW) {
+            const struct cuda_matrix &m = s.w[tensor_matrix(r)];
+            bool there = chunk < m.chunks;
+            gpu_copy_async16_if(buffer + layout::weights + r * STRIDE + c * 16,
+                                m.values + ((int64_t)rows[r] * m.chunks + (there ? chunk : 0)) * 16, there);
+        }
         return;
     }
     fetch_chunks(buffer + layout::weights, STRIDE, TENSOR_BLOCKS, s, rows, 0, slab * TENSOR_BLOCKS, w.blocks);
@@ -137,12 +153,13 @@ GPU_INLINE void fetch_inputs(const struct cuda_product &p, int first_row, int n_
                             : FAMILY == CUDA_FAMILY_BF16 ? (const uint8_t *)p.prepared.bf16
                                                          : (const uint8_t *)p.prepared.f16;
     int64_t row_bytes = tensor_whole<FAMILY> ? cols : cols * 2;
-    for (int i = (int)gpu_thread(); i < N * PER_ROW; i += PRODUCT_THREADS) {
-        int r = i / PER_ROW, c = i % PER_ROW;
+    int slabs = cols / TENSOR_COLS;
+    int c = (int)gpu_thread() % PER_ROW;
+    int chunk = tensor_whole<FAMILY> ? slab * PER_ROW + c : of_quarters<PER_ROW>(c, slab, slabs);
+    for (int r = (int)gpu_thread() / PER_ROW; r < N; r += PRODUCT_THREADS / PER_ROW) {
         bool there = first_row + r < n_rows;
         gpu_copy_async16_if(buffer + layout::inputs + r * tensor_inputs<FAMILY> + c * 16,
-                            values + (there ? first_row + r : 0) * row_bytes + (slab * PER_ROW + c) * 16,
-                            there);
+                            values + (there ? first_row + r : 0) * row_bytes + chunk * 16, there);
     }
     for (int i = (int)gpu_thread(); tensor_whole<FAMILY> && i < N * TENSOR_BLOCKS; i += PRODUCT_THREADS) {
         int r = i / TENSOR_BLOCKS, b = i % TENSOR_BLOCKS;
@@ -352,7 +369,7 @@ template <int FAMILY, int N> GPU_KERNEL(PRODUCT_THREADS) kernel_tensor(const str
     }
     gpu_barrier();
     if (ours) { /* weights come before the inputs are there */
-        fetch_weights<FAMILY, N>(s, shared.row, buffers, 0);
+        fetch_weights<FAMILY, N>(s, shared.row, buffers, 0, slabs);
         scales_begin<FAMILY>(s, shared.row, 0, &raw);
     }
     gpu_wait_previous();
@@ -371,7 +388,7 @@ template <int FAMILY, int N> GPU_KERNEL(PRODUCT_THREADS) kernel_tensor(const str
         uint8_t *now = buffers + slab % 2 * layout::bytes, *next = buffers + (slab + 1) % 2 * layout::bytes;
         bool more = slab + 1 < slabs;
         if (more) {
-            fetch_weights<FAMILY, N>(s, shared.row, next, slab + 1);
+            fetch_weights<FAMILY, N>(s, shared.row, next, slab + 1, slabs);
             fetch_inputs<FAMILY, N>(p, first_row, n_rows, next, slab + 1);
             scales_begin<FAMILY>(s, shared.row, slab + 1, &raw);
         }
@@ -416,7 +433,8 @@ static int launch_family(struct gpu_stream *s, const struct cuda_product *p, int
 
 extern "C" int steps_product_tensor(struct gpu_stream *s, const struct cuda_product *p, int family,
                                     int n_rows) {
-    if (steps_wide(family, n_rows))
+    bool shares = steps_wide_shares(p, family, n_rows);
+    if (steps_wide(family, n_rows) && (shares || gpu_block_shared() >= CUDA_WIDE_SHARED))
         return steps_product_wide(s, p, family, n_rows);
     switch (family) {
     case CUDA_FAMILY_BF16:

@@ -58,6 +58,16 @@ _Noreturn void emu_die(const char *fmt, ...) {
 
 /* ---- shared memory ---- */
 
+static size_t block_shared = EMU_MAX_SHARED;
+
+void emu_set_block_shared(size_t bytes) {
+    block_shared = bytes;
+}
+
+size_t gpu_block_shared(void) {
+    return block_shared;
+}
+
 static void arena_map(struct arena *a) {
     size_t bytes = (EMU_MAX_SHARED + PAGE - 1) / PAGE * PAGE;
     char *map =
@@ -105,7 +115,7 @@ static void arena_check(const struct arena *a) {
 void *emu_shared(size_t bytes) {
     struct block *b = emu_block;
     if (b->fixed.at == NULL) {
-        if (bytes > EMU_STATIC_SHARED || bytes + b->launch->shared > EMU_MAX_SHARED)
+        if (bytes > EMU_STATIC_SHARED || bytes + b->launch->shared > block_shared)
             emu_die("%zu bytes of static and %zu of dynamic shared memory are more than there is", bytes,
                     b->launch->shared);
         return arena_take(&b->fixed, bytes);

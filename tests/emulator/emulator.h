@@ -68,6 +68,8 @@ void emu_set_gpus(int n);
 size_t emu_memory_used(void);
 size_t emu_memory_used_of(int gpu);
 void emu_set_memory(size_t bytes);
+/* What a block may have of shared memory from now on; at first EMU_MAX_SHARED. */
+void emu_set_block_shared(size_t bytes);
 /* Whether cuBLAS is installed (it is at first); products it was asked for. */
 void emu_set_blas(bool installed);
 uint64_t emu_blas_products(void);

@@ -431,7 +431,7 @@ void gpu_stream_destroy(struct gpu_stream *s) {
 
 int emu_queue_launch(struct gpu_stream *s, const struct emu_launch *l) {
     if (l->threads == 0 || l->threads > EMU_MAX_THREADS || l->grid_x == 0 || l->grid_y == 0 ||
-        l->grid_y > 65535 || l->shared > EMU_MAX_SHARED || n_blocks(l) > UINT32_MAX)
+        l->grid_y > 65535 || l->shared > gpu_block_shared() || n_blocks(l) > UINT32_MAX)
         emu_die("kernel %s is launched with %u x %u blocks of %u threads and %zu bytes", l->kernel, l->grid_x,
                 l->grid_y, l->threads, l->shared);
     check_in_use(s, "a kernel is launched");

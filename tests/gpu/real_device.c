@@ -10,6 +10,10 @@ void emu_set_order(enum emu_order order, uint64_t seed) {
     (void)seed;
 }
 
+void emu_set_block_shared(size_t bytes) {
+    (void)bytes;
+}
+
 uint64_t emu_launches(void) {
     return 0;
 }

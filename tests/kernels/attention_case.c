@@ -22,6 +22,7 @@ struct memory {
     uint16_t *host_cache; /* kv head, keys then values, position, head_dim */
     float *q, *attn, *part_out, *part_stats, *host_q, *host_attn, *as_singles;
     uint32_t *tickets;
+    uint16_t *ready, *host_ready;
     struct cuda_attention step;
     int n_tiles, splits;
 };
@@ -45,11 +46,21 @@ static size_t q_floats(const struct memory *m) {
     return (size_t)m->c->n * (size_t)m->step.shape.q_stride;
 }
 
+static size_t row_elements(const struct memory *m) {
+    return (size_t)m->c->n_heads * (size_t)m->c->head_dim;
+}
+
+static size_t ready_bytes(const struct memory *m) {
+    return (size_t)m->c->n * row_elements(m) * 2;
+}
+
 static void fill_queries(struct memory *m, uint64_t *random) {
     m->q = device(q_floats(m) * 4, GPU_KEPT);
     m->attn = device(q_floats(m) * 4, GPU_TRANSIENT);
     m->host_q = must(gpu_alloc_host(q_floats(m) * 4));
     m->host_attn = must(gpu_alloc_host(q_floats(m) * 4));
+    m->ready = device(ready_bytes(m), GPU_TRANSIENT);
+    m->host_ready = must(gpu_alloc_host(ready_bytes(m)));
     m->as_singles = must(malloc(q_floats(m) * 4));
     for (size_t i = 0; i < q_floats(m); i++)
         m->host_q[i] = random_float(random) * 1.7f * m->c->sharp;
@@ -202,14 +213,36 @@ static void run(struct memory *m, bool tiles) {
     check(gpu_forget(m->stream));
     check(
         steps_attention_tensor(m->stream, &m->step, tiles ? 0 : m->c->n, tiles ? m->n_tiles : 0, m->splits));
-    check(gpu_download(m->stream, m->host_attn, m->attn, q_floats(m) * 4));
+    if (m->step.ready == NULL)
+        check(gpu_download(m->stream, m->host_attn, m->attn, q_floats(m) * 4));
+    else
+        check(gpu_download(m->stream, m->host_ready, m->ready, ready_bytes(m)));
     check(gpu_sync(m->stream));
 }
 
+/* To the nearest, ties to even. */
+static uint16_t rounded(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
+/* The same results, wanted as BF16. */
+static bool is_ready(struct memory *m) {
+    size_t stride = (size_t)m->step.shape.q_stride, n = row_elements(m);
+    m->step.ready = m->ready;
+    for (int tiles = 0; tiles < 2; tiles++) {
+        run(m, tiles == 1);
+        for (size_t i = 0; i < (size_t)m->c->n * n; i++)
+            if (m->host_ready[i] != rounded(m->as_singles[i / n * stride + i % n]))
+                return false;
+    }
+    return true;
+}
+
 static bool alike(const struct memory *m) {
-    const struct attention_case *c = m->c;
-    size_t stride = (size_t)m->step.shape.q_stride, n = (size_t)c->n_heads * (size_t)c->head_dim;
-    for (size_t i = 0; i < (size_t)c->n; i++)
+    size_t stride = (size_t)m->step.shape.q_stride, n = row_elements(m);
+    for (size_t i = 0; i < (size_t)m->c->n; i++)
         if (memcmp(m->as_singles + i * stride, m->host_attn + i * stride, n * sizeof(float)) != 0)
             return false;
     return true;
@@ -235,13 +268,15 @@ void attention_case_run(const struct attention_case *c, unsigned seed, struct at
     run(&m, true);
     out->alike = alike(&m);
     out->error = fmax(worst(&m, m.as_singles), worst(&m, m.host_attn));
+    out->ready = is_ready(&m);
     gpu_stream_destroy(m.stream);
-    void *memory[] = {m.ints, m.cache, m.q, m.attn, m.part_out, m.part_stats, m.tickets};
+    void *memory[] = {m.ints, m.cache, m.q, m.attn, m.part_out, m.part_stats, m.tickets, m.ready};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         gpu_free(memory[i]);
     gpu_free_host(m.host_ints);
     gpu_free_host(m.host_q);
     gpu_free_host(m.host_attn);
+    gpu_free_host(m.host_ready);
     free(m.host_cache);
     free(m.as_singles);
 }

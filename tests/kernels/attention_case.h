@@ -15,6 +15,7 @@ struct attention_outcome {
     double error; /* worst of all rows and heads: root of the mean square difference from sums in double,
                      relative to the values summed up */
     bool alike;   /* the same bits as singles and as tiles */
+    bool ready;   /* and where they are wanted as BF16, these rounded, both ways */
 };
 
 /* Keys, values and queries are drawn from `seed`; pages are scattered, and what no row may read is spoiled.

@@ -75,6 +75,11 @@ LARGE = [
     ("a long way to each sum", "products.cu", "sum[m][0] = gpu_fma(weights",
      "for (int e = 0; e < 80; e++) shift = gpu_fma(shift, x.high, x.low);\n sum[m][0] = gpu_fma(weights", "can be issued"),
 ]
+# Of tensor_wide.cu.
+WIDE = [
+    ("each copy is waited for", "gpu_copy_wait<WIDE_STAGES - 2>();", "gpu_copy_wait<0>();"),
+    ("every product waits for the one before", "gpu_mma_bf16(sum->v[i % 2][i / 2], ", "gpu_mma_bf16(sum->v[0][0], "),
+]
 
 
 def small(nvcc, fault, old, new):
@@ -97,19 +102,25 @@ def small(nvcc, fault, old, new):
         return "\n".join(problems)
 
 
+def copy_sources(root, changes):
+    """A copy of the sources with changes (file, text, what takes its place), in use from now on; of weights.cuh all that
+    follows goes too."""
+    folder = os.path.join(root, "kernels", "cuda")
+    shutil.copytree(SOURCES, folder)
+    os.symlink(os.path.join(ROOT, "base"), os.path.join(root, "base"))
+    for path, a, b in changes:
+        with open(os.path.join(folder, path), encoding="utf-8") as f:
+            text = f.read()
+        assert a in text, f"{a} is not in {path}"
+        at = text.index(a)
+        with open(os.path.join(folder, path), "w", encoding="utf-8") as f:
+            f.write(text[:at] + b + (text[at + len(a):] if path != "weights.cuh" else "") if a else text)
+    check_cuda.SOURCES, check_cuda.ROOT = folder, root
+
+
 def large(nvcc, name, old, new):
     with tempfile.TemporaryDirectory() as root:
-        folder = os.path.join(root, "kernels", "cuda")
-        shutil.copytree(SOURCES, folder)
-        os.symlink(os.path.join(ROOT, "base"), os.path.join(root, "base"))
-        for path, a, b in ((name, old, new), ("weights.cuh", *FEW_TYPES)):
-            with open(os.path.join(folder, path), encoding="utf-8") as f:
-                text = f.read()
-            assert a in text, f"{a} is not in {path}"
-            at = text.index(a)
-            with open(os.path.join(folder, path), "w", encoding="utf-8") as f:
-                f.write(text[:at] + b + (text[at + len(a):] if path == name else "") if a else text)
-        check_cuda.SOURCES, check_cuda.ROOT = folder, root
+        copy_sources(root, ((name, old, new), ("weights.cuh", *FEW_TYPES)))
         code, used = cuda_reckon.compiled(nvcc, root, "products.cu")
         kernel = cuda_reckon.Kernel(code["kernel_product<1>"], *used["kernel_product<1>"])
         seen = check_cuda.instructions(check_cuda.compile_one(nvcc, root, "products.cu", "sm_90a")[0])
@@ -137,6 +148,24 @@ def goals(nvcc, folder):
     constant, check_cuda.constant = check_cuda.constant, lambda name, header: 8
     yield "attention in 8 parts", cuda_reckon.judge_attention(*attention), "of what memory allows"
     check_cuda.constant = constant
+    row_kernel = code[row], used[row][0]
+    wide = cuda_reckon.compiled(nvcc, folder, "tensor_wide.cu")
+    yield "64 rows by the real kernels", cuda_reckon.judge_batch(wide, row_kernel, []), None
+    check_cuda.constant = lambda name, header: 0 if name == "CUDA_WIDE_MOST" else constant(name, header)
+    yield "64 rows, no tile is shared", cuda_reckon.judge_batch(wide, row_kernel, []), "tokens/s are reckoned"
+    check_cuda.constant = constant
+    for fault, old, new in WIDE:
+        yield f"64 rows, {fault}", cuda_reckon.judge_batch(faulty(nvcc, "tensor_wide.cu", old, new), row_kernel, []), "tokens/s are reckoned"
+
+
+def faulty(nvcc, name, old, new):
+    """What becomes of a source with a change."""
+    with tempfile.TemporaryDirectory() as root:
+        copy_sources(root, ((name, old, new),))
+        try:
+            return cuda_reckon.compiled(nvcc, root, name)
+        finally:
+            check_cuda.SOURCES, check_cuda.ROOT = SOURCES, ROOT
 
 
 def main():

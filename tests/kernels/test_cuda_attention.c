@@ -24,6 +24,7 @@ static void check(const struct attention_case *c, enum emu_order order, unsigned
                   bound);
     assert_true(o.error <= bound);
     assert_true(o.alike);
+    assert_true(o.ready);
     assert_int_equal(emu_memory_used(), 0);
 }
 

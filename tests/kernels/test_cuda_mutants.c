@@ -45,7 +45,7 @@ static int run_cases(void *arg) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct attention_outcome o;
         attention_case_run(&cases[i], *seed, &o);
-        if (!(o.error <= BOUND * (double)cases[i].sharp) || !o.alike)
+        if (!(o.error <= BOUND * (double)cases[i].sharp) || !o.alike || !o.ready)
             return -1;
     }
     return 0;

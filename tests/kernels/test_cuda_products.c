@@ -335,12 +335,12 @@ static const struct random_shape wide = {.n_layers = 1,
                                          .seed = 8};
 
 /* Logits of the tokens of one session, computed `each` at a time, behind those of the batches before. */
-static void logits_of(struct kernels_device *d, int n, int each, float *out) {
+static void logits_of(struct kernels_device *d, int vocab, int n, int each, float *out) {
     struct kernels_row rows[PARITY_MAX_ROWS];
     int32_t outputs[PARITY_MAX_ROWS];
     for (int first = 0; first < n; first += each) {
         for (int i = 0; i < each; i++) {
-            rows[i] = (struct kernels_row){.token = (first + i) * 7 % wide.n_vocab, .position = first + i};
+            rows[i] = (struct kernels_row){.token = (first + i) * 7 % vocab, .position = first + i};
             outputs[i] = i;
         }
         const struct kernels_batch batch = {.rows = rows,
@@ -349,45 +349,100 @@ static void logits_of(struct kernels_device *d, int n, int each, float *out) {
                                             .pages_stride = PARITY_STRIDE,
                                             .outputs = outputs,
                                             .n_outputs = each};
-        parity_steps(d, &batch, wide.n_layers);
+        parity_steps(d, &batch, 1);
         for (int i = 0; i < each; i++)
-            memcpy(out + (first + i) * wide.n_vocab, d->ops->output(d, i),
-                   (size_t)wide.n_vocab * sizeof *out);
+            memcpy(out + (first + i) * vocab, d->ops->output(d, i), (size_t)vocab * sizeof *out);
     }
 }
 
+/* Rows of a session, so many at a time, have the same logits bit by bit. */
+static void check_sizes(const struct random_shape *of, enum dtype type, enum dtype kv, const int *each,
+                        int n) {
+    enum { ROWS = 80 };
+    size_t floats = ROWS * (size_t)of->n_vocab;
+    float *want = malloc(floats * sizeof *want), *got = malloc(floats * sizeof *got);
+    struct random_shape shape = *of;
+    struct kernels_model m;
+    assert_non_null(want);
+    assert_non_null(got);
+    shape.type = type;
+    random_model_init(&m, &shape);
+    struct kernels_config config = parity_config(&m, kv);
+    config.exact = false;
+    config.max_outputs = PARITY_MAX_ROWS;
+    struct kernels_device *d = open_cuda(&config);
+    for (int i = 0; i < n; i++) {
+        emu_set_order(orders[i % 3], (uint64_t)i);
+        logits_of(d, of->n_vocab, ROWS, each[i], i == 0 ? want : got);
+        if (i > 0)
+            assert_memory_equal(got, want, floats * sizeof *got);
+    }
+    d->ops->close(d);
+    random_model_finish(&m);
+    free(want);
+    free(got);
+}
+
+/* That a block of the smallest GPUs has (compute capability 8.6). */
+#define SMALL_SHARED ((size_t)99 * 1024)
+
 /* More than 32 rows take other tiles, which several blocks share or not: the same bits as of fewer, also
- * where more rows come than the tiles have, and some of the last are not there. */
+ * where more rows come than the tiles have, and some of the last are not there; and where there is no room
+ * for them. */
 static void test_wide_tiles(void **state) {
     (void)state;
     static const enum dtype types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3};
-    static const int each[] = {40, 80};
-    enum { ROWS = 80 };
-    float *want = malloc(ROWS * 205 * sizeof *want), *got = malloc(ROWS * 205 * sizeof *got);
-    assert_non_null(want);
-    assert_non_null(got);
+    static const int each[] = {20, 40, 80};
     emu_set_blas(false); /* also of 80 rows */
-    for (size_t t = 0; emu_present() && t < sizeof types / sizeof types[0]; t++) {
-        struct random_shape shape = wide;
-        struct kernels_model m;
-        shape.type = types[t];
-        random_model_init(&m, &shape);
-        struct kernels_config config = parity_config(&m, DTYPE_F32);
-        config.exact = false;
-        config.max_outputs = PARITY_MAX_ROWS;
-        struct kernels_device *d = open_cuda(&config);
-        logits_of(d, ROWS, 20, want);
-        for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
-            emu_set_order(orders[i % 3], i);
-            logits_of(d, ROWS, each[i], got);
-            assert_memory_equal(got, want, ROWS * 205 * sizeof *got);
-        }
-        d->ops->close(d);
-        random_model_finish(&m);
-    }
+    for (size_t t = 0; emu_present() && t < sizeof types / sizeof types[0]; t++)
+        check_sizes(&wide, types[t], DTYPE_F32, each, 3);
+    emu_set_block_shared(SMALL_SHARED);
+    if (emu_present())
+        check_sizes(&wide, DTYPE_BF16, DTYPE_F32, each, 3);
+    emu_set_block_shared(EMU_MAX_SHARED);
     emu_set_blas(true);
-    free(want);
-    free(got);
+}
+
+/* Results that the step before a product has written in BF16 already are those that are made so for it: of 80
+ * rows all are, of fewer none. */
+static void test_ready_inputs(void **state) {
+    (void)state;
+    static const int each[] = {80, 20, 40, 2};
+    emu_set_blas(false);
+    for (int kv = 0; emu_present() && kv < 2; kv++)
+        check_sizes(&quantised, DTYPE_BF16, kv == 0 ? DTYPE_F32 : DTYPE_F16, each, 4);
+    emu_set_blas(true);
+}
+
+/* Kernels of a layer, which tests/kernels/cuda_reckon.py counts too: attention, four products, and before
+ * them the preparation of those inputs that are not ready. */
+static void test_kernels_of_a_layer(void **state) {
+    (void)state;
+    static const struct {
+        enum dtype type, kv;
+        int n_rows, kernels;
+    } cases[] = {{DTYPE_BF16, DTYPE_F16, 64, 7}, {DTYPE_BF16, DTYPE_F16, 2, 7},
+                 {DTYPE_BF16, DTYPE_F16, 1, 5},  {DTYPE_BF16, DTYPE_F32, 64, 8},
+                 {DTYPE_F16, DTYPE_F16, 64, 9},  {DTYPE_Q4_K, DTYPE_F16, 64, 9}};
+    for (size_t i = 0; emu_present() && i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t launched[2];
+        for (int more = 0; more < 2; more++) {
+            struct random_shape shape = quantised;
+            struct kernels_model m;
+            shape.type = cases[i].type;
+            shape.n_layers = 1 + more;
+            random_model_init(&m, &shape);
+            struct kernels_config config = parity_config(&m, cases[i].kv);
+            config.exact = false;
+            struct kernels_device *d = open_cuda(&config);
+            uint64_t before = emu_launches();
+            (void)logits_among(d, 1 + more, 0, cases[i].n_rows);
+            launched[more] = emu_launches() - before;
+            d->ops->close(d);
+            random_model_finish(&m);
+        }
+        assert_int_equal(launched[1] - launched[0], cases[i].kernels);
+    }
 }
 
 /* As Q4_K_M has it: v and down in another type than the rest. */
@@ -438,10 +493,11 @@ static void test_memory_of_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_rows), cmocka_unit_test(test_several_rows),
-        cmocka_unit_test(test_company),     cmocka_unit_test(test_wide_tiles),
-        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_ways_of_f8),
-        cmocka_unit_test(test_mixed_types), cmocka_unit_test(test_memory_of_weights),
+        cmocka_unit_test(test_single_rows),  cmocka_unit_test(test_several_rows),
+        cmocka_unit_test(test_company),      cmocka_unit_test(test_wide_tiles),
+        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_ways_of_f8),
+        cmocka_unit_test(test_mixed_types),  cmocka_unit_test(test_memory_of_weights),
+        cmocka_unit_test(test_ready_inputs), cmocka_unit_test(test_kernels_of_a_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
