@@ -3,19 +3,7 @@
 #define DOTS_TARGET __attribute__((target("avx2,fma,f16c")))
 #include <immintrin.h>
 
-/* Sums of four neighbouring byte products. |magnitude| <= 128 and |other| <= 127, so two products fit 16
- * bits. */
-static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes(__m256i magnitude,
-                                                                            __m256i other) {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1));
-}
-
-static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes_from(__m256i from,
-                                                                                 __m256i magnitude,
-                                                                                 __m256i other) {
-    return _mm256_add_epi32(from, dots_bytes(magnitude, other));
-}
-
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/dots_x86.h"
 #include "kernels/cpu/ops_avx2.h"
 
@@ -24,7 +12,6 @@ DOTS_PRODUCT(product_f16, DOTS_TILE_F32, DTYPE_F16, 3)
 DOTS_PRODUCT(product_bf16, DOTS_TILE_F32, DTYPE_BF16, 3)
 DOTS_PRODUCT(product_q8_0, DOTS_TILE_F32, DTYPE_Q8_0, 3)
 DOTS_PRODUCT(product_f8, DOTS_TILE_F32, DTYPE_F8_E4M3, 3)
-DOTS_Q8(2)
 
 /* One row of a type without a product of its own, which is decoded a block of 256 at a time, times up to four
  * inputs. */
@@ -315,7 +302,7 @@ DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
 const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
     .product = ops_avx2_product,
-    .product_q8 = dots_q8,
+    .product_q8 = avx2_product_q8,
     .inputs_bytes = 192 * 1024, /* in the second-level cache */
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
