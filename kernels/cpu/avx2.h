@@ -13,6 +13,10 @@
 /* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. */
 #define AVX2_UNROLL _Pragma("GCC unroll 16")
 
+/* After an addition to one of a tile's sums: the compiler neither changes the order nor puts off additions, for
+ * which it would keep all products, in more registers than there are. */
+#define AVX2_KEEP(v) __asm__("" : "+x"(v))
+
 /* Inputs as CPU_Q8_ROW, quantised types: avx2_bytes.c. */
 void avx2_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                      int k, float *out, size_t out_stride);

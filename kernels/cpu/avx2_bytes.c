@@ -63,18 +63,27 @@ AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int n
 }
 
 /* n <= 256 elements of an input from `first` on. */
-AVX2_INLINE void about_input(const char *row, int k, int first, int n, struct about *a) {
-    const char *scales = row + k + first / 8, *sums = row + k + k / 8 + first / 8;
+AVX2_INLINE void about_input(enum dtype type, const char *row, int k, int first, int n, struct about *a) {
+    const char *at = row + k + first / 8;
+    __m256 scale;
+    __m256i two;
     if (n == AVX2_PANEL) {
-        memcpy(a->scale, scales, sizeof a->scale);
-        memcpy(a->two, sums, sizeof a->two);
+        scale = _mm256_loadu_ps((const float *)(const void *)at);
+        two = _mm256_loadu_si256((const __m256i *)(const void *)(at + k / 8));
     } else {
-        memcpy(a->scale, scales, (size_t)n / 8);
-        memcpy(a->two, sums, (size_t)n / 8);
+        float scales[8] = {0};
+        int16_t sums[16] = {0};
+        memcpy(scales, at, (size_t)n / 8);
+        memcpy(sums, at + k / 8, (size_t)n / 8);
+        scale = _mm256_loadu_ps(scales);
+        two = _mm256_loadu_si256((const __m256i *)(const void *)sums);
     }
-    __m256i pairs = _mm256_load_si256((const __m256i *)(const void *)a->two);
-    __m256 total = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    _mm256_store_ps(a->sum, _mm256_mul_ps(total, _mm256_load_ps(a->scale)));
+    _mm256_store_ps(a->scale, scale);
+    if (avx2_by_16(type))
+        _mm256_store_si256((__m256i *)(void *)a->two, two);
+    else if (type != DTYPE_Q8_0)
+        _mm256_store_ps(
+            a->sum, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(two, _mm256_set1_epi16(1))), scale));
 }
 
 AVX2_INLINE __m256i dword_at(const void *at) {
@@ -109,6 +118,7 @@ AVX2_INLINE void group_q8_0(int C, const struct avx2_panel *p, int g, const int8
             __m256i in = _mm256_sign_epi8(dword_at(x[c] + g * 32 + j * 4), w);
             __m256i v = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, in), _mm256_set1_epi16(1));
             sums[c] = j == 0 ? v : _mm256_add_epi32(sums[c], v);
+            AVX2_KEEP(sums[c]);
         }
     }
 }
@@ -123,6 +133,7 @@ AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel 
         for (int c = 0; c < C; c++) {
             __m256i v = _mm256_maddubs_epi16(w, dword_at(x[c] + g * 32 + j * 4));
             parts[c] = j % fit(type) == 0 ? v : _mm256_add_epi16(parts[c], v);
+            AVX2_KEEP(parts[c]);
         }
         if (j % fit(type) != fit(type) - 1)
             continue;
@@ -165,11 +176,12 @@ AVX2_INLINE void group(enum dtype type, int C, const struct avx2_panel *p, int g
     }
 }
 
-/* A panel of n elements of `rows` rows, from `first` on, times C inputs, added to out (or put there, when the
- * panel is the first). share: bytes asked for at `ahead` with each group. */
-AVX2_INLINE void tile(enum dtype type, int C, const struct job *job, const struct avx2_panel *p, int first,
-                      int n, int c, float *out, int rows, const uint8_t *ahead, size_t share) {
-    static const _Alignas(32) int32_t masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+/* A panel of n elements of `rows` rows, from `first` on, times C inputs from input c on, added to out (or put
+ * there, when the panel is the first). whole: all 256 elements of all eight rows. ahead: where bytes are
+ * asked for with each group, or NULL. */
+AVX2_INLINE void tile(enum dtype type, bool whole, int C, const struct job *job, const struct avx2_panel *p,
+                      int first, int n, int c, float *out, int rows, const uint8_t *ahead) {
+    static const int32_t masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
     __m256i mask = _mm256_loadu_si256((const __m256i *)(const void *)(masks + 8 - rows));
     struct about about[4];
     const int8_t *x[4];
@@ -177,22 +189,21 @@ AVX2_INLINE void tile(enum dtype type, int C, const struct job *job, const struc
     AVX2_UNROLL
     for (int i = 0; i < C; i++) {
         const char *row = job->x + (size_t)(c + i) * job->x_stride;
-        float *at = out + (size_t)(c + i) * job->out_stride;
+        const float *at = out + (size_t)(c + i) * job->out_stride;
         x[i] = (const int8_t *)row + first;
-        about_input(row, job->k, first, n, &about[i]);
-        acc[i] = first == 0          ? _mm256_setzero_ps()
-                 : rows == AVX2_ROWS ? _mm256_loadu_ps(at)
-                                     : _mm256_maskload_ps(at, mask);
+        about_input(type, row, job->k, first, whole ? AVX2_PANEL : n, &about[i]);
+        acc[i] = whole ? _mm256_loadu_ps(at) : _mm256_maskload_ps(at, mask);
+        acc[i] = first == 0 ? _mm256_setzero_ps() : acc[i];
     }
-    for (int g = 0; g < n / 32; g++) {
+    for (int g = 0; g < (whole ? AVX2_PANEL : n) / 32; g++) {
         if (ahead != NULL)
-            prefetch(ahead + share * (size_t)g, share);
+            prefetch(ahead + avx2_super_bytes(type) * (size_t)g, avx2_super_bytes(type));
         group(type, C, p, g, x, about, acc);
     }
     AVX2_UNROLL
     for (int i = 0; i < C; i++) {
         float *at = out + (size_t)(c + i) * job->out_stride;
-        if (rows == AVX2_ROWS)
+        if (whole)
             _mm256_storeu_ps(at, acc[i]);
         else
             _mm256_maskstore_ps(at, mask, acc[i]);
@@ -209,15 +220,17 @@ AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows
         at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int n = job->k - first < AVX2_PANEL ? job->k - first : AVX2_PANEL, c = 0;
+        bool whole = n == AVX2_PANEL && rows == AVX2_ROWS;
         size_t bytes = avx2_super_bytes(type) * (size_t)n / AVX2_PANEL;
         make(at, n, &p);
         for (int r = 0; r < 8; r++)
             at[r] += bytes;
-        size_t share = avx2_super_bytes(type);
-        for (; c + 4 <= job->n_cols; c += 4)
-            tile(type, 4, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL, share);
+        for (; whole && c + 4 <= job->n_cols; c += 4)
+            tile(type, true, 4, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL);
+        for (; whole && c < job->n_cols; c++)
+            tile(type, true, 1, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL);
         for (; c < job->n_cols; c++)
-            tile(type, 1, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL, share);
+            tile(type, false, 1, job, &p, first, n, c, out, rows, NULL);
         ahead += bytes * 8;
     }
 }
