@@ -22,11 +22,14 @@ struct job {
     size_t out_stride;
 };
 
-/* What 256 elements of an input have beside their bytes, for groups of 32. */
-struct about {
-    _Alignas(32) float scale[8];
-    float sum[8];    /* of the elements, times scale */
-    int16_t two[16]; /* sums of 16 */
+/* Inputs that are taken together: so many that they stay in the second-level cache while all rows pass, but
+ * no more than MOST_INPUTS. */
+#define INPUT_BYTES (256 << 10)
+#define MOST_INPUTS 96
+
+/* Sums so far of eight rows. Outputs themselves lie far apart, and often in few sets of a cache. */
+struct outputs {
+    _Alignas(32) float sums[MOST_INPUTS][8];
 };
 
 /* Asks for the lines of `bytes` bytes, which are stored rows of the near future: into the second-level cache,
@@ -36,8 +39,8 @@ AVX2_INLINE void prefetch(const uint8_t *at, size_t bytes) {
         _mm_prefetch((const char *)at + i, _MM_HINT_T1);
 }
 
-/* The next n <= 256 elements of 8 rows. */
-AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int n, struct avx2_panel *p) {
+/* The next elements of 8 rows: up to 8 groups of 32. */
+AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int groups, struct avx2_panel *p) {
     switch (type) {
     case DTYPE_Q4_K:
     case DTYPE_Q5_K:
@@ -54,36 +57,12 @@ AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int n
         avx2_q2_q3_k(type, rows, p);
         break;
     default:
-        for (int b = 0; b < n / 32; b++) {
+        for (int b = 0; b < groups; b++) {
             avx2_factors_small(type, rows, b, p);
             avx2_small(type, rows, b, p);
         }
         break;
     }
-}
-
-/* n <= 256 elements of an input from `first` on. */
-AVX2_INLINE void about_input(enum dtype type, const char *row, int k, int first, int n, struct about *a) {
-    const char *at = row + k + first / 8;
-    __m256 scale;
-    __m256i two;
-    if (n == AVX2_PANEL) {
-        scale = _mm256_loadu_ps((const float *)(const void *)at);
-        two = _mm256_loadu_si256((const __m256i *)(const void *)(at + k / 8));
-    } else {
-        float scales[8] = {0};
-        int16_t sums[16] = {0};
-        memcpy(scales, at, (size_t)n / 8);
-        memcpy(sums, at + k / 8, (size_t)n / 8);
-        scale = _mm256_loadu_ps(scales);
-        two = _mm256_loadu_si256((const __m256i *)(const void *)sums);
-    }
-    _mm256_store_ps(a->scale, scale);
-    if (avx2_by_16(type))
-        _mm256_store_si256((__m256i *)(void *)a->two, two);
-    else if (type != DTYPE_Q8_0)
-        _mm256_store_ps(
-            a->sum, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(two, _mm256_set1_epi16(1))), scale));
 }
 
 AVX2_INLINE __m256i dword_at(const void *at) {
@@ -106,7 +85,7 @@ AVX2_INLINE int fit(enum dtype type) {
     }
 }
 
-/* sums = those of group g of 32, of C inputs at x. */
+/* sums = those of group g, of C inputs at x. */
 AVX2_INLINE void group_q8_0(int C, const struct avx2_panel *p, int g, const int8_t *const x[4],
                             __m256i sums[4]) {
     AVX2_UNROLL
@@ -148,9 +127,14 @@ AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel 
     }
 }
 
-/* Group g of a panel times C inputs, added to acc. */
+/* Where the scales of an input's groups lie from its bytes on; those of panel element 0. */
+struct offsets {
+    ptrdiff_t scales, two;
+};
+
+/* Group g of a panel times C inputs, added to acc. totals: sums of the groups of the inputs, times scale. */
 AVX2_INLINE void group(enum dtype type, int C, const struct avx2_panel *p, int g, const int8_t *const x[4],
-                       const struct about *about, __m256 acc[4]) {
+                       struct offsets o, float totals[4][8], __m256 acc[4]) {
     __m256i sums[4];
     if (type == DTYPE_Q8_0)
         group_q8_0(C, p, g, x, sums);
@@ -158,10 +142,10 @@ AVX2_INLINE void group(enum dtype type, int C, const struct avx2_panel *p, int g
         group_unsigned(type, C, p, g, x, sums);
     AVX2_UNROLL
     for (int c = 0; c < C; c++) {
-        __m256 scale = _mm256_broadcast_ss(about[c].scale + g);
+        __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x[c] + o.scales) + g);
         if (avx2_by_16(type)) {
             __m256i m = _mm256_load_si256((const __m256i *)(const void *)p->pairs[g]);
-            m = _mm256_madd_epi16(m, dword_at(about[c].two + g * 2));
+            m = _mm256_madd_epi16(m, dword_at(x[c] + o.two + g * 4));
             if (type == DTYPE_Q2_K)
                 acc[c] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m),
                                           _mm256_mul_ps(_mm256_load_ps(p->minimum[0]), scale), acc[c]);
@@ -171,78 +155,95 @@ AVX2_INLINE void group(enum dtype type, int C, const struct avx2_panel *p, int g
         __m256 factor = _mm256_mul_ps(_mm256_load_ps(p->scale[avx2_by_16(type) ? 0 : g]), scale);
         acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[c]), factor, acc[c]);
         if (!avx2_by_16(type) && type != DTYPE_Q8_0)
-            acc[c] = _mm256_fnmadd_ps(_mm256_load_ps(p->minimum[g]), _mm256_broadcast_ss(about[c].sum + g),
-                                      acc[c]);
+            acc[c] =
+                _mm256_fnmadd_ps(_mm256_load_ps(p->minimum[g]), _mm256_broadcast_ss(totals[c] + g), acc[c]);
     }
 }
 
-/* A panel of n elements of `rows` rows, from `first` on, times C inputs from input c on, added to out (or put
- * there, when the panel is the first). whole: all 256 elements of all eight rows. ahead: where bytes are
- * asked for with each group, or NULL. */
-AVX2_INLINE void tile(enum dtype type, bool whole, int C, const struct job *job, const struct avx2_panel *p,
-                      int first, int n, int c, float *out, int rows, const uint8_t *ahead) {
-    static const int32_t masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    __m256i mask = _mm256_loadu_si256((const __m256i *)(const void *)(masks + 8 - rows));
-    struct about about[4];
+/* The sums of an input's groups, times scale. */
+AVX2_INLINE void total_groups(const int8_t *x, struct offsets o, int groups, float totals[8]) {
+    const float *scales = (const float *)(const void *)(x + o.scales);
+    const int16_t *two = (const int16_t *)(const void *)(x + o.two);
+    if (groups == 8) {
+        __m256i sums =
+            _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(const void *)two), _mm256_set1_epi16(1));
+        _mm256_store_ps(totals, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales)));
+        return;
+    }
+    for (int g = 0; g < groups; g++)
+        totals[g] = (float)(two[2 * g] + two[2 * g + 1]) * scales[g];
+}
+
+/* `groups` groups of a panel, from element `first` of the rows on, times C inputs from x on, added to sums.
+ * ahead: where bytes are asked for with each group, or NULL. */
+AVX2_INLINE void tile(enum dtype type, int C, const struct avx2_panel *p, int k, int first, int groups,
+                      const char *row, size_t stride, float (*sums)[8], const uint8_t *ahead) {
+    struct offsets o = {k + first / 8 - first, k + k / 8 + first / 8 - first};
+    _Alignas(32) float totals[4][8];
     const int8_t *x[4];
     __m256 acc[4];
     AVX2_UNROLL
-    for (int i = 0; i < C; i++) {
-        const char *row = job->x + (size_t)(c + i) * job->x_stride;
-        const float *at = out + (size_t)(c + i) * job->out_stride;
-        x[i] = (const int8_t *)row + first;
-        about_input(type, row, job->k, first, whole ? AVX2_PANEL : n, &about[i]);
-        acc[i] = whole ? _mm256_loadu_ps(at) : _mm256_maskload_ps(at, mask);
-        acc[i] = first == 0 ? _mm256_setzero_ps() : acc[i];
+    for (int c = 0; c < C; c++) {
+        x[c] = (const int8_t *)row + (size_t)c * stride + first;
+        acc[c] = _mm256_load_ps(sums[c]);
+        if (!avx2_by_16(type) && type != DTYPE_Q8_0)
+            total_groups(x[c], o, groups, totals[c]);
     }
-    for (int g = 0; g < (whole ? AVX2_PANEL : n) / 32; g++) {
+    for (int g = 0; g < groups; g++) {
         if (ahead != NULL)
             prefetch(ahead + avx2_super_bytes(type) * (size_t)g, avx2_super_bytes(type));
-        group(type, C, p, g, x, about, acc);
+        group(type, C, p, g, x, o, totals, acc);
     }
     AVX2_UNROLL
-    for (int i = 0; i < C; i++) {
-        float *at = out + (size_t)(c + i) * job->out_stride;
-        if (whole)
-            _mm256_storeu_ps(at, acc[i]);
-        else
-            _mm256_maskstore_ps(at, mask, acc[i]);
-    }
+    for (int c = 0; c < C; c++)
+        _mm256_store_ps(sums[c], acc[c]);
 }
 
-/* All inputs with `rows` <= 8 stored rows; meanwhile the next ones are asked for. */
-AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows,
+/* n inputs with `rows` <= 8 stored rows; meanwhile the next ones are asked for. */
+AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows, int input, int n,
                        void (*make)(const uint8_t *const *, int, struct avx2_panel *)) {
     struct avx2_panel p;
+    struct outputs o;
     const uint8_t *at[8], *ahead = job->w + (size_t)(row + 8) * job->row_bytes;
-    float *out = job->out + row;
+    const char *x = job->x + (size_t)input * job->x_stride;
     for (int r = 0; r < 8; r++)
         at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
+    memset(o.sums, 0, sizeof o.sums[0] * (size_t)n);
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
-        int n = job->k - first < AVX2_PANEL ? job->k - first : AVX2_PANEL, c = 0;
-        bool whole = n == AVX2_PANEL && rows == AVX2_ROWS;
-        size_t bytes = avx2_super_bytes(type) * (size_t)n / AVX2_PANEL;
-        make(at, n, &p);
+        int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8, c = 0;
+        size_t bytes = avx2_super_bytes(type) * (size_t)groups / 8;
+        make(at, groups, &p);
         for (int r = 0; r < 8; r++)
             at[r] += bytes;
-        for (; whole && c + 4 <= job->n_cols; c += 4)
-            tile(type, true, 4, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL);
-        for (; whole && c < job->n_cols; c++)
-            tile(type, true, 1, job, &p, first, n, c, out, rows, c == 0 ? ahead : NULL);
-        for (; c < job->n_cols; c++)
-            tile(type, false, 1, job, &p, first, n, c, out, rows, NULL);
+        for (; c + 4 <= n; c += 4)
+            tile(type, 4, &p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
+                 c == 0 ? ahead : NULL);
+        for (; c < n; c++)
+            tile(type, 1, &p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
+                 c == 0 ? ahead : NULL);
         ahead += bytes * 8;
     }
+    for (int c = 0; c < n; c++)
+        memcpy(job->out + (size_t)(input + c) * job->out_stride + row, o.sums[c], (size_t)rows * 4);
+}
+
+AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,
+                         void (*make)(const uint8_t *const *, int, struct avx2_panel *)) {
+    int most = (int)(INPUT_BYTES / job->x_stride) / 4 * 4;
+    most = most > MOST_INPUTS ? MOST_INPUTS : most > 4 ? most : 4;
+    for (int c = 0; c < job->n_cols; c += most)
+        for (int r = 0; r < n_rows; r += 8)
+            strip(type, job, r, n_rows - r < 8 ? n_rows - r : 8, c,
+                  job->n_cols - c < most ? job->n_cols - c : most, make);
 }
 
 #define PRODUCT(NAME, TYPE)                                                                                  \
-    AVX2_TARGET static __attribute__((noinline)) void NAME##_panel(const uint8_t *const *rows, int n,        \
+    AVX2_TARGET static __attribute__((noinline)) void NAME##_panel(const uint8_t *const *rows, int groups,   \
                                                                    struct avx2_panel *p) {                   \
-        panel_make(TYPE, rows, n, p);                                                                        \
+        panel_make(TYPE, rows, groups, p);                                                                   \
     }                                                                                                        \
     AVX2_TARGET static void NAME(const struct job *job, int n_rows) {                                        \
-        for (int r = 0; r < n_rows; r += 8)                                                                  \
-            strip(TYPE, job, r, n_rows - r < 8 ? n_rows - r : 8, NAME##_panel);                              \
+        product(TYPE, job, n_rows, NAME##_panel);                                                            \
     }
 
 PRODUCT(product_q8_0, DTYPE_Q8_0)
