@@ -13,8 +13,8 @@
 /* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. */
 #define AVX2_UNROLL _Pragma("GCC unroll 16")
 
-/* After an addition to one of a tile's sums: the compiler neither changes the order nor puts off additions, for
- * which it would keep all products, in more registers than there are. */
+/* After an addition to one of a tile's sums: the compiler neither changes the order nor puts off additions,
+ * for which it would keep all products, in more registers than there are. */
 #define AVX2_KEEP(v) __asm__("" : "+x"(v))
 
 /* Inputs as CPU_Q8_ROW, quantised types: avx2_bytes.c. */

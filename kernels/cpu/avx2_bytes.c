@@ -27,37 +27,33 @@ struct job {
 #define INPUT_BYTES (256 << 10)
 #define MOST_INPUTS 96
 
-/* Sums so far of eight rows. Outputs themselves lie far apart, and often in few sets of a cache. */
+/* Sums so far of sixteen rows. Outputs themselves lie far apart, and often in few sets of a cache. */
 struct outputs {
-    _Alignas(32) float sums[MOST_INPUTS][8];
+    _Alignas(32) float sums[MOST_INPUTS][16];
 };
 
-/* Asks for the lines of `bytes` bytes, which are stored rows of the near future: into the second-level cache,
- * because the first has no room for them. Addresses past the end of the weights do no harm. */
-AVX2_INLINE void prefetch(const uint8_t *at, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)at + i, _MM_HINT_T1);
-}
-
 /* The next elements of 8 rows: up to 8 groups of 32. */
-AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int groups, struct avx2_panel *p) {
+AVX2_INLINE void panel_make(enum dtype type, const uint8_t *const rows[8], int groups, struct avx2_panel *p,
+                            const uint8_t *ahead) {
     switch (type) {
     case DTYPE_Q4_K:
     case DTYPE_Q5_K:
         avx2_factors_k4(rows, p);
-        avx2_q4_q5_k(type, rows, p);
+        avx2_q4_q5_k(type, rows, p, ahead);
         break;
     case DTYPE_Q6_K:
         avx2_factors_by_16(type, rows, p);
-        avx2_q6_k(rows, p);
+        avx2_q6_k(rows, p, ahead);
         break;
     case DTYPE_Q2_K:
     case DTYPE_Q3_K:
         avx2_factors_by_16(type, rows, p);
-        avx2_q2_q3_k(type, rows, p);
+        avx2_q2_q3_k(type, rows, p, ahead);
         break;
     default:
         for (int b = 0; b < groups; b++) {
+            if (b % 2 == 0)
+                avx2_ask(type, ahead, b / 2);
             avx2_factors_small(type, rows, b, p);
             avx2_small(type, rows, b, p);
         }
@@ -85,44 +81,53 @@ AVX2_INLINE int fit(enum dtype type) {
     }
 }
 
-/* sums = those of group g, of C inputs at x. */
-AVX2_INLINE void group_q8_0(int C, const struct avx2_panel *p, int g, const int8_t *const x[4],
-                            __m256i sums[4]) {
+/* sums = those of group g of both panels, of C inputs at x. */
+AVX2_INLINE void group_q8_0(int C, const struct avx2_panel p[2], int g, const int8_t *const x[4],
+                            __m256i sums[2][4]) {
     AVX2_UNROLL
-    for (int j = 0; j < 8; j++) {
-        __m256i w = _mm256_load_si256((const __m256i *)(const void *)p->q[g * 8 + j]);
-        __m256i magnitude = _mm256_abs_epi8(w);
+    for (int h = 0; h < 2; h++) {
         AVX2_UNROLL
-        for (int c = 0; c < C; c++) {
-            __m256i in = _mm256_sign_epi8(dword_at(x[c] + g * 32 + j * 4), w);
-            __m256i v = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, in), _mm256_set1_epi16(1));
-            sums[c] = j == 0 ? v : _mm256_add_epi32(sums[c], v);
-            AVX2_KEEP(sums[c]);
+        for (int j = 0; j < 8; j++) {
+            __m256i w = avx2_quad(&p[h], g * 8 + j), magnitude = _mm256_abs_epi8(w);
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++) {
+                __m256i in = _mm256_sign_epi8(dword_at(x[c] + g * 32 + j * 4), w);
+                __m256i v = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, in), _mm256_set1_epi16(1));
+                sums[h][c] = j == 0 ? v : _mm256_add_epi32(sums[h][c], v);
+                AVX2_KEEP(sums[h][c]);
+            }
         }
     }
 }
 
-AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel *p, int g,
-                                const int8_t *const x[4], __m256i sums[4]) {
-    __m256i parts[4];
+AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel p[2], int g,
+                                const int8_t *const x[4], __m256i sums[2][4]) {
+    __m256i parts[2][4];
     AVX2_UNROLL
     for (int j = 0; j < 8; j++) {
-        __m256i w = _mm256_load_si256((const __m256i *)(const void *)p->q[g * 8 + j]);
+        const __m256i w[2] = {avx2_quad(&p[0], g * 8 + j), avx2_quad(&p[1], g * 8 + j)};
         AVX2_UNROLL
         for (int c = 0; c < C; c++) {
-            __m256i v = _mm256_maddubs_epi16(w, dword_at(x[c] + g * 32 + j * 4));
-            parts[c] = j % fit(type) == 0 ? v : _mm256_add_epi16(parts[c], v);
-            AVX2_KEEP(parts[c]);
+            __m256i in = dword_at(x[c] + g * 32 + j * 4);
+            AVX2_UNROLL
+            for (int h = 0; h < 2; h++) {
+                __m256i v = _mm256_maddubs_epi16(w[h], in);
+                parts[h][c] = j % fit(type) == 0 ? v : _mm256_add_epi16(parts[h][c], v);
+                AVX2_KEEP(parts[h][c]);
+            }
         }
         if (j % fit(type) != fit(type) - 1)
             continue;
-        __m256i factor = _mm256_set1_epi16(1);
-        if (avx2_by_16(type))
-            factor = _mm256_load_si256((const __m256i *)(const void *)p->by_16[g * 2 + j / 4]);
         AVX2_UNROLL
-        for (int c = 0; c < C; c++) {
-            __m256i v = _mm256_madd_epi16(parts[c], factor);
-            sums[c] = j < fit(type) ? v : _mm256_add_epi32(sums[c], v);
+        for (int h = 0; h < 2; h++) {
+            __m256i factor = _mm256_set1_epi16(1);
+            if (avx2_by_16(type))
+                factor = _mm256_load_si256((const __m256i *)(const void *)p[h].by_16[g * 2 + j / 4]);
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++) {
+                __m256i v = _mm256_madd_epi16(parts[h][c], factor);
+                sums[h][c] = j < fit(type) ? v : _mm256_add_epi32(sums[h][c], v);
+            }
         }
     }
 }
@@ -132,32 +137,25 @@ struct offsets {
     ptrdiff_t scales, two;
 };
 
-/* Group g of a panel times C inputs, added to acc. totals: sums of the groups of the inputs, times scale. */
-AVX2_INLINE void group(enum dtype type, int C, const struct avx2_panel *p, int g, const int8_t *const x[4],
-                       struct offsets o, float totals[4][8], __m256 acc[4]) {
-    __m256i sums[4];
-    if (type == DTYPE_Q8_0)
-        group_q8_0(C, p, g, x, sums);
-    else
-        group_unsigned(type, C, p, g, x, sums);
-    AVX2_UNROLL
-    for (int c = 0; c < C; c++) {
-        __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x[c] + o.scales) + g);
-        if (avx2_by_16(type)) {
-            __m256i m = _mm256_load_si256((const __m256i *)(const void *)p->pairs[g]);
-            m = _mm256_madd_epi16(m, dword_at(x[c] + o.two + g * 4));
-            if (type == DTYPE_Q2_K)
-                acc[c] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m),
-                                          _mm256_mul_ps(_mm256_load_ps(p->minimum[0]), scale), acc[c]);
-            else
-                sums[c] = _mm256_sub_epi32(sums[c], m);
-        }
-        __m256 factor = _mm256_mul_ps(_mm256_load_ps(p->scale[avx2_by_16(type) ? 0 : g]), scale);
-        acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[c]), factor, acc[c]);
-        if (!avx2_by_16(type) && type != DTYPE_Q8_0)
-            acc[c] =
-                _mm256_fnmadd_ps(_mm256_load_ps(p->minimum[g]), _mm256_broadcast_ss(totals[c] + g), acc[c]);
+/* acc plus group g of a panel times an input at x, whose sum is given; total: that of the group of the input,
+ * times scale. */
+AVX2_INLINE __m256 add_group(enum dtype type, const struct avx2_panel *p, int g, const int8_t *x,
+                             struct offsets o, const float *total, __m256i sum, __m256 acc) {
+    __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x + o.scales) + g);
+    if (avx2_by_16(type)) {
+        __m256i m = _mm256_load_si256((const __m256i *)(const void *)p->pairs[g]);
+        m = _mm256_madd_epi16(m, dword_at(x + o.two + g * 4));
+        if (type == DTYPE_Q2_K)
+            acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m), _mm256_mul_ps(_mm256_load_ps(p->minimum[0]), scale),
+                                   acc);
+        else
+            sum = _mm256_sub_epi32(sum, m);
     }
+    __m256 factor = _mm256_mul_ps(_mm256_load_ps(p->scale[avx2_by_16(type) ? 0 : g]), scale);
+    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, acc);
+    if (!avx2_by_16(type) && type != DTYPE_Q8_0)
+        acc = _mm256_fnmadd_ps(_mm256_load_ps(p->minimum[g]), _mm256_broadcast_ss(total), acc);
+    return acc;
 }
 
 /* The sums of an input's groups, times scale. */
@@ -174,73 +172,86 @@ AVX2_INLINE void total_groups(const int8_t *x, struct offsets o, int groups, flo
         totals[g] = (float)(two[2 * g] + two[2 * g + 1]) * scales[g];
 }
 
-/* `groups` groups of a panel, from element `first` of the rows on, times C inputs from x on, added to sums.
- * ahead: where bytes are asked for with each group, or NULL. */
-AVX2_INLINE void tile(enum dtype type, int C, const struct avx2_panel *p, int k, int first, int groups,
-                      const char *row, size_t stride, float (*sums)[8], const uint8_t *ahead) {
-    struct offsets o = {k + first / 8 - first, k + k / 8 + first / 8 - first};
+/* `groups` groups of two panels, from element `first` of the rows on, times C inputs from x on, added to
+ * sums. ahead: where bytes are asked for with each group, or NULL. */
+AVX2_INLINE void tile(enum dtype type, int C, const struct avx2_panel p[2], int k, int first, int groups,
+                      const char *row, size_t stride, float (*sums)[16], const uint8_t *ahead) {
+    const struct offsets o = {k + first / 8 - first, k + k / 8 + first / 8 - first};
     _Alignas(32) float totals[4][8];
     const int8_t *x[4];
-    __m256 acc[4];
+    __m256 acc[2][4];
+    __m256i of_group[2][4];
     AVX2_UNROLL
     for (int c = 0; c < C; c++) {
         x[c] = (const int8_t *)row + (size_t)c * stride + first;
-        acc[c] = _mm256_load_ps(sums[c]);
+        acc[0][c] = _mm256_load_ps(sums[c]);
+        acc[1][c] = _mm256_load_ps(sums[c] + 8);
         if (!avx2_by_16(type) && type != DTYPE_Q8_0)
             total_groups(x[c], o, groups, totals[c]);
     }
     for (int g = 0; g < groups; g++) {
-        if (ahead != NULL)
-            prefetch(ahead + avx2_super_bytes(type) * (size_t)g, avx2_super_bytes(type));
-        group(type, C, p, g, x, o, totals, acc);
+        avx2_ask(type, ahead, g);
+        if (type == DTYPE_Q8_0)
+            group_q8_0(C, p, g, x, of_group);
+        else
+            group_unsigned(type, C, p, g, x, of_group);
+        AVX2_UNROLL
+        for (int h = 0; h < 2; h++) {
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++)
+                acc[h][c] = add_group(type, &p[h], g, x[c], o, totals[c] + g, of_group[h][c], acc[h][c]);
+        }
     }
     AVX2_UNROLL
-    for (int c = 0; c < C; c++)
-        _mm256_store_ps(sums[c], acc[c]);
+    for (int c = 0; c < C; c++) {
+        _mm256_store_ps(sums[c], acc[0][c]);
+        _mm256_store_ps(sums[c] + 8, acc[1][c]);
+    }
 }
 
-/* n inputs with `rows` <= 8 stored rows; meanwhile the next ones are asked for. */
+/* n inputs with `rows` <= 16 stored rows; meanwhile the next ones are asked for. */
 AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows, int input, int n,
-                       void (*make)(const uint8_t *const *, int, struct avx2_panel *)) {
-    struct avx2_panel p;
+                       void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
+    struct avx2_panel p[2];
     struct outputs o;
-    const uint8_t *at[8], *ahead = job->w + (size_t)(row + 8) * job->row_bytes;
+    const uint8_t *at[16], *ahead = job->w + (size_t)(row + 16) * job->row_bytes;
     const char *x = job->x + (size_t)input * job->x_stride;
-    for (int r = 0; r < 8; r++)
+    for (int r = 0; r < 16; r++)
         at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
     memset(o.sums, 0, sizeof o.sums[0] * (size_t)n);
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8, c = 0;
         size_t bytes = avx2_super_bytes(type) * (size_t)groups / 8;
-        make(at, groups, &p);
-        for (int r = 0; r < 8; r++)
+        make(at, groups, &p[0], ahead);
+        make(at + 8, groups, &p[1], ahead + bytes * 4);
+        for (int r = 0; r < 16; r++)
             at[r] += bytes;
         for (; c + 4 <= n; c += 4)
-            tile(type, 4, &p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
-                 c == 0 ? ahead : NULL);
+            tile(type, 4, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
+                 c == 0 ? ahead + bytes * 8 : NULL);
         for (; c < n; c++)
-            tile(type, 1, &p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
-                 c == 0 ? ahead : NULL);
-        ahead += bytes * 8;
+            tile(type, 1, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride, o.sums + c,
+                 c == 0 ? ahead + bytes * 8 : NULL);
+        ahead += bytes * 16;
     }
     for (int c = 0; c < n; c++)
         memcpy(job->out + (size_t)(input + c) * job->out_stride + row, o.sums[c], (size_t)rows * 4);
 }
 
 AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,
-                         void (*make)(const uint8_t *const *, int, struct avx2_panel *)) {
+                         void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
     int most = (int)(INPUT_BYTES / job->x_stride) / 4 * 4;
     most = most > MOST_INPUTS ? MOST_INPUTS : most > 4 ? most : 4;
     for (int c = 0; c < job->n_cols; c += most)
-        for (int r = 0; r < n_rows; r += 8)
-            strip(type, job, r, n_rows - r < 8 ? n_rows - r : 8, c,
+        for (int r = 0; r < n_rows; r += 16)
+            strip(type, job, r, n_rows - r < 16 ? n_rows - r : 16, c,
                   job->n_cols - c < most ? job->n_cols - c : most, make);
 }
 
 #define PRODUCT(NAME, TYPE)                                                                                  \
-    AVX2_TARGET static __attribute__((noinline)) void NAME##_panel(const uint8_t *const *rows, int groups,   \
-                                                                   struct avx2_panel *p) {                   \
-        panel_make(TYPE, rows, groups, p);                                                                   \
+    AVX2_TARGET static __attribute__((noinline)) void NAME##_panel(                                          \
+        const uint8_t *const *rows, int groups, struct avx2_panel *p, const uint8_t *ahead) {                \
+        panel_make(TYPE, rows, groups, p, ahead);                                                            \
     }                                                                                                        \
     AVX2_TARGET static void NAME(const struct job *job, int n_rows) {                                        \
         product(TYPE, job, n_rows, NAME##_panel);                                                            \

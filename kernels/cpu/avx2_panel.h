@@ -58,6 +58,16 @@ AVX2_INLINE size_t avx2_super_bytes(enum dtype type) {
     }
 }
 
+/* Asks for a 16th of the bytes of two panels, which are stored rows of the near future: into the second-level
+ * cache, because the first has no room for them. Addresses past the end of the weights do no harm. Quarters
+ * of a panel that is made and groups of a tile ask for one part each, because in either memory would stand
+ * still in the other. at: NULL when there is nothing to ask for. */
+AVX2_INLINE void avx2_ask(enum dtype type, const uint8_t *at, int part) {
+    const size_t bytes = avx2_super_bytes(type);
+    for (size_t i = 0; i < bytes && at != NULL; i += 64)
+        _mm_prefetch((const char *)at + bytes * (size_t)part + i, _MM_HINT_T1);
+}
+
 /* ---- bytes of eight rows ---- */
 
 /* 16 bytes at `at` of each row: v[i] = the i-th four of all rows. */
@@ -104,6 +114,10 @@ AVX2_INLINE void avx2_put(struct avx2_panel *p, int quad, __m256i v) {
     _mm256_store_si256((__m256i *)(void *)p->q[quad], v);
 }
 
+AVX2_INLINE __m256i avx2_quad(const struct avx2_panel *p, int quad) {
+    return _mm256_load_si256((const __m256i *)(const void *)p->q[quad]);
+}
+
 /* ---- elements ---- */
 
 /* Block b of 32. */
@@ -138,13 +152,15 @@ AVX2_INLINE void avx2_small(enum dtype type, const uint8_t *const rows[8], int b
     }
 }
 
-AVX2_INLINE void avx2_q4_q5_k(enum dtype type, const uint8_t *const rows[8], struct avx2_panel *p) {
+AVX2_INLINE void avx2_q4_q5_k(enum dtype type, const uint8_t *const rows[8], struct avx2_panel *p,
+                              const uint8_t *ahead) {
     const bool fifth = type == DTYPE_Q5_K;
     __m256i v[8], high[8];
     if (fifth)
         avx2_columns32(rows, 16, high);
     AVX2_UNROLL
     for (int i = 0; i < 4; i++) {
+        avx2_ask(type, ahead, i);
         avx2_columns32(rows, (fifth ? 48 : 16) + (size_t)i * 32, v);
         AVX2_UNROLL
         for (int j = 0; j < 8; j++) {
@@ -159,13 +175,14 @@ AVX2_INLINE void avx2_q4_q5_k(enum dtype type, const uint8_t *const rows[8], str
     }
 }
 
-AVX2_INLINE void avx2_q6_k(const uint8_t *const rows[8], struct avx2_panel *p) {
+AVX2_INLINE void avx2_q6_k(const uint8_t *const rows[8], struct avx2_panel *p, const uint8_t *ahead) {
     __m256i v[8], high[8];
     AVX2_UNROLL
     for (int h = 0; h < 2; h++) {
         avx2_columns32(rows, 128 + (size_t)h * 32, high);
         AVX2_UNROLL
         for (int i = 0; i < 2; i++) {
+            avx2_ask(DTYPE_Q6_K, ahead, h * 2 + i);
             avx2_columns32(rows, (size_t)(h * 64 + i * 32), v);
             AVX2_UNROLL
             for (int j = 0; j < 8; j++) {
@@ -178,7 +195,8 @@ AVX2_INLINE void avx2_q6_k(const uint8_t *const rows[8], struct avx2_panel *p) {
     }
 }
 
-AVX2_INLINE void avx2_q2_q3_k(enum dtype type, const uint8_t *const rows[8], struct avx2_panel *p) {
+AVX2_INLINE void avx2_q2_q3_k(enum dtype type, const uint8_t *const rows[8], struct avx2_panel *p,
+                              const uint8_t *ahead) {
     const bool third = type == DTYPE_Q3_K;
     __m256i v[8], high[8];
     if (third)
@@ -188,6 +206,8 @@ AVX2_INLINE void avx2_q2_q3_k(enum dtype type, const uint8_t *const rows[8], str
         avx2_columns32(rows, (third ? 32 : 16) + (size_t)h * 32, v);
         AVX2_UNROLL
         for (int i = 0; i < 4; i++) {
+            if (i % 2 == 0)
+                avx2_ask(type, ahead, h * 2 + i / 2);
             AVX2_UNROLL
             for (int j = 0; j < 8; j++) {
                 __m256i q = avx2_bits(v[j], 2 * i, 3, 0);
