@@ -238,10 +238,15 @@ AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows
         memcpy(job->out + (size_t)(input + c) * job->out_stride + row, o.sums[c], (size_t)rows * 4);
 }
 
+/* Inputs up to which reading the rows is what takes the time. */
+#define FEW 8
+
 AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,
                          void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
     int most = (int)(INPUT_BYTES / job->x_stride) / 4 * 4;
     most = most > MOST_INPUTS ? MOST_INPUTS : most > 4 ? most : 4;
+    for (size_t i = 0; i < 16 * job->row_bytes && job->n_cols <= FEW; i += 64)
+        _mm_prefetch((const char *)job->w + i, _MM_HINT_T1);
     for (int c = 0; c < job->n_cols; c += most)
         for (int r = 0; r < n_rows; r += 16)
             strip(type, job, r, n_rows - r < 16 ? n_rows - r : 16, c,
