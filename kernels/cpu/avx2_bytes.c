@@ -2,8 +2,8 @@
  *
  * Eight stored rows lie side by side in the lanes of a register. A panel holds their next 256 elements as
  * bytes, four to a lane, so that one instruction multiplies four elements of all eight with four of an input,
- * which a load has put into every lane. A panel is made once, stays in the first-level cache and meets all
- * inputs.
+ * which a load has put into every lane. Two panels stand beside each other, because loads are what would run
+ * short with one; they are made once, stay in the first-level cache and meet all inputs.
  *
  * Every lane is one output with one chain of additions in F32, a group of 32 elements each, in ascending
  * order; sums within a group are exact integers. So an output is the same bits whatever rows and inputs stand
@@ -132,7 +132,7 @@ AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel 
     }
 }
 
-/* Where the scales of an input's groups lie from its bytes on; those of panel element 0. */
+/* Where the scales and sums of 16 of a panel's elements lie, from their bytes in an input on. */
 struct offsets {
     ptrdiff_t scales, two;
 };
@@ -238,7 +238,7 @@ AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows
         memcpy(job->out + (size_t)(input + c) * job->out_stride + row, o.sums[c], (size_t)rows * 4);
 }
 
-/* Inputs up to which reading the rows is what takes the time. */
+/* Inputs up to which reading the rows is what takes the time: then the first ones are asked for at once. */
 #define FEW 8
 
 AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,

@@ -26,8 +26,8 @@ struct cpu_ops {
     const char *name;
     cpu_product_fn product;    /* all types; inputs in F32 */
     cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
-    /* The two are called with about so many bytes of inputs at a time, which then stay in a cache while
-     * stored rows stream past; 0: with all of them, the products cut them up themselves. */
+    /* product is called with about so many bytes of inputs at a time, which then stay in a cache while stored
+     * rows stream past; 0: with all of them. It then cuts them up itself, as product_q8 always does. */
     size_t inputs_bytes;
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */

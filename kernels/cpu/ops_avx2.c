@@ -303,6 +303,7 @@ const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
     .product = ops_avx2_product,
     .product_q8 = avx2_product_q8,
+    .inputs_bytes = 192 * 1024, /* in the second-level cache */
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,
