@@ -8,14 +8,11 @@
  * blocks, the pieces of some inputs are laid side by side in the second-level cache, and the pieces of a few
  * rows at a time are made F32 in the first, where they meet those inputs. */
 #if defined(__x86_64__)
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/ops_avx2.h"
 
 #include <immintrin.h>
-
-#define TARGET   __attribute__((target("avx2,fma,f16c")))
-#define INLINE   static inline __attribute__((always_inline)) TARGET
-#define UNROLLED _Pragma("GCC unroll 16")
 
 #define LANES 8
 /* Of eight elements that stand side by side: a loop of few rounds ends where the processor expects it. */
@@ -33,7 +30,7 @@
 #define BYTES_AHEAD 2048
 
 /* Lane l and l + 4, then 2 and 1 further: of four registers. */
-INLINE __m128 sums_of(const __m256 v[4]) {
+AVX2_INLINE __m128 sums_of(const __m256 v[4]) {
     __m256 a =
         _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[1], 0x20), _mm256_permute2f128_ps(v[0], v[1], 0x31));
     __m256 b =
@@ -46,12 +43,12 @@ INLINE __m128 sums_of(const __m256 v[4]) {
 }
 
 /* Bytes of an element; known when compiled, unlike kernels/dtype.c's. */
-INLINE int element_bytes(enum dtype type) {
+AVX2_INLINE int element_bytes(enum dtype type) {
     return type == DTYPE_F32 ? 4 : type == DTYPE_F8_E4M3 ? 1 : 2;
 }
 
 /* Eight elements of a row. */
-INLINE __m256 load(enum dtype type, const uint8_t *at) {
+AVX2_INLINE __m256 load(enum dtype type, const uint8_t *at) {
     switch (type) {
     case DTYPE_F32:
         return _mm256_loadu_ps((const float *)(const void *)at);
@@ -74,23 +71,24 @@ INLINE __m256 load(enum dtype type, const uint8_t *at) {
 }
 
 /* The n < 8 last elements of a row; the others are 0 and not read. */
-INLINE __m256 load_rest(enum dtype type, const uint8_t *at, int n) {
+AVX2_INLINE __m256 load_rest(enum dtype type, const uint8_t *at, int n) {
     uint8_t rest[LANES * 4] = {0};
     memcpy(rest, at, (size_t)(n * element_bytes(type)));
     return load(type, rest);
 }
 
-INLINE __m256i mask_of(int n) {
+AVX2_INLINE __m256i mask_of(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 /* A step of eight elements of a tile of R rows and C inputs; n < 8 are the last of a row. */
-INLINE void step(int R, int C, const __m256 w[4], const char *x, size_t x_stride, int n, __m256 acc[4][4]) {
-    UNROLLED
+AVX2_INLINE void step(int R, int C, const __m256 w[4], const char *x, size_t x_stride, int n,
+                      __m256 acc[4][4]) {
+    AVX2_UNROLL
     for (int c = 0; c < C; c++) {
         const float *at = (const float *)(const void *)(x + (size_t)c * x_stride);
         __m256 in = n == LANES ? _mm256_load_ps(at) : _mm256_maskload_ps(at, mask_of(n));
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < R; r++)
             acc[r][c] = _mm256_fmadd_ps(w[r], in, acc[r][c]);
     }
@@ -98,11 +96,11 @@ INLINE void step(int R, int C, const __m256 w[4], const char *x, size_t x_stride
 
 /* The sums of a tile: those of input c, a row in each lane; added to what is there, or put there: the first.
  */
-INLINE void add_sums(int R, int C, __m256 acc[4][4], bool first, __m128 total[4]) {
-    UNROLLED
+AVX2_INLINE void add_sums(int R, int C, __m256 acc[4][4], bool first, __m128 total[4]) {
+    AVX2_UNROLL
     for (int c = 0; c < C; c++) {
         __m256 v[4];
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < 4; r++)
             v[r] = acc[r < R ? r : 0][c];
         __m128 sums = sums_of(v);
@@ -110,42 +108,42 @@ INLINE void add_sums(int R, int C, __m256 acc[4][4], bool first, __m128 total[4]
     }
 }
 
-INLINE void no_sums(int R, int C, __m256 acc[4][4]) {
-    UNROLLED
+AVX2_INLINE void no_sums(int R, int C, __m256 acc[4][4]) {
+    AVX2_UNROLL
     for (int r = 0; r < R; r++)
-        UNROLLED
+        AVX2_UNROLL
     for (int c = 0; c < C; c++)
         acc[r][c] = _mm256_setzero_ps();
 }
 
 /* n <= PIECE elements of R stored rows, which lie `between` bytes apart, times C inputs. The lines that the
  * rows will want soon are asked for. */
-INLINE void stream_piece(enum dtype type, int R, int C, const uint8_t *at, size_t between, const char *x,
-                         size_t x_stride, int n, __m256 acc[4][4]) {
+AVX2_INLINE void stream_piece(enum dtype type, int R, int C, const uint8_t *at, size_t between, const char *x,
+                              size_t x_stride, int n, __m256 acc[4][4]) {
     const int bytes = element_bytes(type), line = 64 / bytes;
     __m256 v[4];
     int i = 0;
     for (; i + line <= n; i += line) {
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < R && BYTES_AHEAD > 0; r++)
             _mm_prefetch((const char *)at + (size_t)r * between + (size_t)(i * bytes) + BYTES_AHEAD,
                          _MM_HINT_T0);
-        UNROLLED
+        AVX2_UNROLL
         for (int j = 0; j < line; j += LANES) {
-            UNROLLED
+            AVX2_UNROLL
             for (int r = 0; r < R; r++)
                 v[r] = load(type, at + (size_t)r * between + (size_t)((i + j) * bytes));
             step(R, C, v, x + (size_t)(i + j) * 4, x_stride, LANES, acc);
         }
     }
     for (; i + LANES <= n; i += LANES) {
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < R; r++)
             v[r] = load(type, at + (size_t)r * between + (size_t)(i * bytes));
         step(R, C, v, x + (size_t)i * 4, x_stride, LANES, acc);
     }
     if (i < n) {
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < R; r++)
             v[r] = load_rest(type, at + (size_t)r * between + (size_t)(i * bytes), n - i);
         step(R, C, v, x + (size_t)i * 4, x_stride, n - i, acc);
@@ -161,8 +159,8 @@ struct job {
 };
 
 /* R stored rows as they are, from `row` on and `apart` rows from each other, times C inputs from c on. */
-INLINE void stream(enum dtype type, int R, int C, const struct job *job, const uint8_t *w, size_t row_bytes,
-                   int row, int apart, int c) {
+AVX2_INLINE void stream(enum dtype type, int R, int C, const struct job *job, const uint8_t *w,
+                        size_t row_bytes, int row, int apart, int c) {
     const uint8_t *at = w + (size_t)row * row_bytes;
     const char *x = job->x + (size_t)c * job->x_stride;
     __m128 total[4] = {_mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps()};
@@ -174,19 +172,19 @@ INLINE void stream(enum dtype type, int R, int C, const struct job *job, const u
                      acc);
         add_sums(R, C, acc, first == 0, total);
     }
-    UNROLLED
+    AVX2_UNROLL
     for (int i = 0; i < C; i++) {
         float rows[4], *out = job->out + (size_t)(c + i) * job->out_stride + row;
         _mm_storeu_ps(rows, total[i]);
-        UNROLLED
+        AVX2_UNROLL
         for (int r = 0; r < R; r++)
             out[r * apart] = rows[r];
     }
 }
 
 /* The same times all inputs, which are few. */
-INLINE void stream_all(enum dtype type, int R, const struct job *job, const uint8_t *w, size_t row_bytes,
-                       int row, int apart) {
+AVX2_INLINE void stream_all(enum dtype type, int R, const struct job *job, const uint8_t *w, size_t row_bytes,
+                            int row, int apart) {
     const int most = R == 4 ? 3 : 4; /* twelve sums, and what they are made of, are all registers */
     int c = 0;
     for (; c + most <= job->n_cols; c += most)
@@ -200,7 +198,7 @@ INLINE void stream_all(enum dtype type, int R, const struct job *job, const uint
 }
 
 #define STREAMED(NAME, TYPE)                                                                                 \
-    TARGET static void NAME(const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {         \
+    AVX2_TARGET static void NAME(const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {    \
         int part, row = 0;                                                                                   \
         if (job->n_cols <= 3) {                                                                              \
             part = n_rows / 4;                                                                               \
@@ -222,7 +220,7 @@ STREAMED(streamed_f16, DTYPE_F16)
 STREAMED(streamed_bf16, DTYPE_BF16)
 STREAMED(streamed_f8, DTYPE_F8_E4M3)
 
-INLINE void decode_floats(enum dtype type, const uint8_t *row, int n, float *out) {
+AVX2_INLINE void decode_floats(enum dtype type, const uint8_t *row, int n, float *out) {
     int i = 0;
     for (; i + LANES <= n; i += LANES)
         _mm256_store_ps(out + i, load(type, row + (size_t)(i * element_bytes(type))));
@@ -231,7 +229,7 @@ INLINE void decode_floats(enum dtype type, const uint8_t *row, int n, float *out
 }
 
 /* A piece of a row, followed by zeros up to a multiple of eight. */
-TARGET static void decode(enum dtype type, const uint8_t *row, int n, float *out) {
+AVX2_TARGET static void decode(enum dtype type, const uint8_t *row, int n, float *out) {
     switch (type) {
     case DTYPE_F32:
         decode_floats(DTYPE_F32, row, n, out);
@@ -262,7 +260,7 @@ struct group {
 };
 
 /* Lays the pieces of inputs c … side by side, followed by zeros up to a multiple of eight. */
-TARGET static void lay_out(struct group *g, const struct job *job, int c, int first, int n) {
+AVX2_TARGET static void lay_out(struct group *g, const struct job *job, int c, int first, int n) {
     for (int i = 0; i < g->n_cols; i++) {
         const float *x = (const float *)(const void *)(job->x + (size_t)(c + i) * job->x_stride) + first;
         decode_floats(DTYPE_F32, (const uint8_t *)(const void *)x, n, g->inputs[i]);
@@ -270,15 +268,15 @@ TARGET static void lay_out(struct group *g, const struct job *job, int c, int fi
 }
 
 /* Eight elements of four rows of the panel, from w on, times C inputs, from x on. */
-INLINE void panel_step(int C, const float *w, const float *x, __m256 acc[4][4]) {
+AVX2_INLINE void panel_step(int C, const float *w, const float *x, __m256 acc[4][4]) {
     __m256 in[4];
-    UNROLLED
+    AVX2_UNROLL
     for (int j = 0; j < C; j++)
         in[j] = _mm256_load_ps(x + j * PIECE);
-    UNROLLED
+    AVX2_UNROLL
     for (int k = 0; k < 4; k++) {
         __m256 v = _mm256_load_ps(w + k * PIECE);
-        UNROLLED
+        AVX2_UNROLL
         for (int j = 0; j < C; j++)
             acc[k][j] = _mm256_fmadd_ps(v, in[j], acc[k][j]);
     }
@@ -286,29 +284,29 @@ INLINE void panel_step(int C, const float *w, const float *x, __m256 acc[4][4]) 
 
 /* Four rows of the panel, from r on, times C inputs from c on: sums of row `row` of the group and three more.
  */
-INLINE void panel_tile(int C, struct group *g, int r, int c, int row) {
+AVX2_INLINE void panel_tile(int C, struct group *g, int r, int c, int row) {
     const float *w = g->panel[r], *x = g->inputs[c];
     __m256 acc[4][4];
     no_sums(4, C, acc);
     int i = 0, n = g->steps * LANES;
     for (; i + STEPS * LANES <= n; i += STEPS * LANES) {
-        UNROLLED
+        AVX2_UNROLL
         for (int u = 0; u < STEPS * LANES; u += LANES)
             panel_step(C, w + i + u, x + i + u, acc);
     }
     for (; i < n; i += LANES)
         panel_step(C, w + i, x + i, acc);
     __m128 total[4];
-    UNROLLED
+    AVX2_UNROLL
     for (int j = 0; j < C; j++)
         total[j] = _mm_load_ps(&g->sums[c + j][row]);
     add_sums(4, C, acc, g->first, total);
-    UNROLLED
+    AVX2_UNROLL
     for (int j = 0; j < C; j++)
         _mm_store_ps(&g->sums[c + j][row], total[j]);
 }
 
-INLINE void panel_inputs(int C, struct group *g, int row, int c) {
+AVX2_INLINE void panel_inputs(int C, struct group *g, int row, int c) {
     for (int r = 0; r < PANEL_ROWS && row + r < g->n_rows; r += 4)
         panel_tile(C, g, r, c, row + r);
 }
@@ -321,14 +319,14 @@ struct next {
 
 /* Asks for lines from … to - 1 of it: into the second-level cache, because the first has no room for them.
  * Addresses past the end of the weights do no harm. */
-INLINE void ask(const struct next *next, size_t from, size_t to) {
+AVX2_INLINE void ask(const struct next *next, size_t from, size_t to) {
     size_t lines = (next->bytes + 63) / 64;
     for (size_t i = from; i < to && i < lines * PANEL_ROWS; i++)
         _mm_prefetch((const char *)next->at + i / lines * next->row_bytes + i % lines * 64, _MM_HINT_T1);
 }
 
 /* The panel, whose first row is `row` of the group, times all inputs. */
-TARGET static void panel_all(struct group *g, int row, const struct next *next) {
+AVX2_TARGET static void panel_all(struct group *g, int row, const struct next *next) {
     size_t lines = PANEL_ROWS * ((next->bytes + 63) / 64);
     size_t share = (lines * 3 + (size_t)g->n_cols - 1) / (size_t)g->n_cols, asked = 0;
     int c = 0;

@@ -26,9 +26,6 @@ struct cpu_ops {
     const char *name;
     cpu_product_fn product;    /* all types; inputs in F32 */
     cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
-    /* product_q8 is called with about so many bytes of inputs at a time, which then stay in a cache while
-     * stored rows stream past; 0: with all of them, as product is: they cut them up themselves. */
-    size_t inputs_bytes;
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
     void (*quantise)(void *out, const float *x, int n);

@@ -1,34 +1,27 @@
 /* AVX2, FMA and F16C. */
 #if defined(__x86_64__)
-#define DOTS_TARGET __attribute__((target("avx2,fma,f16c")))
-#include <immintrin.h>
-
-/* Sums of four neighbouring byte products. |magnitude| <= 128 and |other| <= 127, so two products fit 16
- * bits. */
-static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes(__m256i magnitude,
-                                                                            __m256i other) {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1));
-}
-
-static inline __attribute__((always_inline)) DOTS_TARGET __m256i dots_bytes_from(__m256i from,
-                                                                                 __m256i magnitude,
-                                                                                 __m256i other) {
-    return _mm256_add_epi32(from, dots_bytes(magnitude, other));
-}
-
-#include "kernels/cpu/dots_x86.h"
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/ops_avx2.h"
 
-DOTS_Q8(2)
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
 
-DOTS_INLINE float max_lane(__m256 v) {
+AVX2_INLINE float sum_lanes(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_add_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+AVX2_INLINE float max_lane(__m256 v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     m = _mm_max_ss(m, _mm_movehdup_ps(m));
     return _mm_cvtss_f32(m);
 }
 
-DOTS_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
+AVX2_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
     int8_t *q = out;
     float *scales = (float *)(void *)(q + n);
     int16_t *sums = (int16_t *)(void *)(scales + n / 32);
@@ -61,7 +54,7 @@ DOTS_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
     }
 }
 
-DOTS_TARGET void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps) {
+AVX2_TARGET void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps) {
     __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     int i = 0;
     for (; i + 16 <= n; i += 16)
@@ -69,7 +62,7 @@ DOTS_TARGET void ops_avx2_rms_norm(float *out, const float *x, const float *w, i
             __m256 v = _mm256_loadu_ps(x + i + j * 8);
             acc[j] = _mm256_fmadd_ps(v, v, acc[j]);
         }
-    float sum = dots_sum(_mm256_add_ps(acc[0], acc[1]));
+    float sum = sum_lanes(_mm256_add_ps(acc[0], acc[1]));
     for (; i < n; i++)
         sum = fmaf(x[i], x[i], sum);
     float scale = 1.0f / sqrtf(sum / (float)n + eps);
@@ -83,7 +76,7 @@ DOTS_TARGET void ops_avx2_rms_norm(float *out, const float *x, const float *w, i
 
 /* e^x with a relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor series of e^r to the 7th
  * power (remainder r^8 / 8! < 6e-9), times 2^n. Results below 2^-126 become 0. */
-DOTS_INLINE __m256 exp8(__m256 x) {
+AVX2_INLINE __m256 exp8(__m256 x) {
     x = _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(88.0f)), _mm256_set1_ps(-87.3f));
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -97,12 +90,12 @@ DOTS_INLINE __m256 exp8(__m256 x) {
     return _mm256_mul_ps(y, _mm256_castsi256_ps(power));
 }
 
-DOTS_INLINE __m256 silu8(__m256 g) {
+AVX2_INLINE __m256 silu8(__m256 g) {
     const __m256 one = _mm256_set1_ps(1.0f);
     return _mm256_div_ps(g, _mm256_add_ps(one, exp8(_mm256_sub_ps(_mm256_setzero_ps(), g))));
 }
 
-DOTS_TARGET void ops_avx2_silu_mul(float *gate, const float *up, int n) {
+AVX2_TARGET void ops_avx2_silu_mul(float *gate, const float *up, int n) {
     int i = 0;
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(gate + i, _mm256_mul_ps(silu8(_mm256_loadu_ps(gate + i)), _mm256_loadu_ps(up + i)));
@@ -115,7 +108,7 @@ DOTS_TARGET void ops_avx2_silu_mul(float *gate, const float *up, int n) {
     }
 }
 
-DOTS_TARGET void ops_avx2_add(float *x, const float *y, int n) {
+AVX2_TARGET void ops_avx2_add(float *x, const float *y, int n) {
     int i = 0;
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(x + i, _mm256_add_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
@@ -123,7 +116,7 @@ DOTS_TARGET void ops_avx2_add(float *x, const float *y, int n) {
         x[i] += y[i];
 }
 
-DOTS_INLINE __m256 kv_load(const void *page, bool half, int i) {
+AVX2_INLINE __m256 kv_load(const void *page, bool half, int i) {
     if (half)
         return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)page + i)));
     return _mm256_loadu_ps((const float *)page + i);
@@ -131,7 +124,7 @@ DOTS_INLINE __m256 kv_load(const void *page, bool half, int i) {
 
 /* Tokens first … first+8*groups-1 of `heads` heads at once: heads * groups chains of additions keep both
  * units busy. */
-DOTS_INLINE void scores_tile(float *scores, size_t stride, const void *keys, bool half, const float *q,
+AVX2_INLINE void scores_tile(float *scores, size_t stride, const void *keys, bool half, const float *q,
                              int heads, int head_dim, int first, int groups, float scale) {
     __m256 acc[2][8];
     for (int h = 0; h < heads; h++)
@@ -153,7 +146,7 @@ DOTS_INLINE void scores_tile(float *scores, size_t stride, const void *keys, boo
                              _mm256_mul_ps(acc[h][g], _mm256_set1_ps(scale)));
 }
 
-DOTS_INLINE void scores_heads(float *scores, size_t stride, const void *keys, bool half, const float *q,
+AVX2_INLINE void scores_heads(float *scores, size_t stride, const void *keys, bool half, const float *q,
                               int heads, int head_dim, int n, float scale) {
     int first = 0;
     for (; n - first > 24; first += 32)
@@ -162,7 +155,7 @@ DOTS_INLINE void scores_heads(float *scores, size_t stride, const void *keys, bo
         scores_tile(scores, stride, keys, half, q, heads, head_dim, first, 1, scale);
 }
 
-DOTS_INLINE void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
+AVX2_INLINE void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
                              int n_heads, int head_dim, int n, float scale) {
     int h = 0;
     for (; h + 2 <= n_heads; h += 2)
@@ -173,7 +166,7 @@ DOTS_INLINE void scores_page(float *scores, size_t stride, const void *keys, boo
                      scale);
 }
 
-DOTS_TARGET void ops_avx2_scores(float *scores, size_t stride, const void *keys, bool half, const float *q,
+AVX2_TARGET void ops_avx2_scores(float *scores, size_t stride, const void *keys, bool half, const float *q,
                                  int n_heads, int head_dim, int n, float scale) {
     if (half)
         scores_page(scores, stride, keys, true, q, n_heads, head_dim, n, scale);
@@ -181,7 +174,7 @@ DOTS_TARGET void ops_avx2_scores(float *scores, size_t stride, const void *keys,
         scores_page(scores, stride, keys, false, q, n_heads, head_dim, n, scale);
 }
 
-DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
+AVX2_TARGET void ops_avx2_softmax(float *scores, int n) {
     int whole = n / 8 * 8;
     __m256 m = _mm256_set1_ps(-INFINITY);
     for (int t = 0; t < whole; t += 8)
@@ -195,7 +188,7 @@ DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
         sums = _mm256_add_ps(sums, v);
         _mm256_storeu_ps(scores + t, v);
     }
-    float sum = dots_sum(sums);
+    float sum = sum_lanes(sums);
     if (whole < n) {
         float rest[8];
         for (int t = 0; t < 8; t++)
@@ -214,7 +207,7 @@ DOTS_TARGET void ops_avx2_softmax(float *scores, int n) {
 }
 
 /* Elements first … first+8*groups-1 of the output of `heads` heads, over all tokens. */
-DOTS_INLINE void mix_tile(float *out, const void *values, bool half, const float *scores, size_t stride,
+AVX2_INLINE void mix_tile(float *out, const void *values, bool half, const float *scores, size_t stride,
                           int heads, int head_dim, int n, int first, int groups) {
     __m256 acc[2][8];
     for (int h = 0; h < heads; h++)
@@ -235,7 +228,7 @@ DOTS_INLINE void mix_tile(float *out, const void *values, bool half, const float
             _mm256_storeu_ps(out + h * head_dim + first + g * 8, acc[h][g]);
 }
 
-DOTS_INLINE void mix_heads(float *out, const void *values, bool half, const float *scores, size_t stride,
+AVX2_INLINE void mix_heads(float *out, const void *values, bool half, const float *scores, size_t stride,
                            int heads, int head_dim, int n) {
     int first = 0;
     for (; head_dim - first >= 32; first += 32)
@@ -252,7 +245,7 @@ DOTS_INLINE void mix_heads(float *out, const void *values, bool half, const floa
             }
 }
 
-DOTS_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, size_t stride,
+AVX2_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, size_t stride,
                           int n_heads, int head_dim, int n) {
     int h = 0;
     for (; h + 2 <= n_heads; h += 2)
@@ -261,7 +254,7 @@ DOTS_INLINE void mix_page(float *out, const void *values, bool half, const float
         mix_heads(out + h * head_dim, values, half, scores + (size_t)h * stride, stride, 1, head_dim, n);
 }
 
-DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, size_t stride,
+AVX2_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, size_t stride,
                               int n_heads, int head_dim, int n) {
     if (half)
         mix_page(out, values, true, scores, stride, n_heads, head_dim, n);
@@ -272,8 +265,7 @@ DOTS_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
 const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
     .product = ops_avx2_product,
-    .product_q8 = dots_q8,
-    .inputs_bytes = 192 * 1024, /* in the second-level cache */
+    .product_q8 = avx2_product_q8,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

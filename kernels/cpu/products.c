@@ -29,14 +29,8 @@ static void product_rows(const struct products *p, int which, int first, int n_r
     const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
     size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
     cpu_product_fn product = rounded ? d->ops->product_q8 : d->ops->product;
-    int block =
-        !rounded || d->ops->inputs_bytes == 0 ? p->n_cols : (int)(d->ops->inputs_bytes / stride) / 12 * 12;
-    block = block < 12 ? 12 : block;
-    for (int c = 0; c < p->n_cols; c += block) {
-        int n = p->n_cols - c < block ? p->n_cols - c : block;
-        product(w->type, rows, n_rows, input + (size_t)c * stride, stride, n, p->k,
-                p->out[which] + (size_t)c * p->out_stride[which] + first, p->out_stride[which]);
-    }
+    product(w->type, rows, n_rows, input, stride, p->n_cols, p->k, p->out[which] + first,
+            p->out_stride[which]);
     for (int c = 0; c < p->n_cols && w->row_scales != NULL; c++) {
         float *out = p->out[which] + (size_t)c * p->out_stride[which] + first;
         for (int r = 0; r < n_rows; r++)
