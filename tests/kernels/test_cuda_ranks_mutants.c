@@ -24,18 +24,26 @@ struct mutant {
     int (*step)(struct cuda_device *d, int step);
     int (*leave)(struct cuda_device *d);
     void (*finish)(struct cuda_device *d);
+    const uint16_t *(*ready)(const struct cuda_device *d, enum kernels_state what);
 };
 
 #define MUTANT(name)                                                                                         \
     int mutant_##name(struct cuda_device *d, int n_rows, int n_outputs);                                     \
     int record_step_##name(struct cuda_device *d, int step);                                                 \
     int record_leave_##name(struct cuda_device *d);                                                          \
-    void record_finish_##name(struct cuda_device *d);
+    void record_finish_##name(struct cuda_device *d);                                                        \
+    const uint16_t *record_ready_##name(const struct cuda_device *d, enum kernels_state what);
 #include <mutants.inc>
 #undef MUTANT
 
 static const struct mutant mutants[] = {
-#define MUTANT(name) {#name, mutant_##name, record_step_##name, record_leave_##name, record_finish_##name},
+#define MUTANT(name)                                                                                         \
+    {#name,                                                                                                  \
+     mutant_##name,                                                                                          \
+     record_step_##name,                                                                                     \
+     record_leave_##name,                                                                                    \
+     record_finish_##name,                                                                                   \
+     record_ready_##name},
 #include <mutants.inc>
 #undef MUTANT
 };
@@ -56,6 +64,10 @@ int record_leave(struct cuda_device *d) {
 
 void record_finish(struct cuda_device *d) {
     chosen->finish(d);
+}
+
+const uint16_t *record_ready(const struct cuda_device *d, enum kernels_state what) {
+    return chosen->ready(d, what);
 }
 
 static const struct random_shape shape = {.n_layers = 2,
