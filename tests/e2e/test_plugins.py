@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 
 import harness
 from harness import call
@@ -40,9 +41,11 @@ class Plugins(harness.Case):
             for _, event, _ in stream:
                 if event == "tool_call.started":
                     break
-        for child in self.children(self.room.daemon.pid):
-            os.kill(child, signal.SIGKILL)
-        job = self.api.wait(job["id"])
+        while job["status"] in ("queued", "working"):  # at first the worker may not be there yet
+            for child in self.children(self.room.daemon.pid):
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.05)
+            job = self.api.job(job["id"])
         self.assertEqual(job["status"], "completed", job)
         self.assertEqual(self.api.trace(job["id"])["turns"][0]["parts"][0]["call"]["status"], "crashed")
 
