@@ -52,7 +52,7 @@ class Device(unittest.TestCase):
         self.assertIn("The GPU has failed: an illegal memory access", self.room.read_log())
         self.room.environment = lambda: environment
         self.room.start(*MODEL, "--context", "2048", "--device", "cpu", plugins=(harness.PLUGINS,), seconds=60)
-        self.assertEqual(self.room.api.wait(job["id"], 120)["status"], "completed")
+        self.assertEqual(self.room.api.wait(job["id"], 300)["status"], "completed")
 
     def fails_behind_a_call(self, flag_file):
         """A job whose call is done when the GPU fails; None where the job was faster."""
@@ -71,7 +71,7 @@ class Device(unittest.TestCase):
         return job
 
     def finishes_with_one_call(self, job):
-        job = self.room.api.wait(job["id"], 120)
+        job = self.room.api.wait(job["id"], 300)
         self.assertEqual((job["status"], job["tool_calls"]), ("completed", 1), job)
         self.assertIn("108", job["result"]["text"])
         calls = [part["call"] for turn in self.room.api.trace(job["id"])["turns"] for part in turn["parts"] if part["call"]]
@@ -86,7 +86,7 @@ class Device(unittest.TestCase):
         job = None
         for _ in range(5):
             job = job or self.fails_behind_a_call(flag_file)
-        self.assertEqual(self.room.daemon.wait(120), 75, self.room.read_log())
+        self.assertEqual(self.room.daemon.wait(300), 75, self.room.read_log())
         self.room.daemon = None
         self.room.environment = lambda: environment
         self.room.start(*flags, plugins=(harness.PLUGINS,), seconds=60)
@@ -102,7 +102,7 @@ class Device(unittest.TestCase):
         job = None
         for _ in range(5):
             job = job or self.fails_behind_a_call(stall)
-        self.assertEqual(self.room.daemon.wait(120), 75, self.room.read_log())
+        self.assertEqual(self.room.daemon.wait(300), 75, self.room.read_log())
         self.room.daemon = None
         self.assertIn("The GPU has failed: it has not done its work within 1.5 s, the limit gpu_wait_ms", self.room.read_log())
         self.room.environment = lambda: environment
@@ -121,7 +121,7 @@ class Device(unittest.TestCase):
         while os.path.exists(stall):
             time.sleep(0.02)
         self.room.daemon.terminate()
-        self.assertIn(self.room.daemon.wait(120), (0, 75), self.room.read_log())
+        self.assertIn(self.room.daemon.wait(300), (0, 75), self.room.read_log())
         self.room.daemon = None
 
     def test_a_gpu_that_hangs_while_weights_are_copied(self):
