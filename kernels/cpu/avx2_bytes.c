@@ -12,16 +12,6 @@
 #include "kernels/cpu/avx2_panel.h"
 #include "kernels/cpu/convert.h"
 
-struct job {
-    const uint8_t *w;
-    size_t row_bytes;
-    const char *x;
-    size_t x_stride;
-    int n_cols, k;
-    float *out;
-    size_t out_stride;
-};
-
 /* Inputs that are taken together: so many that they stay in the second-level cache while all rows pass, but
  * no more than MOST_INPUTS. */
 #define INPUT_BYTES (256 << 10)
@@ -121,7 +111,7 @@ AVX2_INLINE void group_unsigned(enum dtype type, int C, const struct avx2_panel 
         AVX2_UNROLL
         for (int h = 0; h < 2; h++) {
             __m256i factor = _mm256_set1_epi16(1);
-            if (avx2_by_16(type))
+            if (x86_by_16(type))
                 factor = _mm256_load_si256((const __m256i *)(const void *)p[h].by_16[g * 2 + j / 4]);
             AVX2_UNROLL
             for (int c = 0; c < C; c++) {
@@ -142,7 +132,7 @@ struct offsets {
 AVX2_INLINE __m256 add_group(enum dtype type, const struct avx2_panel *p, int g, const int8_t *x,
                              struct offsets o, const float *total, __m256i sum, __m256 acc) {
     __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x + o.scales) + g);
-    if (avx2_by_16(type)) {
+    if (x86_by_16(type)) {
         __m256i m = _mm256_load_si256((const __m256i *)(const void *)p->pairs[g]);
         m = _mm256_madd_epi16(m, dword_at(x + o.two + g * 4));
         if (type == DTYPE_Q2_K)
@@ -151,9 +141,9 @@ AVX2_INLINE __m256 add_group(enum dtype type, const struct avx2_panel *p, int g,
         else
             sum = _mm256_sub_epi32(sum, m);
     }
-    __m256 factor = _mm256_mul_ps(_mm256_load_ps(p->scale[avx2_by_16(type) ? 0 : g]), scale);
+    __m256 factor = _mm256_mul_ps(_mm256_load_ps(p->scale[x86_by_16(type) ? 0 : g]), scale);
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, acc);
-    if (!avx2_by_16(type) && type != DTYPE_Q8_0)
+    if (!x86_by_16(type) && type != DTYPE_Q8_0)
         acc = _mm256_fnmadd_ps(_mm256_load_ps(p->minimum[g]), _mm256_broadcast_ss(total), acc);
     return acc;
 }
@@ -186,7 +176,7 @@ AVX2_INLINE void tile(enum dtype type, int C, const struct avx2_panel p[2], int 
         x[c] = (const int8_t *)row + (size_t)c * stride + first;
         acc[0][c] = _mm256_load_ps(sums[c]);
         acc[1][c] = _mm256_load_ps(sums[c] + 8);
-        if (!avx2_by_16(type) && type != DTYPE_Q8_0)
+        if (!x86_by_16(type) && type != DTYPE_Q8_0)
             total_groups(x[c], o, groups, totals[c]);
     }
     for (int g = 0; g < groups; g++) {
@@ -210,7 +200,7 @@ AVX2_INLINE void tile(enum dtype type, int C, const struct avx2_panel p[2], int 
 }
 
 /* n inputs with `rows` <= 16 stored rows; meanwhile the next ones are asked for. */
-AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows, int input, int n,
+AVX2_INLINE void strip(enum dtype type, const struct x86_job *job, int row, int rows, int input, int n,
                        void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
     struct avx2_panel p[2];
     struct outputs o;
@@ -221,7 +211,7 @@ AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows
     memset(o.sums, 0, sizeof o.sums[0] * (size_t)n);
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8, c = 0;
-        size_t bytes = avx2_super_bytes(type) * (size_t)groups / 8;
+        size_t bytes = x86_super_bytes(type) * (size_t)groups / 8;
         make(at, groups, &p[0], ahead);
         make(at + 8, groups, &p[1], ahead + bytes * 4);
         for (int r = 0; r < 16; r++)
@@ -241,7 +231,7 @@ AVX2_INLINE void strip(enum dtype type, const struct job *job, int row, int rows
 /* Inputs up to which reading the rows is what takes the time: then the first ones are asked for at once. */
 #define FEW 8
 
-AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,
+AVX2_INLINE void product(enum dtype type, const struct x86_job *job, int n_rows,
                          void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
     int most = (int)(INPUT_BYTES / job->x_stride) / 4 * 4;
     most = most > MOST_INPUTS ? MOST_INPUTS : most > 4 ? most : 4;
@@ -258,7 +248,7 @@ AVX2_INLINE void product(enum dtype type, const struct job *job, int n_rows,
         const uint8_t *const *rows, int groups, struct avx2_panel *p, const uint8_t *ahead) {                \
         panel_make(TYPE, rows, groups, p, ahead);                                                            \
     }                                                                                                        \
-    AVX2_TARGET static void NAME(const struct job *job, int n_rows) {                                        \
+    AVX2_TARGET static void NAME(const struct x86_job *job, int n_rows) {                                    \
         product(TYPE, job, n_rows, NAME##_panel);                                                            \
     }
 
@@ -275,12 +265,12 @@ PRODUCT(product_q6_k, DTYPE_Q6_K)
 
 void avx2_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                      int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct job *, int) = {
+    static void (*const by_type[DTYPE_COUNT])(const struct x86_job *, int) = {
         [DTYPE_Q8_0] = product_q8_0, [DTYPE_Q4_0] = product_q4_0, [DTYPE_Q4_1] = product_q4_1,
         [DTYPE_Q5_0] = product_q5_0, [DTYPE_Q5_1] = product_q5_1, [DTYPE_Q2_K] = product_q2_k,
         [DTYPE_Q3_K] = product_q3_k, [DTYPE_Q4_K] = product_q4_k, [DTYPE_Q5_K] = product_q5_k,
         [DTYPE_Q6_K] = product_q6_k};
-    struct job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
+    struct x86_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
     by_type[type](&job, n_rows);
 }
 #else

@@ -13,6 +13,7 @@
 #include "kernels/cpu/ops_avx2.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 #define LANES 8
 /* Of eight elements that stand side by side: a loop of few rounds ends where the processor expects it. */
@@ -125,7 +126,7 @@ AVX2_INLINE void stream_piece(enum dtype type, int R, int C, const uint8_t *at, 
     int i = 0;
     for (; i + line <= n; i += line) {
         AVX2_UNROLL
-        for (int r = 0; r < R && BYTES_AHEAD > 0; r++)
+        for (int r = 0; r < R; r++)
             _mm_prefetch((const char *)at + (size_t)r * between + (size_t)(i * bytes) + BYTES_AHEAD,
                          _MM_HINT_T0);
         AVX2_UNROLL
@@ -363,7 +364,7 @@ static void group_products(enum dtype type, struct group *g, const struct job *j
 /* By way of panels. */
 static void panels(enum dtype type, const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {
     struct group g;
-    memset(g.panel, 0, sizeof g.panel); /* of four rows, those that are not there are 0 */
+    memset(g.panel, 0, sizeof g.panel); /* a tile reads four rows, also where fewer are left */
     for (int row = 0; row < n_rows; row += GROUP_ROWS)
         for (int c = 0; c < job->n_cols; c += PANEL_INPUTS) {
             g.n_rows = n_rows - row < GROUP_ROWS ? n_rows - row : GROUP_ROWS;

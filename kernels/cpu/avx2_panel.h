@@ -4,6 +4,7 @@
 #define KERNELS_CPU_AVX2_PANEL_H
 
 #include "kernels/cpu/avx2.h"
+#include "kernels/cpu/x86_blocks.h"
 
 #include <string.h>
 
@@ -21,49 +22,12 @@ struct avx2_panel {
     int16_t pairs[8][16];  /* group of 32, row: m, or offset * s, of its two groups of 16 */
 };
 
-/* Groups of 16 elements instead of 32. */
-AVX2_INLINE bool avx2_by_16(enum dtype type) {
-    return type == DTYPE_Q2_K || type == DTYPE_Q3_K || type == DTYPE_Q6_K;
-}
-
-/* Blocks of 32 elements instead of 256. */
-AVX2_INLINE bool avx2_is_small(enum dtype type) {
-    return type == DTYPE_Q8_0 || type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q5_0 ||
-           type == DTYPE_Q5_1;
-}
-
-/* Bytes of 256 elements; known when compiled, unlike kernels/dtype.c's. */
-AVX2_INLINE size_t avx2_super_bytes(enum dtype type) {
-    switch (type) {
-    case DTYPE_Q8_0:
-        return 8 * 34;
-    case DTYPE_Q4_0:
-        return 8 * 18;
-    case DTYPE_Q4_1:
-        return 8 * 20;
-    case DTYPE_Q5_0:
-        return 8 * 22;
-    case DTYPE_Q5_1:
-        return 8 * 24;
-    case DTYPE_Q2_K:
-        return 84;
-    case DTYPE_Q3_K:
-        return 110;
-    case DTYPE_Q4_K:
-        return 144;
-    case DTYPE_Q5_K:
-        return 176;
-    default: /* Q6_K */
-        return 210;
-    }
-}
-
 /* Asks for a 16th of the bytes of two panels, which are stored rows of the near future: into the second-level
  * cache, because the first has no room for them. Addresses past the end of the weights do no harm. Quarters
  * of a panel that is made and groups of a tile ask for one part each, because in either memory would stand
  * still in the other. at: NULL when there is nothing to ask for. */
 AVX2_INLINE void avx2_ask(enum dtype type, const uint8_t *at, int part) {
-    const size_t bytes = avx2_super_bytes(type);
+    const size_t bytes = x86_super_bytes(type);
     for (size_t i = 0; i < bytes && at != NULL; i += 64)
         _mm_prefetch((const char *)at + bytes * (size_t)part + i, _MM_HINT_T1);
 }
@@ -123,7 +87,7 @@ AVX2_INLINE __m256i avx2_quad(const struct avx2_panel *p, int quad) {
 /* Block b of 32. */
 AVX2_INLINE void avx2_small(enum dtype type, const uint8_t *const rows[8], int b, struct avx2_panel *p) {
     const bool fifth = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-    const size_t bytes = avx2_super_bytes(type) / 8, at = (size_t)b * bytes;
+    const size_t bytes = x86_super_bytes(type) / 8, at = (size_t)b * bytes;
     __m256i v[8], fifths = _mm256_setzero_si256();
     if (type == DTYPE_Q8_0) {
         avx2_columns32(rows, at + 2, v);
@@ -235,7 +199,7 @@ AVX2_INLINE void avx2_halves(__m256i v, __m256 *low, __m256 *high) {
 AVX2_INLINE void avx2_factors_small(enum dtype type, const uint8_t *const rows[8], int b,
                                     struct avx2_panel *p) {
     __m256 d, m;
-    avx2_halves(avx2_fours(rows, (size_t)b * (avx2_super_bytes(type) / 8)), &d, &m);
+    avx2_halves(avx2_fours(rows, (size_t)b * (x86_super_bytes(type) / 8)), &d, &m);
     _mm256_store_ps(p->scale[b], d);
     if (type == DTYPE_Q4_0 || type == DTYPE_Q5_0)
         m = _mm256_mul_ps(d, _mm256_set1_ps(type == DTYPE_Q4_0 ? 8 : 16));

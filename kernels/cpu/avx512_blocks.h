@@ -5,16 +5,7 @@
 #define KERNELS_CPU_AVX512_BLOCKS_H
 
 #include "kernels/cpu/avx512.h"
-
-struct avx512_job {
-    const uint8_t *w;
-    size_t row_bytes;
-    const char *x;
-    size_t x_stride;
-    int n_cols, k;
-    float *out;
-    size_t out_stride;
-};
+#include "kernels/cpu/x86_blocks.h"
 
 /* Where an input's numbers from some element on lie. */
 struct avx512_input {
@@ -31,7 +22,7 @@ AVX512_INLINE struct avx512_input avx512_input_at(const char *row, int k, int fi
 }
 
 /* avx512_one.c: n_rows stored rows times job's one input. */
-void avx512_product_one(enum dtype type, const struct avx512_job *job, int n_rows);
+void avx512_product_one(enum dtype type, const struct x86_job *job, int n_rows);
 
 /* Factors of 16 rows and 256 elements: a row's element is scale[g] * (q - offset) - minimum[g], g its group.
  */
@@ -58,45 +49,9 @@ AVX512_INLINE int avx512_offset(enum dtype type) {
     }
 }
 
-/* Groups of 16 elements instead of 32. */
-AVX512_INLINE bool avx512_by_16(enum dtype type) {
-    return type == DTYPE_Q2_K || type == DTYPE_Q3_K || type == DTYPE_Q6_K;
-}
-
 AVX512_INLINE bool avx512_has_minima(enum dtype type) {
     return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K ||
            type == DTYPE_Q5_K;
-}
-
-AVX512_INLINE bool avx512_is_small(enum dtype type) {
-    return type == DTYPE_Q8_0 || type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q5_0 ||
-           type == DTYPE_Q5_1;
-}
-
-/* Bytes of 256 elements; known when compiled, unlike kernels/dtype.c's. */
-AVX512_INLINE size_t avx512_super_bytes(enum dtype type) {
-    switch (type) {
-    case DTYPE_Q8_0:
-        return 8 * 34;
-    case DTYPE_Q4_0:
-        return 8 * 18;
-    case DTYPE_Q4_1:
-        return 8 * 20;
-    case DTYPE_Q5_0:
-        return 8 * 22;
-    case DTYPE_Q5_1:
-        return 8 * 24;
-    case DTYPE_Q2_K:
-        return 84;
-    case DTYPE_Q3_K:
-        return 110;
-    case DTYPE_Q4_K:
-        return 144;
-    case DTYPE_Q5_K:
-        return 176;
-    default: /* Q6_K */
-        return 210;
-    }
 }
 
 /* ---- elements ---- */
@@ -188,9 +143,9 @@ AVX512_INLINE __m512i avx512_super(enum dtype type, const uint8_t *block, int i)
 /* Elements 64 i … 64 i + 63 of a row as unsigned bytes; with `half` only 32 of them are there, the rest is 0.
  */
 AVX512_INLINE __m512i avx512_elements(enum dtype type, const uint8_t *row, int i, bool half) {
-    if (!avx512_is_small(type))
+    if (!x86_is_small(type))
         return avx512_super(type, row, i);
-    size_t bytes = avx512_super_bytes(type) / 8;
+    size_t bytes = x86_super_bytes(type) / 8;
     const uint8_t *block = row + (size_t)(2 * i) * bytes;
     __m256i low = avx512_small(type, block);
     return half ? _mm512_zextsi256_si512(low) : avx512_pair(low, avx512_small(type, block + bytes));
@@ -338,9 +293,9 @@ AVX512_INLINE void avx512_factors_small(enum dtype type, const uint8_t *const ro
                                         struct avx512_factors *f) {
     __m512i starts[8];
     if (blocks == 8)
-        avx512_starts(rows, avx512_super_bytes(type) / 8, 8, starts);
+        avx512_starts(rows, x86_super_bytes(type) / 8, 8, starts);
     else
-        avx512_starts(rows, avx512_super_bytes(type) / 8, blocks, starts);
+        avx512_starts(rows, x86_super_bytes(type) / 8, blocks, starts);
     AVX512_UNROLL
     for (int b = 0; b < 8; b++) {
         _mm512_store_ps(f->scale[b], avx512_halves(starts[b]));

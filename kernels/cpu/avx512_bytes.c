@@ -20,7 +20,7 @@ struct panel {
 /* While a panel is made and then meets its first inputs, as many bytes are asked for as it has: half of them
  * now and half of them then, because in either part memory would stand still in the other. */
 AVX512_INLINE size_t asked_first(enum dtype type) {
-    return avx512_super_bytes(type) * 8;
+    return x86_super_bytes(type) * 8;
 }
 
 /* Elements 64 i … of 16 rows; meanwhile bytes are asked for at `ahead`, if any. */
@@ -42,7 +42,7 @@ AVX512_INLINE void panel_quarter(enum dtype type, const uint8_t *const rows[16],
 AVX512_INLINE void panel_make(enum dtype type, const uint8_t *const rows[16], int n, struct panel *p,
                               const uint8_t *ahead) {
     avx512_factors_of(type, rows, n, &p->f);
-    if (n == PANEL || !avx512_is_small(type)) { /* the others come by 256 only */
+    if (n == PANEL || !x86_is_small(type)) { /* the others come by 256 only */
         panel_quarter(type, rows, 0, false, p, ahead);
         panel_quarter(type, rows, 1, false, p, ahead);
         panel_quarter(type, rows, 2, false, p, ahead);
@@ -66,7 +66,7 @@ struct about {
 };
 
 AVX512_INLINE struct about about_of(enum dtype type, struct avx512_input in, int g) {
-    const int step = avx512_by_16(type) ? 16 : 32;
+    const int step = x86_by_16(type) ? 16 : 32;
     /* Of the two sums of 16 that lie beside each other: both, or the group's own. */
     const int which = step == 32 ? 0x00010001 : g % 2 == 0 ? 1 : 0x00010000;
     const short off = (short)-avx512_offset(type);
@@ -95,7 +95,7 @@ AVX512_INLINE __m512 add_group(enum dtype type, const struct avx512_factors *f, 
 /* Group g of P panels times C inputs, added to acc. */
 AVX512_INLINE void group(enum dtype type, int P, int C, const struct panel *panels,
                          const struct avx512_input *in, int g, __m512 acc[2][4]) {
-    const int step = avx512_by_16(type) ? 16 : 32;
+    const int step = x86_by_16(type) ? 16 : 32;
     __m512i sums[2][4];
     struct about about[4];
     AVX512_UNROLL
@@ -141,12 +141,11 @@ AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panel
         acc[p][c] =
             first ? _mm512_setzero_ps()
                   : _mm512_maskz_loadu_ps(p == P - 1 ? mask : 0xFFFF, out + (size_t)c * out_stride + p * 16);
-    int groups = n / (avx512_by_16(type) ? 16 : 32);
-    const size_t share = (avx512_super_bytes(type) * 16 - asked_first(type)) / (avx512_by_16(type) ? 8 : 4);
+    int groups = n / (x86_by_16(type) ? 16 : 32);
+    const size_t share = (x86_super_bytes(type) * 16 - asked_first(type)) / (x86_by_16(type) ? 8 : 4);
     for (int g = 0; g < groups; g += 2) {
         for (int p = 0; p < P && ahead != NULL; p++)
-            avx512_prefetch(ahead + (size_t)p * avx512_super_bytes(type) * 16 + share * (size_t)(g / 2),
-                            share);
+            avx512_prefetch(ahead + (size_t)p * x86_super_bytes(type) * 16 + share * (size_t)(g / 2), share);
         group(type, P, C, panels, in, g, acc);
         if (g + 1 < groups)
             group(type, P, C, panels, in, g + 1, acc);
@@ -159,7 +158,7 @@ AVX512_INLINE void tile(enum dtype type, int P, int C, const struct panel *panel
 }
 
 /* All inputs with `rows` stored rows, which P panels hold; `ahead` are the rows wanted next. */
-AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, int row, int rows,
+AVX512_INLINE void strip(enum dtype type, int P, const struct x86_job *job, int row, int rows,
                          const uint8_t *ahead,
                          void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     struct panel panels[2];
@@ -169,7 +168,7 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, i
         at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
     for (int first = 0; first < job->k; first += PANEL) {
         int n = job->k - first < PANEL ? job->k - first : PANEL;
-        size_t bytes = avx512_super_bytes(type) * (size_t)n / PANEL;
+        size_t bytes = x86_super_bytes(type) * (size_t)n / PANEL;
         const uint8_t *rest = ahead + asked_first(type);
         AVX512_UNROLL
         for (int p = 0; p < P; p++, ahead += bytes * 16)
@@ -199,11 +198,11 @@ AVX512_INLINE void strip(enum dtype type, int P, const struct avx512_job *job, i
 
 /* Where row r lies, there or not: the rows behind the last one are the next chunk's, which a thread will
  * want soon. */
-AVX512_INLINE const uint8_t *row_at(const struct avx512_job *job, int r) {
+AVX512_INLINE const uint8_t *row_at(const struct x86_job *job, int r) {
     return job->w + (size_t)r * job->row_bytes;
 }
 
-AVX512_INLINE void product(enum dtype type, const struct avx512_job *job, int n_rows,
+AVX512_INLINE void product(enum dtype type, const struct x86_job *job, int n_rows,
                            void (*make)(const uint8_t *const *, int, struct panel *, const uint8_t *)) {
     int r = 0;
     if (job->n_cols > MANY)
@@ -220,7 +219,7 @@ AVX512_INLINE void product(enum dtype type, const struct avx512_job *job, int n_
         const uint8_t *const *rows, int n, struct panel *p, const uint8_t *ahead) {                          \
         panel_make(TYPE, rows, n, p, ahead);                                                                 \
     }                                                                                                        \
-    AVX512_TARGET static void NAME(const struct avx512_job *job, int n_rows) {                               \
+    AVX512_TARGET static void NAME(const struct x86_job *job, int n_rows) {                                  \
         product(TYPE, job, n_rows, NAME##_panel);                                                            \
     }
 
@@ -237,12 +236,12 @@ PRODUCT(product_q6_k, DTYPE_Q6_K)
 
 void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                        int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct avx512_job *, int) = {
+    static void (*const by_type[DTYPE_COUNT])(const struct x86_job *, int) = {
         [DTYPE_Q8_0] = product_q8_0, [DTYPE_Q4_0] = product_q4_0, [DTYPE_Q4_1] = product_q4_1,
         [DTYPE_Q5_0] = product_q5_0, [DTYPE_Q5_1] = product_q5_1, [DTYPE_Q2_K] = product_q2_k,
         [DTYPE_Q3_K] = product_q3_k, [DTYPE_Q4_K] = product_q4_k, [DTYPE_Q5_K] = product_q5_k,
         [DTYPE_Q6_K] = product_q6_k};
-    struct avx512_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
+    struct x86_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
     if (n_cols == 1)
         avx512_product_one(type, &job, n_rows);
     else

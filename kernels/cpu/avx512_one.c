@@ -39,7 +39,7 @@ AVX512_INLINE void strip_input(enum dtype type, struct strip *s, struct avx512_i
         int n = run / 32 - g < 16 ? run / 32 - g : 16; /* groups of 32 */
         __m512 scale = _mm512_maskz_loadu_ps((__mmask16)((1 << n) - 1), in.scales + g);
         __m512i pairs = _mm512_maskz_loadu_epi16((__mmask32)((1ull << (2 * n)) - 1), in.sums + 2 * g);
-        if (!avx512_by_16(type)) {
+        if (!x86_by_16(type)) {
             put_groups(type, s, g, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)), scale);
             continue;
         }
@@ -54,11 +54,11 @@ AVX512_INLINE void strip_input(enum dtype type, struct strip *s, struct avx512_i
 /* The 256 or fewer elements from i on of a row, of which `run` are there. */
 AVX512_INLINE __m512i rest_at(enum dtype type, const uint8_t *row, const int8_t *x, int run, int i,
                               uint16_t halves[8]) {
-    const uint8_t *block = row + avx512_super_bytes(type) * (size_t)(i / 256);
+    const uint8_t *block = row + x86_super_bytes(type) * (size_t)(i / 256);
     int n = run - i;
     if (n <= 0)
         return _mm512_setzero_si512();
-    if (n >= 256 || !avx512_is_small(type)) /* the others come by 256 only */
+    if (n >= 256 || !x86_is_small(type)) /* the others come by 256 only */
         return avx512_super_sums(type, block, x + i, halves);
     for (int b = 0; b * 32 < n && type == DTYPE_Q8_0; b++)
         halves[b] = avx512_u16(block + b * 34);
@@ -67,7 +67,7 @@ AVX512_INLINE __m512i rest_at(enum dtype type, const uint8_t *row, const int8_t 
 
 /* Sums of 512 elements of row r, the i-th such. */
 AVX512_INLINE void put_sums(enum dtype type, struct strip *s, int i, int r, __m512i a, __m512i b) {
-    if (avx512_by_16(type)) {
+    if (x86_by_16(type)) {
         _mm512_store_si512(s->sums[2 * i][r], a);
         _mm512_store_si512(s->sums[2 * i + 1][r], b);
     } else {
@@ -78,7 +78,7 @@ AVX512_INLINE void put_sums(enum dtype type, struct strip *s, int i, int r, __m5
 /* The sums of n times 512 elements of row r; as many bytes are asked for at `ahead`. */
 AVX512_INLINE void row_sums(enum dtype type, struct strip *s, const uint8_t *row, const uint8_t *ahead, int n,
                             int r) {
-    const size_t bytes = avx512_super_bytes(type);
+    const size_t bytes = x86_super_bytes(type);
     const int8_t *x = s->x;
     for (int i = 0; i < n; i++, x += 512, row += 2 * bytes, ahead += 2 * bytes) {
         AVX512_UNROLL
@@ -150,7 +150,7 @@ AVX512_INLINE __m512 add_512(enum dtype type, struct strip *s, const uint8_t *co
         if (n <= h * 256)
             continue;
         for (int r = 0; r < 16 && type != DTYPE_Q8_0; r++)
-            at[r] = rows[r] + avx512_super_bytes(type) * (size_t)h;
+            at[r] = rows[r] + x86_super_bytes(type) * (size_t)h;
         if (type != DTYPE_Q8_0)
             avx512_factors_of(type, at, n < h * 256 + 256 ? n - h * 256 : 256, &f[h]);
         AVX512_UNROLL
@@ -180,10 +180,10 @@ AVX512_INLINE __m512 add_256(enum dtype type, struct strip *s, const uint8_t *co
 
 /* The sums of `run` elements of up to 16 rows; those of rows that are not there stay what they are, and so
  * does what follows from them, in lanes that nobody stores. `rest` does what is left of whole times 512. */
-AVX512_INLINE void strip_sums(enum dtype type, struct strip *s, const struct avx512_job *job,
+AVX512_INLINE void strip_sums(enum dtype type, struct strip *s, const struct x86_job *job,
                               const uint8_t *const at[16], int rows, int run,
                               void (*rest)(struct strip *, const uint8_t *, int, int)) {
-    size_t run_bytes = avx512_super_bytes(type) * (size_t)run / 256;
+    size_t run_bytes = x86_super_bytes(type) * (size_t)run / 256;
     for (int r = 0; r < rows; r++) {
         const uint8_t *ahead = run == job->k  ? at[r] + BYTES_AHEAD
                                : r + 1 < rows ? at[r + 1]
@@ -195,9 +195,9 @@ AVX512_INLINE void strip_sums(enum dtype type, struct strip *s, const struct avx
 }
 
 /* `rows` <= 16 stored rows. */
-AVX512_INLINE void strip_rows(enum dtype type, struct strip *s, const struct avx512_job *job, int row,
-                              int rows, void (*rest)(struct strip *, const uint8_t *, int, int)) {
-    const int step = avx512_by_16(type) ? 256 : 512;
+AVX512_INLINE void strip_rows(enum dtype type, struct strip *s, const struct x86_job *job, int row, int rows,
+                              void (*rest)(struct strip *, const uint8_t *, int, int)) {
+    const int step = x86_by_16(type) ? 256 : 512;
     const uint8_t *at[16];
     for (int r = 0; r < 16; r++)
         at[r] = job->w + (size_t)(row + (r < rows ? r : rows - 1)) * job->row_bytes;
@@ -208,7 +208,7 @@ AVX512_INLINE void strip_rows(enum dtype type, struct strip *s, const struct avx
             strip_input(type, s, avx512_input_at(job->x, job->k, first), run);
         strip_sums(type, s, job, at, rows, run, rest);
         for (int i = 0; i < run; i += step) {
-            if (avx512_by_16(type))
+            if (x86_by_16(type))
                 acc = add_256(type, s, at, i, acc);
             else if (run - i >= 512)
                 acc = add_512(type, s, at, i, 512, acc);
@@ -216,7 +216,7 @@ AVX512_INLINE void strip_rows(enum dtype type, struct strip *s, const struct avx
                 acc = add_512(type, s, at, i, run - i, acc);
             int n = run - i < step ? run - i : step;
             for (int r = 0; r < 16; r++)
-                at[r] += avx512_super_bytes(type) * (size_t)n / 256;
+                at[r] += x86_super_bytes(type) * (size_t)n / 256;
         }
     }
     _mm512_mask_storeu_ps(job->out + row, (__mmask16)(0xFFFF >> (16 - rows)), acc);
@@ -226,12 +226,12 @@ AVX512_INLINE void strip_rows(enum dtype type, struct strip *s, const struct avx
     AVX512_TARGET static                                                                                     \
         __attribute__((noinline)) void NAME##_rest(struct strip *s, const uint8_t *row, int run, int r) {    \
         int i = run / 512;                                                                                   \
-        row += avx512_super_bytes(TYPE) * 2 * (size_t)i;                                                     \
+        row += x86_super_bytes(TYPE) * 2 * (size_t)i;                                                        \
         __m512i a = rest_at(TYPE, row, s->x + i * 512, run % 512, 0, s->halves[i][r]);                       \
         __m512i b = rest_at(TYPE, row, s->x + i * 512, run % 512, 256, s->halves[i][r] + 8);                 \
         put_sums(TYPE, s, i, r, a, b);                                                                       \
     }                                                                                                        \
-    AVX512_TARGET static void NAME(const struct avx512_job *job, int n_rows) {                               \
+    AVX512_TARGET static void NAME(const struct x86_job *job, int n_rows) {                                  \
         struct strip s;                                                                                      \
         for (int r = 0; r < n_rows; r += 16)                                                                 \
             strip_rows(TYPE, &s, job, r, n_rows - r < 16 ? n_rows - r : 16, NAME##_rest);                    \
@@ -248,8 +248,8 @@ PRODUCT(one_q4_k, DTYPE_Q4_K)
 PRODUCT(one_q5_k, DTYPE_Q5_K)
 PRODUCT(one_q6_k, DTYPE_Q6_K)
 
-void avx512_product_one(enum dtype type, const struct avx512_job *job, int n_rows) {
-    static void (*const by_type[DTYPE_COUNT])(const struct avx512_job *, int) = {
+void avx512_product_one(enum dtype type, const struct x86_job *job, int n_rows) {
+    static void (*const by_type[DTYPE_COUNT])(const struct x86_job *, int) = {
         [DTYPE_Q8_0] = one_q8_0, [DTYPE_Q4_0] = one_q4_0, [DTYPE_Q4_1] = one_q4_1, [DTYPE_Q5_0] = one_q5_0,
         [DTYPE_Q5_1] = one_q5_1, [DTYPE_Q2_K] = one_q2_k, [DTYPE_Q3_K] = one_q3_k, [DTYPE_Q4_K] = one_q4_k,
         [DTYPE_Q5_K] = one_q5_k, [DTYPE_Q6_K] = one_q6_k};
