@@ -103,5 +103,9 @@ void cpu_weights_init(struct cpu_device *d);
 /* Between two batches: from now on the copies that are done. */
 void cpu_weights_take(struct cpu_device *d);
 void cpu_weights_finish(struct cpu_device *d);
+/* Whether a matrix lies side by side (pack.h), as copies do where that makes products faster. */
+bool cpu_weights_packed(const struct cpu_device *d, const struct tensor *w);
+/* Whether inputs of its products are rounded to 8 bits. */
+bool cpu_wants_rounded(const struct cpu_device *d, const struct tensor *w);
 
 #endif

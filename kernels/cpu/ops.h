@@ -22,10 +22,18 @@
 typedef void (*cpu_product_fn)(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride,
                                int n_cols, int k, float *out, size_t out_stride);
 
+/* The same of a matrix that lies side by side (kernels/cpu/pack.h), from its row `first` on, of the same
+ * bits. w: 64-byte aligned. Inputs of quantised types as CPU_Q8_ROW, of others in F32. */
+typedef void (*cpu_packed_product_fn)(enum dtype type, const void *w, int first, int n_rows, const void *x,
+                                      size_t x_stride, int n_cols, int k, float *out, size_t out_stride);
+
 struct cpu_ops {
     const char *name;
     cpu_product_fn product;    /* all types; inputs in F32 */
     cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
+    /* Whether products of this type are faster when rows lie side by side; NULL: of none. */
+    bool (*packs)(enum dtype type);
+    cpu_packed_product_fn product_packed; /* of those types */
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
     void (*quantise)(void *out, const float *x, int n);

@@ -17,20 +17,23 @@ void cpu_run_job(struct cpu_device *d, void (*fn)(void *, int, int), void *arg, 
         fn(arg, i, 0);
 }
 
-static bool wants_rounded(const struct cpu_device *d, const struct tensor *w) {
+bool cpu_wants_rounded(const struct cpu_device *d, const struct tensor *w) {
     return !d->config.exact && dtype_info(w->type)->block_elements > 1;
 }
 
 static void product_rows(const struct products *p, int which, int first, int n_rows) {
     struct cpu_device *d = p->d;
     const struct tensor *w = p->w[which];
-    const uint8_t *rows = (const uint8_t *)w->data + convert_row_bytes(w->type, w->cols) * (size_t)first;
-    bool rounded = wants_rounded(d, w);
+    bool rounded = cpu_wants_rounded(d, w);
     const uint8_t *input = rounded ? d->rounded : (const uint8_t *)(const void *)p->input;
     size_t stride = rounded ? CPU_Q8_ROW_BYTES(p->k) : p->input_stride * sizeof(float);
     cpu_product_fn product = rounded ? d->ops->product_q8 : d->ops->product;
-    product(w->type, rows, n_rows, input, stride, p->n_cols, p->k, p->out[which] + first,
-            p->out_stride[which]);
+    if (cpu_weights_packed(d, w))
+        d->ops->product_packed(w->type, w->data, first, n_rows, input, stride, p->n_cols, p->k,
+                               p->out[which] + first, p->out_stride[which]);
+    else
+        product(w->type, (const uint8_t *)w->data + convert_row_bytes(w->type, w->cols) * (size_t)first,
+                n_rows, input, stride, p->n_cols, p->k, p->out[which] + first, p->out_stride[which]);
     for (int c = 0; c < p->n_cols && w->row_scales != NULL; c++) {
         float *out = p->out[which] + (size_t)c * p->out_stride[which] + first;
         for (int r = 0; r < n_rows; r++)
@@ -113,7 +116,7 @@ void cpu_run_products(struct products *p) {
     int64_t total = 0;
     int n = p->gated ? 1 : p->n;
     for (int i = 0; i < p->n; i++)
-        rounded = rounded || wants_rounded(d, p->w[i]);
+        rounded = rounded || cpu_wants_rounded(d, p->w[i]);
     for (int i = 0; i < n; i++)
         total += p->w[i]->rows;
     if (rounded) {

@@ -10,6 +10,7 @@
  * for them (a third of its time, 1 GB), and the hardware ignores requests for lines of unmapped pages, which
  * the products make well ahead. */
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/dtype.h"
 
 #include <errno.h>
@@ -67,7 +68,19 @@ static struct tensor *nth(struct cpu_device *d, int i) {
     return i < n ? matrix(&d->layers[i / MATRICES], i % MATRICES) : &d->config.model.output;
 }
 
-static size_t padded(size_t bytes) {
+static bool packs(const struct cpu_device *d, const struct tensor *t) {
+    return d->ops->packs != NULL && d->ops->packs(t->type) &&
+           (dtype_info(t->type)->block_elements == 1 || cpu_wants_rounded(d, t));
+}
+
+bool cpu_weights_packed(const struct cpu_device *d, const struct tensor *w) {
+    const uint8_t *at = w->data;
+    return d->weights != NULL && at >= d->weights && at < d->weights + d->weight_bytes && packs(d, w);
+}
+
+/* Of a copy. */
+static size_t padded(const struct cpu_device *d, const struct tensor *t) {
+    size_t bytes = packs(d, t) ? pack_bytes(t->type, t->rows, t->cols) : bytes_of(t);
     return (bytes + BEGINNING - 1) / BEGINNING * BEGINNING;
 }
 
@@ -77,11 +90,17 @@ static bool copy_tensor(struct cpu_device *d, int i) {
     const struct tensor *t = nth(d, i);
     const uint8_t *from = d->weight_from[i];
     uint8_t *to = d->weights + d->weight_at[i];
-    size_t bytes = bytes_of(t);
-    for (size_t at = 0; at < bytes && !atomic_load(&d->weights_stop); at += PIECE) {
-        size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+    size_t row_bytes = dtype_row_bytes(t->type, t->cols);
+    int64_t most = (int64_t)(PIECE / row_bytes) / PACK_ROWS * PACK_ROWS;
+    most = most > 0 ? most : PACK_ROWS;
+    for (int64_t row = 0; row < t->rows && !atomic_load(&d->weights_stop); row += most) {
+        int64_t rows = t->rows - row < most ? t->rows - row : most;
+        size_t at = row_bytes * (size_t)row, n = row_bytes * (size_t)rows;
         advise(from + at, n, MADV_POPULATE_READ);
-        memcpy(to + at, from + at, n);
+        if (packs(d, t))
+            pack_rows(t->type, from + at, rows, t->cols, to + at);
+        else
+            memcpy(to + at, from + at, n);
         advise(from + at, n, MADV_DONTNEED);
     }
     return !atomic_load(&d->weights_stop);
@@ -117,7 +136,7 @@ static int make_room(struct cpu_device *d, int n) {
     for (int i = 0; i < n; i++) {
         d->weight_at[i] = total;
         d->weight_from[i] = nth(d, i)->data;
-        total += padded(bytes_of(nth(d, i)));
+        total += padded(d, nth(d, i));
     }
     d->weight_bytes = (total + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE + LARGE_PAGE;
     d->weight_map = mmap(NULL, d->weight_bytes, PROT_READ | PROT_WRITE,
