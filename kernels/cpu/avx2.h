@@ -25,5 +25,8 @@
 /* Inputs as CPU_Q8_ROW, quantised types: avx2_bytes.c. */
 void avx2_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                      int k, float *out, size_t out_stride);
+/* The same of rows that lie side by side: avx2_packed.c. */
+void avx2_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
+                    int n_cols, int k, float *out, size_t out_stride);
 
 #endif

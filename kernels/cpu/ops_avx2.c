@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/ops_avx2.h"
+#include "kernels/dtype.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -262,10 +263,16 @@ AVX2_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
         mix_page(out, values, false, scores, stride, n_heads, head_dim, n);
 }
 
+static bool packs(enum dtype type) {
+    return dtype_info(type)->block_elements > 1;
+}
+
 const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
     .product = ops_avx2_product,
     .product_q8 = avx2_product_q8,
+    .packs = packs,
+    .product_packed = avx2_packed_q8,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

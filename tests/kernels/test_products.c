@@ -2,6 +2,7 @@
  * over numbers of rows and inputs with and without tails, rows at any alignment, and blocks of any bits. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/dtype.h"
 #include "tests/kernels/random_model.h"
 
@@ -313,6 +314,109 @@ static void test_many_rows_and_inputs(void **state) {
     }
 }
 
+/* Where byte i of row r of a matrix side by side lies, as kernels/cpu/pack.h says. */
+static size_t packed_at(enum dtype type, size_t row_bytes, size_t r, size_t i) {
+    size_t block = (size_t)dtype_info(type)->block_bytes, o = i % block, n = 4;
+    int half[2];
+    halves_of(type, half);
+    if (dtype_info(type)->block_elements == 1)
+        n = block;
+    else
+        for (int h = 0; h < 2; h++)
+            if (half[h] >= 0 && o - (size_t)half[h] < 2)
+                n = 2;
+    /* Parts begin behind those before them: of Q8_0 at 2, 6, …, of others at multiples of four. */
+    size_t begin = dtype_info(type)->block_elements == 1 ? 0 : o;
+    if (n == 2 && dtype_info(type)->block_elements > 1)
+        begin = o % 2 == 0 ? o : o - 1;
+    else if (n == 4 && dtype_info(type)->block_elements > 1)
+        begin = half[0] == 0 && half[1] < 0 ? (o - 2) / 4 * 4 + 2 : o / 4 * 4;
+    return r / PACK_ROWS * PACK_ROWS * row_bytes + (i - o) * PACK_ROWS + begin * PACK_ROWS +
+           n * (r % PACK_ROWS) + (o - begin);
+}
+
+static void test_side_by_side_every_byte_has_its_place(void **state) {
+    (void)state;
+    enum { rows = 21, k = 512 };
+    static uint8_t w[rows * k * 4], packed[32 * k * 4];
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        size_t row_bytes = convert_row_bytes(type, k);
+        assert_int_equal(pack_bytes(type, rows, k), 32 * row_bytes);
+        for (size_t i = 0; i < rows * row_bytes; i++)
+            w[i] = (uint8_t)bits();
+        memset(packed, 0xFF, sizeof packed);
+        pack_rows(type, w, rows, k, packed);
+        for (size_t r = 0; r < 32; r++)
+            for (size_t i = 0; i < row_bytes; i++)
+                if (packed[packed_at(type, row_bytes, r, i)] != (r < rows ? w[r * row_bytes + i] : 0))
+                    fail_msg("%s: byte %zu of row %zu", dtype_info(type)->name, i, r);
+    }
+}
+
+/* Products of rows that lie side by side are those of the rows by themselves, whatever part is asked for. */
+static void check_packed(const struct cpu_ops *ops, enum dtype type, bool rounded, int k) {
+    size_t stride = rounded ? CPU_Q8_ROW_BYTES(k) : ((size_t)k * 4 + 63) / 64 * 64;
+    size_t row_bytes = convert_row_bytes(type, k), bytes = pack_bytes(type, COMPANY_ROWS, k);
+    uint8_t *w = malloc(COMPANY_ROWS * row_bytes);
+    struct fenced weights = fenced((bytes + 63) / 64 * 64), inputs = fenced(COMPANY_COLS * stride);
+    static float all[COMPANY_COLS * COMPANY_ROWS], some[COMPANY_COLS * COMPANY_ROWS];
+    float *in = malloc((size_t)k * 4);
+    assert_true(w != NULL && in != NULL);
+    for (int r = 0; r < COMPANY_ROWS; r++)
+        fill(type, w + (size_t)r * row_bytes, k);
+    pack_rows(type, w, COMPANY_ROWS, k, weights.at);
+    for (int c = 0; c < COMPANY_COLS; c++) {
+        for (int i = 0; i < k; i++)
+            in[i] = random_float(&noise);
+        if (rounded)
+            ops->quantise(inputs.at + (size_t)c * stride, in, k);
+        else
+            memcpy(inputs.at + (size_t)c * stride, in, (size_t)k * 4);
+    }
+    product_of(ops, type, rounded, w, COMPANY_ROWS, inputs.at, stride, COMPANY_COLS, k, all);
+    for (int rows = 1; rows <= COMPANY_ROWS; rows += rows < 18 ? 1 : 15)
+        for (int cols = 1; cols <= COMPANY_COLS; cols += cols < 9 ? 1 : 7) {
+            int r = (int)(bits() % (unsigned)(COMPANY_ROWS - rows + 1));
+            int c = (int)(bits() % (unsigned)(COMPANY_COLS - cols + 1));
+            memset(some, 0xFF, sizeof some);
+            ops->product_packed(type, weights.at, r, rows, inputs.at + (size_t)c * stride, stride, cols, k,
+                                some, COMPANY_ROWS);
+            for (int i = 0; i < cols * COMPANY_ROWS; i++) {
+                bool wanted = i % COMPANY_ROWS < rows;
+                float want = all[(c + i / COMPANY_ROWS) * COMPANY_ROWS + r + i % COMPANY_ROWS];
+                if (wanted ? memcmp(&some[i], &want, 4) != 0 : some[i] == some[i])
+                    fail_msg("%s, %s of %d, side by side: output %d of input %d is not right (%d rows from "
+                             "%d on, %d inputs)",
+                             ops->name, dtype_info(type)->name, k, i % COMPANY_ROWS, i / COMPANY_ROWS, rows,
+                             r, cols);
+            }
+        }
+    free(w);
+    free(in);
+    munmap(weights.map, weights.bytes);
+    munmap(inputs.map, inputs.bytes);
+}
+
+static void test_side_by_side_changes_no_bit(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL || ops->packs == NULL) {
+            print_message("skipped: the %s kernels %s\n", isas[i],
+                          ops == NULL ? "cannot run on this CPU" : "take no rows side by side");
+            continue;
+        }
+        for (int t = 0; t < DTYPE_COUNT; t++) {
+            enum dtype type = (enum dtype)t;
+            int block = dtype_info(type)->block_elements;
+            const int sizes[] = {block == 1 ? 37 : block, block == 1 ? 600 : 1024 / block * block + block};
+            for (size_t s = 0; s < 2 && ops->packs(type); s++)
+                check_packed(ops, type, block > 1, sizes[s]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
@@ -320,6 +424,8 @@ int main(void) {
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_long_rows),
         cmocka_unit_test(test_many_rows_and_inputs),
+        cmocka_unit_test(test_side_by_side_every_byte_has_its_place),
+        cmocka_unit_test(test_side_by_side_changes_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,267 @@
+/* Sixteen rows times a few inputs, the rows being panels, or side by side in memory (pack.h). Included by
+ * avx2_bytes.c and avx2_packed.c alone.
+ *
+ * Every lane is one output with one chain of additions in F32, a group of 32 elements each, in ascending
+ * order; sums within a group are exact integers. So an output is the same bits whatever rows and inputs stand
+ * beside it, and wherever the rows lie. */
+#ifndef KERNELS_CPU_AVX2_TILE_H
+#define KERNELS_CPU_AVX2_TILE_H
+
+#include "kernels/cpu/avx2_panel.h"
+
+/* The next elements of eight rows: up to 8 groups of 32. */
+AVX2_INLINE void avx2_panel_make(enum dtype type, struct avx2_from from, int groups, struct avx2_panel *p,
+                                 const uint8_t *ahead) {
+    avx2_factors(type, from, groups, &p->f);
+    switch (type) {
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        avx2_q4_q5_k(type, from, p, ahead);
+        break;
+    case DTYPE_Q6_K:
+        avx2_q6_k(from, p, ahead);
+        break;
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+        avx2_q2_q3_k(type, from, p, ahead);
+        break;
+    default:
+        for (int b = 0; b < groups; b++) {
+            if (b % 2 == 0)
+                avx2_ask(type, ahead, b / 2);
+            avx2_small(type, from, b, p);
+        }
+        break;
+    }
+}
+
+AVX2_INLINE __m256i avx2_dword(const void *at) {
+    int32_t v;
+    memcpy(&v, at, 4);
+    return _mm256_set1_epi32(v);
+}
+
+/* How many sums of two products, each at most the largest element times 128, fit together into 16 bits. */
+AVX2_INLINE int avx2_fit(enum dtype type) {
+    switch (type) {
+    case DTYPE_Q4_0:
+    case DTYPE_Q4_1:
+    case DTYPE_Q4_K:
+        return 8; /* 15 */
+    case DTYPE_Q6_K:
+        return 2; /* 63 */
+    default:
+        return 4; /* 31, or less and four to a group */
+    }
+}
+
+/* The next elements of sixteen rows: two panels, or, without panels, blocks that lie side by side. Which of
+ * the two is known when this is compiled. */
+struct avx2_sixteen {
+    const struct avx2_panel *panels;
+    struct avx2_from from[2];
+    const struct avx2_factors *factors[2];
+};
+
+/* A group of 32 elements among the next ones; of blocks side by side it is group `sub` of a span. */
+struct avx2_group {
+    int g, span, sub;
+};
+
+/* Elements 4 j … of half h. */
+AVX2_INLINE __m256i avx2_elements(enum dtype type, const struct avx2_sixteen *w, int h, struct avx2_group at,
+                                  int j) {
+    if (w->panels != NULL)
+        return avx2_quad(&w->panels[h], at.g * 8 + j);
+    return avx2_direct(type, w->from[h], at.span, at.sub, j);
+}
+
+/* sums = those of a group of sixteen rows and C inputs at x. */
+AVX2_INLINE void avx2_group_q8_0(int C, const struct avx2_sixteen *w, struct avx2_group at,
+                                 const int8_t *const x[4], __m256i sums[2][4]) {
+    AVX2_UNROLL
+    for (int h = 0; h < 2; h++) {
+        AVX2_UNROLL
+        for (int j = 0; j < 8; j++) {
+            __m256i q = avx2_elements(DTYPE_Q8_0, w, h, at, j), magnitude = _mm256_abs_epi8(q);
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++) {
+                __m256i in = _mm256_sign_epi8(avx2_dword(x[c] + at.g * 32 + j * 4), q);
+                __m256i v = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, in), _mm256_set1_epi16(1));
+                sums[h][c] = j == 0 ? v : _mm256_add_epi32(sums[h][c], v);
+                AVX2_KEEP(sums[h][c]);
+            }
+        }
+    }
+}
+
+AVX2_INLINE void avx2_group_unsigned(enum dtype type, int C, const struct avx2_sixteen *w,
+                                     struct avx2_group at, const int8_t *const x[4], __m256i sums[2][4]) {
+    __m256i parts[2][4];
+    AVX2_UNROLL
+    for (int j = 0; j < 8; j++) {
+        const __m256i q[2] = {avx2_elements(type, w, 0, at, j), avx2_elements(type, w, 1, at, j)};
+        AVX2_UNROLL
+        for (int c = 0; c < C; c++) {
+            __m256i in = avx2_dword(x[c] + at.g * 32 + j * 4);
+            AVX2_UNROLL
+            for (int h = 0; h < 2; h++) {
+                __m256i v = _mm256_maddubs_epi16(q[h], in);
+                parts[h][c] = j % avx2_fit(type) == 0 ? v : _mm256_add_epi16(parts[h][c], v);
+                AVX2_KEEP(parts[h][c]);
+            }
+        }
+        if (j % avx2_fit(type) != avx2_fit(type) - 1)
+            continue;
+        AVX2_UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256i factor = _mm256_set1_epi16(1);
+            if (x86_by_16(type))
+                factor =
+                    _mm256_load_si256((const __m256i *)(const void *)w->factors[h]->by_16[at.g * 2 + j / 4]);
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++) {
+                __m256i v = _mm256_madd_epi16(parts[h][c], factor);
+                sums[h][c] = j < avx2_fit(type) ? v : _mm256_add_epi32(sums[h][c], v);
+            }
+        }
+    }
+}
+
+/* Where the scales and sums of 16 of a panel's elements lie, from their bytes in an input on. */
+struct avx2_offsets {
+    ptrdiff_t scales, two;
+};
+
+/* acc plus group g of eight rows times an input at x, whose sum is given; total: that of the group of the
+ * input, times scale. */
+AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f, int g, const int8_t *x,
+                                  struct avx2_offsets o, const float *total, __m256i sum, __m256 acc) {
+    __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x + o.scales) + g);
+    if (x86_by_16(type)) {
+        __m256i m = _mm256_load_si256((const __m256i *)(const void *)f->pairs[g]);
+        m = _mm256_madd_epi16(m, avx2_dword(x + o.two + g * 4));
+        if (type == DTYPE_Q2_K)
+            acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m), _mm256_mul_ps(_mm256_load_ps(f->minimum[0]), scale),
+                                   acc);
+        else
+            sum = _mm256_sub_epi32(sum, m);
+    }
+    __m256 factor = _mm256_mul_ps(_mm256_load_ps(f->scale[x86_by_16(type) ? 0 : g]), scale);
+    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, acc);
+    if (!x86_by_16(type) && type != DTYPE_Q8_0)
+        acc = _mm256_fnmadd_ps(_mm256_load_ps(f->minimum[g]), _mm256_broadcast_ss(total), acc);
+    return acc;
+}
+
+/* The sums of an input's groups, times scale. */
+AVX2_INLINE void avx2_totals(const int8_t *x, struct avx2_offsets o, int groups, float totals[8]) {
+    const float *scales = (const float *)(const void *)(x + o.scales);
+    const int16_t *two = (const int16_t *)(const void *)(x + o.two);
+    if (groups == 8) {
+        __m256i sums =
+            _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(const void *)two), _mm256_set1_epi16(1));
+        _mm256_store_ps(totals, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales)));
+        return;
+    }
+    for (int g = 0; g < groups; g++)
+        totals[g] = (float)(two[2 * g] + two[2 * g + 1]) * scales[g];
+}
+
+/* A few inputs from the next elements on. */
+struct avx2_inputs {
+    const int8_t *x[4];
+    struct avx2_offsets offsets;
+    _Alignas(32) float totals[4][8];
+};
+
+/* C inputs from element `first` on, for `groups` groups. */
+AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t stride, int k, int first,
+                                int groups, struct avx2_inputs *in) {
+    in->offsets = (struct avx2_offsets){k + first / 8 - first, k + k / 8 + first / 8 - first};
+    AVX2_UNROLL
+    for (int c = 0; c < C; c++) {
+        in->x[c] = (const int8_t *)row + (size_t)c * stride + first;
+        if (!x86_by_16(type) && type != DTYPE_Q8_0)
+            avx2_totals(in->x[c], in->offsets, groups, in->totals[c]);
+    }
+}
+
+/* A group of sixteen rows times C inputs, added to acc. */
+AVX2_INLINE void avx2_group_of(enum dtype type, int C, const struct avx2_sixteen *w, struct avx2_group at,
+                               const struct avx2_inputs *in, __m256 acc[2][4]) {
+    __m256i sums[2][4];
+    if (type == DTYPE_Q8_0)
+        avx2_group_q8_0(C, w, at, in->x, sums);
+    else
+        avx2_group_unsigned(type, C, w, at, in->x, sums);
+    AVX2_UNROLL
+    for (int h = 0; h < 2; h++) {
+        AVX2_UNROLL
+        for (int c = 0; c < C; c++)
+            acc[h][c] = avx2_add_group(type, w->factors[h], at.g, in->x[c], in->offsets, in->totals[c] + at.g,
+                                       sums[h][c], acc[h][c]);
+    }
+}
+
+AVX2_INLINE void avx2_load_sums(int C, float (*sums)[16], __m256 acc[2][4]) {
+    AVX2_UNROLL
+    for (int c = 0; c < C; c++) {
+        acc[0][c] = _mm256_load_ps(sums[c]);
+        acc[1][c] = _mm256_load_ps(sums[c] + 8);
+    }
+}
+
+AVX2_INLINE void avx2_store_sums(int C, float (*sums)[16], __m256 acc[2][4]) {
+    AVX2_UNROLL
+    for (int c = 0; c < C; c++) {
+        _mm256_store_ps(sums[c], acc[0][c]);
+        _mm256_store_ps(sums[c] + 8, acc[1][c]);
+    }
+}
+
+/* Inputs that meet panels together: so many that they stay in the second-level cache while all rows pass, but
+ * no more than AVX2_MOST_INPUTS. */
+#define AVX2_INPUT_BYTES (256 << 10)
+#define AVX2_MOST_INPUTS 96
+
+/* Sums so far of sixteen rows. Outputs themselves lie far apart, and often in few sets of a cache. */
+struct avx2_outputs {
+    _Alignas(32) float sums[AVX2_MOST_INPUTS][16];
+};
+
+AVX2_INLINE int avx2_most_inputs(const struct x86_job *job) {
+    int most = (int)(AVX2_INPUT_BYTES / job->x_stride) / 4 * 4;
+    return most > AVX2_MOST_INPUTS ? AVX2_MOST_INPUTS : most > 4 ? most : 4;
+}
+
+/* `groups` groups of two panels, from element `first` of the rows on, times C inputs from x on, added to
+ * sums. ahead: where bytes are asked for with each group, or NULL. */
+AVX2_INLINE void avx2_tile(enum dtype type, int C, const struct avx2_panel p[2], int k, int first, int groups,
+                           const char *x, size_t stride, float (*sums)[16], const uint8_t *ahead) {
+    const struct avx2_sixteen w = {.panels = p, .factors = {&p[0].f, &p[1].f}};
+    struct avx2_inputs in;
+    __m256 acc[2][4];
+    avx2_load_sums(C, sums, acc);
+    avx2_inputs_at(type, C, x, stride, k, first, groups, &in);
+    for (int g = 0; g < groups; g++) {
+        avx2_ask(type, ahead, g);
+        avx2_group_of(type, C, &w, (struct avx2_group){.g = g}, &in, acc);
+    }
+    avx2_store_sums(C, sums, acc);
+}
+
+/* The same with n inputs. */
+AVX2_INLINE void avx2_tiles(enum dtype type, const struct avx2_panel p[2], const struct x86_job *job,
+                            int first, int groups, const char *x, int n, struct avx2_outputs *o,
+                            const uint8_t *ahead) {
+    int c = 0;
+    for (; c + 4 <= n; c += 4)
+        avx2_tile(type, 4, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride,
+                  o->sums + c, c == 0 ? ahead : NULL);
+    for (; c < n; c++)
+        avx2_tile(type, 1, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride,
+                  o->sums + c, c == 0 ? ahead : NULL);
+}
+
+#endif
