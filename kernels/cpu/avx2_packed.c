@@ -8,10 +8,12 @@
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/pack.h"
 
-/* Inputs that meet the rows where they lie. */
+/* Inputs that meet the rows where they lie, at most. Of types whose elements are put together from two or
+ * three places two do: panels put them together once. */
 #define FEW 4
+
 /* How early a line is asked for. */
-#define BYTES_AHEAD 2048
+#define BYTES_AHEAD 4096
 
 /* Lines of a span, which will be wanted soon. Addresses past the end of the weights do no harm. */
 AVX2_INLINE void ask(const uint8_t *at, size_t bytes) {
@@ -63,12 +65,16 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     }
 }
 
-/* Rows `first` … of the matrix, `rows` of them; of[C]: C inputs with a strip. */
-AVX2_TARGET static void
-product(const struct x86_job *job, int first, int rows,
-        void (*const of[FEW + 1])(const struct x86_job *, const uint8_t *, float (*)[PACK_ROWS]),
-        void (*many)(const struct x86_job *, const uint8_t *, const char *, int, struct avx2_outputs *)) {
-    const int most = job->n_cols <= FEW ? FEW : avx2_most_inputs(job), begin = first / PACK_ROWS * PACK_ROWS;
+/* sums = those of a strip with all inputs, which are few; of n inputs from x on. */
+typedef void few_fn(const struct x86_job *job, const uint8_t *strip, float (*sums)[PACK_ROWS]);
+typedef void many_fn(const struct x86_job *job, const uint8_t *strip, const char *x, int n,
+                     struct avx2_outputs *sums);
+
+/* Rows `first` … of the matrix, `rows` of them. few[C]: of C inputs; NULL: they go by way of panels. */
+static void product(const struct x86_job *job, int first, int rows, few_fn *const few[FEW + 1],
+                    many_fn *many) {
+    few_fn *all = job->n_cols <= FEW ? few[job->n_cols] : NULL;
+    const int most = all != NULL ? FEW : avx2_most_inputs(job), begin = first / PACK_ROWS * PACK_ROWS;
     struct avx2_outputs o;
     for (int input = 0; input < job->n_cols; input += most)
         for (int row = begin; row < first + rows; row += PACK_ROWS) {
@@ -76,8 +82,8 @@ product(const struct x86_job *job, int first, int rows,
             int n = job->n_cols - input < most ? job->n_cols - input : most;
             int from = row < first ? first - row : 0;
             int to = first + rows - row < PACK_ROWS ? first + rows - row : PACK_ROWS;
-            if (job->n_cols <= FEW)
-                of[n](job, strip, o.sums);
+            if (all != NULL)
+                all(job, strip, o.sums);
             else
                 many(job, strip, job->x + (size_t)input * job->x_stride, n, &o);
             for (int c = 0; c < n; c++)
@@ -92,11 +98,9 @@ product(const struct x86_job *job, int first, int rows,
         const struct x86_job *job, const uint8_t *strip, float(*sums)[PACK_ROWS]) {                          \
         direct(TYPE, C, job, strip, job->x, sums);                                                           \
     }
-#define PRODUCT(NAME, TYPE)                                                                                  \
+#define PRODUCT(NAME, TYPE, ...)                                                                             \
     DIRECT(NAME, TYPE, 1)                                                                                    \
     DIRECT(NAME, TYPE, 2)                                                                                    \
-    DIRECT(NAME, TYPE, 3)                                                                                    \
-    DIRECT(NAME, TYPE, 4)                                                                                    \
     AVX2_TARGET static __attribute__((noinline)) void NAME##_panels(                                         \
         const uint8_t *strip, int groups, struct avx2_panel *p, const uint8_t *ahead) {                      \
         size_t half = x86_super_bytes(TYPE) * (size_t)groups / 8 * PACK_ROWS / 4;                            \
@@ -108,21 +112,25 @@ product(const struct x86_job *job, int first, int rows,
         by_panels(TYPE, job, strip, x, n, o, NAME##_panels);                                                 \
     }                                                                                                        \
     static void NAME(const struct x86_job *job, int first, int rows) {                                       \
-        static void (*const of[FEW + 1])(const struct x86_job *, const uint8_t *, float(*)[PACK_ROWS]) = {   \
-            NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4};                                                   \
+        static few_fn *const of[FEW + 1] = {NULL, NAME##_1, NAME##_2, __VA_ARGS__};                          \
         product(job, first, rows, of, NAME##_many);                                                          \
     }
+/* Of types whose elements come from one place. */
+#define PRODUCT4(NAME, TYPE)                                                                                 \
+    DIRECT(NAME, TYPE, 3)                                                                                    \
+    DIRECT(NAME, TYPE, 4)                                                                                    \
+    PRODUCT(NAME, TYPE, NAME##_3, NAME##_4)
 
-PRODUCT(packed_q8_0, DTYPE_Q8_0)
-PRODUCT(packed_q4_0, DTYPE_Q4_0)
-PRODUCT(packed_q4_1, DTYPE_Q4_1)
-PRODUCT(packed_q5_0, DTYPE_Q5_0)
-PRODUCT(packed_q5_1, DTYPE_Q5_1)
-PRODUCT(packed_q2_k, DTYPE_Q2_K)
-PRODUCT(packed_q3_k, DTYPE_Q3_K)
-PRODUCT(packed_q4_k, DTYPE_Q4_K)
-PRODUCT(packed_q5_k, DTYPE_Q5_K)
-PRODUCT(packed_q6_k, DTYPE_Q6_K)
+PRODUCT4(packed_q8_0, DTYPE_Q8_0)
+PRODUCT4(packed_q4_0, DTYPE_Q4_0)
+PRODUCT4(packed_q4_1, DTYPE_Q4_1)
+PRODUCT(packed_q5_0, DTYPE_Q5_0, NULL)
+PRODUCT(packed_q5_1, DTYPE_Q5_1, NULL)
+PRODUCT(packed_q2_k, DTYPE_Q2_K, NULL)
+PRODUCT(packed_q3_k, DTYPE_Q3_K, NULL)
+PRODUCT4(packed_q4_k, DTYPE_Q4_K)
+PRODUCT(packed_q5_k, DTYPE_Q5_K, NULL)
+PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL)
 
 void avx2_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                     int n_cols, int k, float *out, size_t out_stride) {

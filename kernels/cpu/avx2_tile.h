@@ -128,19 +128,49 @@ AVX2_INLINE void avx2_group_unsigned(enum dtype type, int C, const struct avx2_s
     }
 }
 
-/* Where the scales and sums of 16 of a panel's elements lie, from their bytes in an input on. */
-struct avx2_offsets {
-    ptrdiff_t scales, two;
+/* A few inputs from the next elements on: their bytes; the scales of groups of 32, and their sums times
+ * those; and the sums of 16, of types that want them. */
+struct avx2_inputs {
+    const int8_t *x[4];
+    _Alignas(32) float scales[4][8];
+    float totals[4][8];
+    int16_t two[4][16];
 };
 
-/* acc plus group g of eight rows times an input at x, whose sum is given; total: that of the group of the
- * input, times scale. */
-AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f, int g, const int8_t *x,
-                                  struct avx2_offsets o, const float *total, __m256i sum, __m256 acc) {
-    __m256 scale = _mm256_broadcast_ss((const float *)(const void *)(x + o.scales) + g);
+/* C inputs from element `first` of k on, for `groups` groups. What is not there of eight groups is not used.
+ */
+AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t stride, int k, int first,
+                                int groups, struct avx2_inputs *in) {
+    AVX2_UNROLL
+    for (int c = 0; c < C; c++) {
+        const char *at = row + (size_t)c * stride;
+        const int16_t *two = (const int16_t *)(const void *)(at + k + k / 8) + first / 16;
+        /* The sums follow the scales, so there are as many bytes. */
+        __m256 scales = _mm256_loadu_ps((const float *)(const void *)(at + k) + first / 32);
+        in->x[c] = (const int8_t *)at + first;
+        _mm256_store_ps(in->scales[c], scales);
+        if (type == DTYPE_Q8_0)
+            continue;
+        if (groups < 8) {
+            for (int g = 0; g < groups; g++)
+                in->totals[c][g] = (float)(two[2 * g] + two[2 * g + 1]) * in->scales[c][g];
+            continue;
+        }
+        __m256i sums = _mm256_loadu_si256((const __m256i *)(const void *)two);
+        if (x86_by_16(type))
+            _mm256_store_si256((__m256i *)(void *)in->two[c], sums);
+        sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+        _mm256_store_ps(in->totals[c], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+    }
+}
+
+/* acc plus group g of eight rows times input c, whose sum is given. */
+AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f, int g,
+                                  const struct avx2_inputs *in, int c, __m256i sum, __m256 acc) {
+    __m256 scale = _mm256_broadcast_ss(&in->scales[c][g]);
     if (x86_by_16(type)) {
         __m256i m = _mm256_load_si256((const __m256i *)(const void *)f->pairs[g]);
-        m = _mm256_madd_epi16(m, avx2_dword(x + o.two + g * 4));
+        m = _mm256_madd_epi16(m, avx2_dword(&in->two[c][2 * g]));
         if (type == DTYPE_Q2_K)
             acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m), _mm256_mul_ps(_mm256_load_ps(f->minimum[0]), scale),
                                    acc);
@@ -150,41 +180,8 @@ AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f,
     __m256 factor = _mm256_mul_ps(_mm256_load_ps(f->scale[x86_by_16(type) ? 0 : g]), scale);
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, acc);
     if (!x86_by_16(type) && type != DTYPE_Q8_0)
-        acc = _mm256_fnmadd_ps(_mm256_load_ps(f->minimum[g]), _mm256_broadcast_ss(total), acc);
+        acc = _mm256_fnmadd_ps(_mm256_load_ps(f->minimum[g]), _mm256_broadcast_ss(&in->totals[c][g]), acc);
     return acc;
-}
-
-/* The sums of an input's groups, times scale. */
-AVX2_INLINE void avx2_totals(const int8_t *x, struct avx2_offsets o, int groups, float totals[8]) {
-    const float *scales = (const float *)(const void *)(x + o.scales);
-    const int16_t *two = (const int16_t *)(const void *)(x + o.two);
-    if (groups == 8) {
-        __m256i sums =
-            _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(const void *)two), _mm256_set1_epi16(1));
-        _mm256_store_ps(totals, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales)));
-        return;
-    }
-    for (int g = 0; g < groups; g++)
-        totals[g] = (float)(two[2 * g] + two[2 * g + 1]) * scales[g];
-}
-
-/* A few inputs from the next elements on. */
-struct avx2_inputs {
-    const int8_t *x[4];
-    struct avx2_offsets offsets;
-    _Alignas(32) float totals[4][8];
-};
-
-/* C inputs from element `first` on, for `groups` groups. */
-AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t stride, int k, int first,
-                                int groups, struct avx2_inputs *in) {
-    in->offsets = (struct avx2_offsets){k + first / 8 - first, k + k / 8 + first / 8 - first};
-    AVX2_UNROLL
-    for (int c = 0; c < C; c++) {
-        in->x[c] = (const int8_t *)row + (size_t)c * stride + first;
-        if (!x86_by_16(type) && type != DTYPE_Q8_0)
-            avx2_totals(in->x[c], in->offsets, groups, in->totals[c]);
-    }
 }
 
 /* A group of sixteen rows times C inputs, added to acc. */
@@ -199,8 +196,7 @@ AVX2_INLINE void avx2_group_of(enum dtype type, int C, const struct avx2_sixteen
     for (int h = 0; h < 2; h++) {
         AVX2_UNROLL
         for (int c = 0; c < C; c++)
-            acc[h][c] = avx2_add_group(type, w->factors[h], at.g, in->x[c], in->offsets, in->totals[c] + at.g,
-                                       sums[h][c], acc[h][c]);
+            acc[h][c] = avx2_add_group(type, w->factors[h], at.g, in, c, sums[h][c], acc[h][c]);
     }
 }
 
@@ -230,7 +226,7 @@ struct avx2_outputs {
     _Alignas(32) float sums[AVX2_MOST_INPUTS][16];
 };
 
-AVX2_INLINE int avx2_most_inputs(const struct x86_job *job) {
+X86_INLINE int avx2_most_inputs(const struct x86_job *job) {
     int most = (int)(AVX2_INPUT_BYTES / job->x_stride) / 4 * 4;
     return most > AVX2_MOST_INPUTS ? AVX2_MOST_INPUTS : most > 4 ? most : 4;
 }
@@ -256,12 +252,16 @@ AVX2_INLINE void avx2_tiles(enum dtype type, const struct avx2_panel p[2], const
                             int first, int groups, const char *x, int n, struct avx2_outputs *o,
                             const uint8_t *ahead) {
     int c = 0;
-    for (; c + 4 <= n; c += 4)
+    for (; c + 4 <= n; c += 4, ahead = NULL)
         avx2_tile(type, 4, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride,
-                  o->sums + c, c == 0 ? ahead : NULL);
-    for (; c < n; c++)
-        avx2_tile(type, 1, p, job->k, first, groups, x + (size_t)c * job->x_stride, job->x_stride,
-                  o->sums + c, c == 0 ? ahead : NULL);
+                  o->sums + c, ahead);
+    x += (size_t)c * job->x_stride;
+    if (n - c == 3)
+        avx2_tile(type, 3, p, job->k, first, groups, x, job->x_stride, o->sums + c, ahead);
+    else if (n - c == 2)
+        avx2_tile(type, 2, p, job->k, first, groups, x, job->x_stride, o->sums + c, ahead);
+    else if (n - c == 1)
+        avx2_tile(type, 1, p, job->k, first, groups, x, job->x_stride, o->sums + c, ahead);
 }
 
 #endif
