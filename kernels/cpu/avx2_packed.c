@@ -9,7 +9,8 @@
 #include "kernels/cpu/pack.h"
 
 /* Inputs that meet the rows where they lie, at most. Of types whose elements are put together from two or
- * three places two do: panels put them together once. */
+ * three places two do, and one strip at a time: panels put them together once. One input of the others meets
+ * two strips at once, because memory answers two streams sooner than one. */
 #define FEW 4
 
 /* How early a line is asked for. */
@@ -22,33 +23,45 @@ AVX2_INLINE void ask(const uint8_t *at, size_t bytes) {
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T0);
 }
 
-/* A strip times C inputs. */
-AVX2_INLINE void direct(enum dtype type, int C, const struct x86_job *job, const uint8_t *strip,
-                        const char *x, float (*sums)[PACK_ROWS]) {
+/* S strips, which lie `apart` bytes from each other, times C inputs; sums: those of the first strip, then of
+ * the next. */
+AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job, const uint8_t *strip,
+                        size_t apart, float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
-    struct avx2_factors f[2];
+    struct avx2_factors f[2][2];
     struct avx2_inputs in;
-    __m256 acc[2][4];
+    __m256 acc[2][2][4];
     AVX2_UNROLL
+    for (int s = 0; s < S; s++)
+        AVX2_UNROLL
     for (int c = 0; c < C; c++)
-        acc[0][c] = acc[1][c] = _mm256_setzero_ps();
+        acc[s][0][c] = acc[s][1][c] = _mm256_setzero_ps();
     for (int first = 0; first < job->k; first += AVX2_PANEL, strip += bytes) {
         const int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8, span = avx2_span(type);
-        const struct avx2_sixteen w = {.from = {{.strip = strip}, {.strip = strip, .half = 1}},
-                                       .factors = {&f[0], &f[1]}};
-        avx2_factors(type, w.from[0], groups, &f[0]);
-        avx2_factors(type, w.from[1], groups, &f[1]);
-        avx2_inputs_at(type, C, x, job->x_stride, job->k, first, groups, &in);
+        struct avx2_sixteen w[2];
+        AVX2_UNROLL
+        for (int s = 0; s < S; s++) {
+            const uint8_t *at = strip + (size_t)s * apart;
+            w[s] = (struct avx2_sixteen){.from = {{.strip = at}, {.strip = at, .half = 1}},
+                                         .factors = {&f[s][0], &f[s][1]}};
+            avx2_factors(type, w[s].from[0], groups, &f[s][0]);
+            avx2_factors(type, w[s].from[1], groups, &f[s][1]);
+        }
+        avx2_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, &in);
         for (int i = 0; i < groups / span; i++) {
-            ask(strip + bytes / 8 * (size_t)(i * span), bytes / 8 * (size_t)span);
             AVX2_UNROLL
-            for (int sub = 0; sub < span; sub++)
-                avx2_group_of(type, C, &w, (struct avx2_group){i * span + sub, i, sub}, &in, acc);
+            for (int s = 0; s < S; s++) {
+                ask(strip + (size_t)s * apart + bytes / 8 * (size_t)(i * span), bytes / 8 * (size_t)span);
+                AVX2_UNROLL
+                for (int sub = 0; sub < span; sub++)
+                    avx2_group_of(type, C, &w[s], (struct avx2_group){i * span + sub, i, sub}, &in, acc[s]);
+            }
         }
     }
-    avx2_store_sums(C, sums, acc);
+    AVX2_UNROLL
+    for (int s = 0; s < S; s++)
+        avx2_store_sums(C, sums + s * C, acc[s]);
 }
-
 /* A strip times n inputs, by way of panels. */
 AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uint8_t *strip, const char *x,
                            int n, struct avx2_outputs *o,
@@ -65,42 +78,67 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     }
 }
 
-/* sums = those of a strip with all inputs, which are few; of n inputs from x on. */
-typedef void few_fn(const struct x86_job *job, const uint8_t *strip, float (*sums)[PACK_ROWS]);
+/* As cpu_packed_product_fn has them. */
+struct part {
+    const struct x86_job *job;
+    int first, rows;
+};
+
+/* Outputs of n inputs from `input` on: of those rows of the part that are in the strip. */
+static void put(const struct part *p, int strip, int input, int n, float (*sums)[PACK_ROWS]) {
+    int row = strip * PACK_ROWS, from = row < p->first ? p->first - row : 0, end = p->first + p->rows - row;
+    int to = end < PACK_ROWS ? end : PACK_ROWS;
+    for (int c = 0; c < n; c++)
+        memcpy(p->job->out + (size_t)(input + c) * p->job->out_stride + (row + from - p->first),
+               sums[c] + from, (size_t)(to - from) * sizeof(float));
+}
+
+/* One strip or two with all inputs, which are few. */
+typedef void few_fn(const struct x86_job *job, const uint8_t *strip, size_t apart, float (*sums)[PACK_ROWS]);
+
+/* two: two strips at once, or NULL; one of the first half of the part and one of the second. */
+static void few(const struct part *p, few_fn *two, few_fn *one) {
+    const size_t bytes = PACK_ROWS * p->job->row_bytes;
+    const int begin = p->first / PACK_ROWS, end = (p->first + p->rows + PACK_ROWS - 1) / PACK_ROWS;
+    const int half = two != NULL ? (end - begin) / 2 : 0, n = p->job->n_cols;
+    _Alignas(32) float sums[2 * FEW][PACK_ROWS];
+    for (int i = begin; i < begin + half; i++) {
+        two(p->job, p->job->w + (size_t)i * bytes, (size_t)half * bytes, sums);
+        put(p, i, 0, n, sums);
+        put(p, i + half, 0, n, sums + n);
+    }
+    for (int i = begin + 2 * half; i < end; i++) {
+        one(p->job, p->job->w + (size_t)i * bytes, 0, sums);
+        put(p, i, 0, n, sums);
+    }
+}
+
 typedef void many_fn(const struct x86_job *job, const uint8_t *strip, const char *x, int n,
                      struct avx2_outputs *sums);
 
-/* Rows `first` … of the matrix, `rows` of them. few[C]: of C inputs; NULL: they go by way of panels. */
-static void product(const struct x86_job *job, int first, int rows, few_fn *const few[FEW + 1],
-                    many_fn *many) {
-    few_fn *all = job->n_cols <= FEW ? few[job->n_cols] : NULL;
-    const int most = all != NULL ? FEW : avx2_most_inputs(job), begin = first / PACK_ROWS * PACK_ROWS;
+static void many(const struct part *p, many_fn *fn) {
+    const struct x86_job *job = p->job;
+    const int most = avx2_most_inputs(job), end = (p->first + p->rows + PACK_ROWS - 1) / PACK_ROWS;
     struct avx2_outputs o;
     for (int input = 0; input < job->n_cols; input += most)
-        for (int row = begin; row < first + rows; row += PACK_ROWS) {
-            const uint8_t *strip = job->w + (size_t)row * job->row_bytes;
+        for (int i = p->first / PACK_ROWS; i < end; i++) {
             int n = job->n_cols - input < most ? job->n_cols - input : most;
-            int from = row < first ? first - row : 0;
-            int to = first + rows - row < PACK_ROWS ? first + rows - row : PACK_ROWS;
-            if (all != NULL)
-                all(job, strip, o.sums);
-            else
-                many(job, strip, job->x + (size_t)input * job->x_stride, n, &o);
-            for (int c = 0; c < n; c++)
-                memcpy(job->out + (size_t)(input + c) * job->out_stride + (row + from - first),
-                       o.sums[c] + from, (size_t)(to - from) * sizeof(float));
+            fn(job, job->w + (size_t)i * PACK_ROWS * job->row_bytes, job->x + (size_t)input * job->x_stride,
+               n, &o);
+            put(p, i, input, n, o.sums);
         }
 }
 
 /* Functions of their own, because together they would need more registers than there are. */
-#define DIRECT(NAME, TYPE, C)                                                                                \
-    AVX2_TARGET static __attribute__((noinline)) void NAME##_##C(                                            \
-        const struct x86_job *job, const uint8_t *strip, float(*sums)[PACK_ROWS]) {                          \
-        direct(TYPE, C, job, strip, job->x, sums);                                                           \
+#define DIRECT(NAME, TYPE, S, C)                                                                             \
+    AVX2_TARGET static __attribute__((noinline)) void NAME##_##S##_##C(                                      \
+        const struct x86_job *job, const uint8_t *strip, size_t apart, float(*sums)[PACK_ROWS]) {            \
+        direct(TYPE, S, C, job, strip, apart, sums);                                                         \
     }
-#define PRODUCT(NAME, TYPE, ...)                                                                             \
-    DIRECT(NAME, TYPE, 1)                                                                                    \
-    DIRECT(NAME, TYPE, 2)                                                                                    \
+/* TWO: two strips with one input; then what there is for three and four inputs with one strip. */
+#define PRODUCT(NAME, TYPE, TWO, ...)                                                                        \
+    DIRECT(NAME, TYPE, 1, 1)                                                                                 \
+    DIRECT(NAME, TYPE, 1, 2)                                                                                 \
     AVX2_TARGET static __attribute__((noinline)) void NAME##_panels(                                         \
         const uint8_t *strip, int groups, struct avx2_panel *p, const uint8_t *ahead) {                      \
         size_t half = x86_super_bytes(TYPE) * (size_t)groups / 8 * PACK_ROWS / 4;                            \
@@ -111,36 +149,42 @@ static void product(const struct x86_job *job, int first, int rows, few_fn *cons
         const struct x86_job *job, const uint8_t *strip, const char *x, int n, struct avx2_outputs *o) {     \
         by_panels(TYPE, job, strip, x, n, o, NAME##_panels);                                                 \
     }                                                                                                        \
-    static void NAME(const struct x86_job *job, int first, int rows) {                                       \
-        static few_fn *const of[FEW + 1] = {NULL, NAME##_1, NAME##_2, __VA_ARGS__};                          \
-        product(job, first, rows, of, NAME##_many);                                                          \
+    static void NAME(const struct part *p) {                                                                 \
+        static few_fn *const two = TWO;                                                                      \
+        static few_fn *const one[FEW + 1] = {NULL, NAME##_1_1, NAME##_1_2, __VA_ARGS__};                     \
+        int n = p->job->n_cols;                                                                              \
+        if (n <= FEW && one[n] != NULL)                                                                      \
+            few(p, n == 1 ? two : NULL, one[n]);                                                             \
+        else                                                                                                 \
+            many(p, NAME##_many);                                                                            \
     }
 /* Of types whose elements come from one place. */
 #define PRODUCT4(NAME, TYPE)                                                                                 \
-    DIRECT(NAME, TYPE, 3)                                                                                    \
-    DIRECT(NAME, TYPE, 4)                                                                                    \
-    PRODUCT(NAME, TYPE, NAME##_3, NAME##_4)
+    DIRECT(NAME, TYPE, 2, 1)                                                                                 \
+    DIRECT(NAME, TYPE, 1, 3)                                                                                 \
+    DIRECT(NAME, TYPE, 1, 4)                                                                                 \
+    PRODUCT(NAME, TYPE, NAME##_2_1, NAME##_1_3, NAME##_1_4)
 
 PRODUCT4(packed_q8_0, DTYPE_Q8_0)
 PRODUCT4(packed_q4_0, DTYPE_Q4_0)
 PRODUCT4(packed_q4_1, DTYPE_Q4_1)
-PRODUCT(packed_q5_0, DTYPE_Q5_0, NULL)
-PRODUCT(packed_q5_1, DTYPE_Q5_1, NULL)
-PRODUCT(packed_q2_k, DTYPE_Q2_K, NULL)
-PRODUCT(packed_q3_k, DTYPE_Q3_K, NULL)
+PRODUCT(packed_q5_0, DTYPE_Q5_0, NULL, NULL)
+PRODUCT(packed_q5_1, DTYPE_Q5_1, NULL, NULL)
+PRODUCT(packed_q2_k, DTYPE_Q2_K, NULL, NULL)
+PRODUCT(packed_q3_k, DTYPE_Q3_K, NULL, NULL)
 PRODUCT4(packed_q4_k, DTYPE_Q4_K)
-PRODUCT(packed_q5_k, DTYPE_Q5_K, NULL)
-PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL)
+PRODUCT(packed_q5_k, DTYPE_Q5_K, NULL, NULL)
+PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL, NULL)
 
 void avx2_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                     int n_cols, int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct x86_job *, int, int) = {
+    static void (*const by_type[DTYPE_COUNT])(const struct part *) = {
         [DTYPE_Q8_0] = packed_q8_0, [DTYPE_Q4_0] = packed_q4_0, [DTYPE_Q4_1] = packed_q4_1,
         [DTYPE_Q5_0] = packed_q5_0, [DTYPE_Q5_1] = packed_q5_1, [DTYPE_Q2_K] = packed_q2_k,
         [DTYPE_Q3_K] = packed_q3_k, [DTYPE_Q4_K] = packed_q4_k, [DTYPE_Q5_K] = packed_q5_k,
         [DTYPE_Q6_K] = packed_q6_k};
     struct x86_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
-    by_type[type](&job, first, n_rows);
+    by_type[type](&(struct part){&job, first, n_rows});
 }
 #else
 typedef int avx2_packed_is_for_x86;
