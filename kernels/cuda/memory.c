@@ -66,7 +66,7 @@ static int queue_weights(struct cuda_device *d, struct upload *u, char *err, siz
     d->output_norm = upload_floats(m->output_norm.data, dim, &rc, err, errlen);
     upload(u, &m->tok_embd, false, &d->embeddings, &rc, err, errlen);
     if (d->tied)
-        d->output = pack_rows(&d->embeddings, d->first_output, (int32_t)m->output.rows);
+        d->output = pack_part(&d->embeddings, d->first_output, (int32_t)m->output.rows);
     else
         upload(u, &m->output, false, &d->output, &rc, err, errlen);
     return rc;

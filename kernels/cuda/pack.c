@@ -214,7 +214,7 @@ int pack_upload(const struct tensor *w, bool as_f32, struct cuda_matrix *out, ch
     return rc;
 }
 
-struct cuda_matrix pack_rows(const struct cuda_matrix *m, int32_t first, int32_t n) {
+struct cuda_matrix pack_part(const struct cuda_matrix *m, int32_t first, int32_t n) {
     struct cuda_matrix part = *m;
     size_t skipped = (size_t)first;
     part.rows = n;

@@ -18,7 +18,7 @@ HX_MUST_CHECK int pack_upload(const struct tensor *w, bool as_f32, struct cuda_m
 size_t pack_piece(size_t n);
 void pack_free(struct cuda_matrix *m);
 /* Some rows of a matrix, in its own memory. */
-struct cuda_matrix pack_rows(const struct cuda_matrix *m, int32_t first, int32_t n);
+struct cuda_matrix pack_part(const struct cuda_matrix *m, int32_t first, int32_t n);
 
 /* A tensor whose data is one of these two places is not copied: memory is planned for it and left as it is.
  * For measuring, with numbers that are drawn on the GPU (tests/gpu/draw.h). */

@@ -121,8 +121,8 @@ static void read_prompts(struct pair *p) {
 
 static void run_case(const struct greedy_case *c, bool bits, struct greedy_found *found) {
     struct pair *p = calloc(1, sizeof *p);
-    int page = 0, most = c->chunk > c->n ? c->chunk : c->n;
-    assert_true(p != NULL && c->n <= GREEDY_SESSIONS);
+    int page = 0, most = c->chunk > c->n ? c->chunk : c->n, steps = c->steps > 0 ? c->steps : GREEDY_STEPS;
+    assert_true(p != NULL && c->n <= GREEDY_SESSIONS && steps <= GREEDY_STEPS);
     *found = (struct greedy_found){.steps = 0};
     p->c = c;
     p->found = found;
@@ -137,7 +137,7 @@ static void run_case(const struct greedy_case *c, bool bits, struct greedy_found
         p->samples[s] = (struct kernels_sample){.wanted = true, .top_p = 1, .repeat_penalty = 1}; /* greedy */
     }
     read_prompts(p);
-    for (int step = 1; step < GREEDY_STEPS; step++) {
+    for (int step = 1; step < steps; step++) {
         for (int s = 0; s < c->n; s++) {
             p->rows[s] =
                 (struct kernels_row){.token = p->next[s], .position = c->prompts[s].n + step - 1, .table = s};

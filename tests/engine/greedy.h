@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#define GREEDY_STEPS    64
+#define GREEDY_STEPS    64 /* at most */
 #define GREEDY_SESSIONS 64
 #define GREEDY_PROMPT   512 /* tokens at most */
 
@@ -24,12 +24,13 @@ struct greedy_case {
     const char *module; /* of the GPU */
     const struct greedy_prompt *prompts;
     int n;     /* sessions, each with a prompt of its own; they write together */
+    int steps; /* tokens of each session; 0: GREEDY_STEPS */
     int chunk; /* rows of prompts in a batch; 1: token by token */
     enum dtype kv_type;
     double bound; /* of the difference of any logit */
 };
 
-/* Steps are GREEDY_STEPS of each session, behind the CPU's tokens on both devices. */
+/* Steps are those of each session, behind the CPU's tokens on both devices. */
 struct greedy_found {
     int steps;
     int near_ties; /* the CPU's two best logits are nearer than twice the bound */

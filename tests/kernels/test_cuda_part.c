@@ -214,7 +214,7 @@ static void check_rows(const struct tensor *w, int32_t first, int32_t n) {
     part.rows = n;
     assert_int_equal(pack_upload(w, false, &all, err, sizeof err), 0);
     assert_int_equal(pack_upload(&part, false, &want, err, sizeof err), 0);
-    struct cuda_matrix got = pack_rows(&all, first, n);
+    struct cuda_matrix got = pack_part(&all, first, n);
     compare(&got, &want);
     pack_free(&all);
     pack_free(&want);
