@@ -4,7 +4,8 @@
  * all the time; in pages of 2 MB it does not. Files are mapped in small
  * pages, so the weights are copied out of them where the engine says that there is memory for it: by a thread
  * of its own, while batches run on what is in the file, because it takes seconds. Between two batches the
- * device takes over the matrices that are done.
+ * device takes over the matrices that are done. Where the products want it copies have their rows side by
+ * side (pack.h), which changes no bit of a result.
  *
  * What lies in a mapped file gets its page tables before the first batch. Otherwise the first prompt pays
  * for them (a third of its time, 1 GB), and the hardware ignores requests for lines of unmapped pages, which
