@@ -8,13 +8,17 @@
 
 #include <immintrin.h>
 
+/* Defined already where something stands in for the instructions. */
+#ifndef AVX512_TARGET
 #define AVX512_TARGET                                                                                        \
     __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-"       \
                           "width=512")))
 #define AVX512_INLINE static inline __attribute__((always_inline)) AVX512_TARGET
-
 /* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. */
 #define AVX512_UNROLL _Pragma("GCC unroll 16")
+/* The value stays in its register: it is not loaded once more. */
+#define AVX512_KEEP(v) __asm__("" : "+v"(v))
+#endif
 
 /* Inputs in F32, all types: avx512_floats.c. */
 void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,

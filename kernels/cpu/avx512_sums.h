@@ -85,7 +85,7 @@ AVX512_INLINE __m512i avx512_sums_q8_0(const uint8_t *block, const int8_t *x, ui
     AVX512_UNROLL
     for (int i = 0; i < 4; i++) {
         z[i] = _mm512_loadu_si512(block + i * 64);
-        __asm__("" : "+v"(z[i])); /* loaded once: a load across two lines takes twice as long */
+        AVX512_KEEP(z[i]); /* loaded once: a load across two lines takes twice as long */
     }
     z[4] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(block + 256)));
     AVX512_UNROLL

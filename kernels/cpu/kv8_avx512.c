@@ -3,9 +3,12 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+/* Defined already where something stands in for the instructions. */
+#ifndef KV8_TARGET
 #define KV8_TARGET __attribute__((target("avx2,fma,avx512f")))
-#define KV8_LANES  16
-#define KV8_HEADS  4
+#endif
+#define KV8_LANES 16
+#define KV8_HEADS 4
 typedef __m512 kv8_vec;
 
 #define KV8_ONE static inline __attribute__((always_inline)) KV8_TARGET

@@ -384,8 +384,8 @@ static void check_packed(const struct cpu_ops *ops, enum dtype type, bool rounde
                                 some, COMPANY_ROWS);
             for (int i = 0; i < cols * COMPANY_ROWS; i++) {
                 bool wanted = i % COMPANY_ROWS < rows;
-                float want = all[(c + i / COMPANY_ROWS) * COMPANY_ROWS + r + i % COMPANY_ROWS];
-                if (wanted ? memcmp(&some[i], &want, 4) != 0 : some[i] == some[i])
+                int at = wanted ? (c + i / COMPANY_ROWS) * COMPANY_ROWS + r + i % COMPANY_ROWS : 0;
+                if (wanted ? memcmp(&some[i], &all[at], 4) != 0 : some[i] == some[i])
                     fail_msg("%s, %s of %d, side by side: output %d of input %d is not right (%d rows from "
                              "%d on, %d inputs)",
                              ops->name, dtype_info(type)->name, k, i % COMPANY_ROWS, i / COMPANY_ROWS, rows,
