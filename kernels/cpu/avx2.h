@@ -28,5 +28,8 @@ void avx2_product_q8(enum dtype type, const void *w, int n_rows, const void *x, 
 /* The same of rows that lie side by side: avx2_packed.c. */
 void avx2_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                     int n_cols, int k, float *out, size_t out_stride);
+/* Inputs in F32, types without blocks, of rows that lie side by side: avx2_floats.c. */
+void avx2_product_packed_floats(enum dtype type, const void *w, int first, int n_rows, const void *x,
+                                size_t x_stride, int n_cols, int k, float *out, size_t out_stride);
 
 #endif

@@ -1,157 +1,116 @@
-/* Products with inputs in F32, with AVX2, FMA and F16C.
+/* Products with inputs in F32, with AVX2, FMA and F16C: avx2_f32_tile.h says how.
  *
- * A row is cut into pieces of 512 elements. A piece of one output has one register of eight sums that runs
- * over it in ascending order; it is summed up in one fixed order and added to what the pieces before gave. So
- * an output is the same bits whatever rows and inputs stand beside it.
- *
- * With few inputs, stored rows are made F32 in registers as they stream past. With many, and for types of
- * blocks, the pieces of some inputs are laid side by side in the second-level cache, and the pieces of a few
- * rows at a time are made F32 in the first, where they meet those inputs. */
+ * Rows that lie by themselves are put side by side in the first-level cache, a line or a piece at a time;
+ * types of blocks are made F32 first. Up to six inputs meet rows in one pass over memory. With more, a piece
+ * of sixteen rows is made F32 in the first-level cache, while it meets the first of them; those that follow,
+ * whose pieces are in the second-level cache, meet it there. */
 #if defined(__x86_64__)
-#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/avx2_f32_tile.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/ops_avx2.h"
+#include "kernels/dtype.h"
 
-#include <immintrin.h>
-#include <string.h>
-
-#define LANES 8
-/* Of eight elements that stand side by side: a loop of few rounds ends where the processor expects it. */
-#define STEPS 8
-#define PIECE 512
-/* Rows of a panel: with three inputs they fill two thirds of a first-level cache of 32 KB. */
-#define PANEL_ROWS 8
-/* Inputs that meet it: half of a second-level cache of 512 KB. */
-#define PANEL_INPUTS 126
-/* Rows that inputs meet once they are laid out. */
-#define GROUP_ROWS 256
-/* Inputs from which on that pays. */
-#define MANY 8
-/* How early the lines of a row that streams past are asked for. */
+/* How early the lines of rows that stream past are asked for. */
 #define BYTES_AHEAD 2048
+#define ROWS_AHEAD  4
+/* Inputs and strips that are together in the second-level cache, of 512 KB: the pieces of the inputs are a
+ * quarter of it, and so are the sums. */
+#define MANY_INPUTS 126
+#define MANY_STRIPS 16
 
-/* Lane l and l + 4, then 2 and 1 further: of four registers. */
-AVX2_INLINE __m128 sums_of(const __m256 v[4]) {
-    __m256 a =
-        _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[1], 0x20), _mm256_permute2f128_ps(v[0], v[1], 0x31));
-    __m256 b =
-        _mm256_add_ps(_mm256_permute2f128_ps(v[2], v[3], 0x20), _mm256_permute2f128_ps(v[2], v[3], 0x31));
-    /* 0 0 2 2 | 1 1 3 3 */
-    a = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xEE));
-    a = _mm256_add_ps(a, _mm256_permute_ps(a, 0xB1));
-    __m128 low = _mm256_castps256_ps128(a), high = _mm256_extractf128_ps(a, 1);
-    return _mm_blend_ps(low, high, 0xA); /* 0 1 2 3 */
-}
+typedef void (*tile_fn)(const struct f32_tile *t);
 
-/* Bytes of an element; known when compiled, unlike kernels/dtype.c's. */
-AVX2_INLINE int element_bytes(enum dtype type) {
-    return type == DTYPE_F32 ? 4 : type == DTYPE_F8_E4M3 ? 1 : 2;
-}
-
-/* Eight elements of a row. */
-AVX2_INLINE __m256 load(enum dtype type, const uint8_t *at) {
-    switch (type) {
-    case DTYPE_F32:
-        return _mm256_loadu_ps((const float *)(const void *)at);
-    case DTYPE_F16:
-        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
-    case DTYPE_BF16: {
-        __m128i half = _mm_loadu_si128((const __m128i *)(const void *)at);
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+/* Functions of their own, because together they would need more registers than there are. */
+#define FUNCTION(NAME, ...)                                                                                  \
+    AVX2_TARGET static __attribute__((noinline)) void NAME(const struct f32_tile *t) {                       \
+        __VA_ARGS__;                                                                                         \
     }
-    default: { /* E4M3: halves of the same exponent and mantissa are 2^-8 of it; 0x7F is no number */
-        __m128i b = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)at));
-        __m128i magnitude = _mm_and_si128(b, _mm_set1_epi16(0x7F));
-        __m128i none =
-            _mm_and_si128(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7F)), _mm_set1_epi16(0x7E00));
-        __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
-        __m128i half = _mm_or_si128(_mm_or_si128(_mm_slli_epi16(magnitude, 7), sign), none);
-        return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
-    }
-    }
-}
+#define TILE(NAME, TYPE, S, C, ALSO) FUNCTION(NAME##_##S##_##C, f32_tile(TYPE, S, C, ALSO, t))
+#define STREAM(NAME, TYPE, C, ALSO)  FUNCTION(NAME##_##C, f32_stream(TYPE, C, ALSO, t))
 
-/* The n < 8 last elements of a row; the others are 0 and not read. */
-AVX2_INLINE __m256 load_rest(enum dtype type, const uint8_t *at, int n) {
-    uint8_t rest[LANES * 4] = {0};
-    memcpy(rest, at, (size_t)(n * element_bytes(type)));
-    return load(type, rest);
-}
+/* One strip and three to six inputs, as tiles have where there are more. */
+#define MANY(NAME, TYPE, ALSO)                                                                               \
+    TILE(NAME, TYPE, 1, 3, ALSO)                                                                             \
+    TILE(NAME, TYPE, 1, 4, ALSO)                                                                             \
+    TILE(NAME, TYPE, 1, 5, ALSO)                                                                             \
+    TILE(NAME, TYPE, 1, 6, ALSO)
+#define ALL(NAME, TYPE, ALSO)                                                                                \
+    TILE(NAME, TYPE, 1, 1, ALSO)                                                                             \
+    TILE(NAME, TYPE, 1, 2, ALSO)                                                                             \
+    MANY(NAME, TYPE, ALSO)
+#define STRIPS(NAME, TYPE, ALSO)                                                                             \
+    ALL(NAME, TYPE, ALSO)                                                                                    \
+    TILE(NAME, TYPE, 2, 1, ALSO)                                                                             \
+    TILE(NAME, TYPE, 2, 2, ALSO)                                                                             \
+    TILE(NAME, TYPE, 2, 3, ALSO)                                                                             \
+    TILE(NAME, TYPE, 4, 1, ALSO)
+#define STREAM_MANY(NAME, TYPE, ALSO)                                                                        \
+    STREAM(NAME, TYPE, 3, ALSO)                                                                              \
+    STREAM(NAME, TYPE, 4, ALSO)                                                                              \
+    STREAM(NAME, TYPE, 5, ALSO)                                                                              \
+    STREAM(NAME, TYPE, 6, ALSO)
+#define STREAM_ALL(NAME, TYPE)                                                                               \
+    STREAM(NAME, TYPE, 1, 0)                                                                                 \
+    STREAM(NAME, TYPE, 2, 0)                                                                                 \
+    STREAM_MANY(NAME, TYPE, 0)                                                                               \
+    STREAM_MANY(NAME##_keep, TYPE, F32_KEEP)
 
-AVX2_INLINE __m256i mask_of(int n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
+STRIPS(ask_f32, DTYPE_F32, F32_ASK)
+STRIPS(ask_f16, DTYPE_F16, F32_ASK)
+STRIPS(ask_bf16, DTYPE_BF16, F32_ASK)
+STRIPS(ask_f8, DTYPE_F8_E4M3, F32_ASK)
+MANY(keep_f16, DTYPE_F16, F32_ASK | F32_KEEP)
+MANY(keep_bf16, DTYPE_BF16, F32_ASK | F32_KEEP)
+MANY(keep_f8, DTYPE_F8_E4M3, F32_ASK | F32_KEEP)
+ALL(here_f32, DTYPE_F32, 0)
+ALL(here_f16, DTYPE_F16, 0)
+ALL(here_bf16, DTYPE_BF16, 0)
+STREAM_ALL(stream_f32, DTYPE_F32)
+STREAM_ALL(stream_f16, DTYPE_F16)
+STREAM_ALL(stream_bf16, DTYPE_BF16)
+STREAM_ALL(stream_f8, DTYPE_F8_E4M3)
 
-/* A step of eight elements of a tile of R rows and C inputs; n < 8 are the last of a row. */
-AVX2_INLINE void step(int R, int C, const __m256 w[4], const char *x, size_t x_stride, int n,
-                      __m256 acc[4][4]) {
-    AVX2_UNROLL
-    for (int c = 0; c < C; c++) {
-        const float *at = (const float *)(const void *)(x + (size_t)c * x_stride);
-        __m256 in = n == LANES ? _mm256_load_ps(at) : _mm256_maskload_ps(at, mask_of(n));
-        AVX2_UNROLL
-        for (int r = 0; r < R; r++)
-            acc[r][c] = _mm256_fmadd_ps(w[r], in, acc[r][c]);
+#define OF_MANY(NAME)                                                                                        \
+    { NULL, NULL, NULL, NAME##_3, NAME##_4, NAME##_5, NAME##_6 }
+#define OF_ALL(NAME)                                                                                         \
+    { NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6 }
+#define OF_STRIPS(NAME)                                                                                      \
+    {                                                                                                        \
+        [1] = OF_ALL(NAME##_1), [2] = {NULL, NAME##_2_1, NAME##_2_2, NAME##_2_3}, [4] = { NULL, NAME##_4_1 } \
     }
-}
 
-/* The sums of a tile: those of input c, a row in each lane; added to what is there, or put there: the first.
- */
-AVX2_INLINE void add_sums(int R, int C, __m256 acc[4][4], bool first, __m128 total[4]) {
-    AVX2_UNROLL
-    for (int c = 0; c < C; c++) {
-        __m256 v[4];
-        AVX2_UNROLL
-        for (int r = 0; r < 4; r++)
-            v[r] = acc[r < R ? r : 0][c];
-        __m128 sums = sums_of(v);
-        total[c] = first ? sums : _mm_add_ps(total[c], sums);
-    }
-}
+/* Strips in memory: by strips and inputs. */
+static const tile_fn asking[DTYPE_COUNT][F32_STRIPS + 1][F32_INPUTS + 1] = {
+    [DTYPE_F32] = OF_STRIPS(ask_f32),
+    [DTYPE_F16] = OF_STRIPS(ask_f16),
+    [DTYPE_BF16] = OF_STRIPS(ask_bf16),
+    [DTYPE_F8_E4M3] = OF_STRIPS(ask_f8)};
+/* A strip anywhere that fills a panel: by inputs. */
+static const tile_fn keeping[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F16] = OF_MANY(keep_f16_1),
+                                                             [DTYPE_BF16] = OF_MANY(keep_bf16_1),
+                                                             [DTYPE_F8_E4M3] = OF_MANY(keep_f8_1)};
+/* A strip in the first-level cache. */
+static const tile_fn cached[DTYPE_COUNT][F32_INPUTS + 1] = {
+    [DTYPE_F32] = OF_ALL(here_f32_1), [DTYPE_F16] = OF_ALL(here_f16_1), [DTYPE_BF16] = OF_ALL(here_bf16_1)};
+/* Whole rows that lie by themselves, and those that fill a panel. */
+static const tile_fn streaming[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F32] = OF_ALL(stream_f32),
+                                                               [DTYPE_F16] = OF_ALL(stream_f16),
+                                                               [DTYPE_BF16] = OF_ALL(stream_bf16),
+                                                               [DTYPE_F8_E4M3] = OF_ALL(stream_f8)};
+static const tile_fn stream_keeping[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F32] = OF_MANY(stream_f32_keep),
+                                                                    [DTYPE_F16] = OF_MANY(stream_f16_keep),
+                                                                    [DTYPE_BF16] = OF_MANY(stream_bf16_keep),
+                                                                    [DTYPE_F8_E4M3] =
+                                                                        OF_MANY(stream_f8_keep)};
 
-AVX2_INLINE void no_sums(int R, int C, __m256 acc[4][4]) {
-    AVX2_UNROLL
-    for (int r = 0; r < R; r++)
-        AVX2_UNROLL
-    for (int c = 0; c < C; c++)
-        acc[r][c] = _mm256_setzero_ps();
-}
-
-/* n <= PIECE elements of R stored rows, which lie `between` bytes apart, times C inputs. The lines that the
- * rows will want soon are asked for. */
-AVX2_INLINE void stream_piece(enum dtype type, int R, int C, const uint8_t *at, size_t between, const char *x,
-                              size_t x_stride, int n, __m256 acc[4][4]) {
-    const int bytes = element_bytes(type), line = 64 / bytes;
-    __m256 v[4];
-    int i = 0;
-    for (; i + line <= n; i += line) {
-        AVX2_UNROLL
-        for (int r = 0; r < R; r++)
-            _mm_prefetch((const char *)at + (size_t)r * between + (size_t)(i * bytes) + BYTES_AHEAD,
-                         _MM_HINT_T0);
-        AVX2_UNROLL
-        for (int j = 0; j < line; j += LANES) {
-            AVX2_UNROLL
-            for (int r = 0; r < R; r++)
-                v[r] = load(type, at + (size_t)r * between + (size_t)((i + j) * bytes));
-            step(R, C, v, x + (size_t)(i + j) * 4, x_stride, LANES, acc);
-        }
-    }
-    for (; i + LANES <= n; i += LANES) {
-        AVX2_UNROLL
-        for (int r = 0; r < R; r++)
-            v[r] = load(type, at + (size_t)r * between + (size_t)(i * bytes));
-        step(R, C, v, x + (size_t)i * 4, x_stride, LANES, acc);
-    }
-    if (i < n) {
-        AVX2_UNROLL
-        for (int r = 0; r < R; r++)
-            v[r] = load_rest(type, at + (size_t)r * between + (size_t)(i * bytes), n - i);
-        step(R, C, v, x + (size_t)i * 4, x_stride, n - i, acc);
-    }
-}
-
+/* A product. Its rows are those from first_row on of a matrix whose strips begin at w, or of rows that lie by
+ * themselves, from w on; then first_row is 0. */
 struct job {
+    enum dtype type, as; /* as stored, and as its pieces are in a strip */
+    bool packed, blocks; /* side by side; of types of blocks */
+    const uint8_t *w;
+    size_t row_bytes;
+    int first_row, n_rows;
     const char *x;
     size_t x_stride;
     int n_cols, k;
@@ -159,235 +118,276 @@ struct job {
     size_t out_stride;
 };
 
-/* R stored rows as they are, from `row` on and `apart` rows from each other, times C inputs from c on. */
-AVX2_INLINE void stream(enum dtype type, int R, int C, const struct job *job, const uint8_t *w,
-                        size_t row_bytes, int row, int apart, int c) {
-    const uint8_t *at = w + (size_t)row * row_bytes;
-    const char *x = job->x + (size_t)c * job->x_stride;
-    __m128 total[4] = {_mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps(), _mm_setzero_ps()};
-    for (int first = 0; first < job->k; first += PIECE) {
-        __m256 acc[4][4];
-        no_sums(R, C, acc);
-        stream_piece(type, R, C, at + (size_t)(first * element_bytes(type)), (size_t)apart * row_bytes,
-                     x + (size_t)first * 4, job->x_stride, job->k - first < PIECE ? job->k - first : PIECE,
-                     acc);
-        add_sums(R, C, acc, first == 0, total);
-    }
-    AVX2_UNROLL
-    for (int i = 0; i < C; i++) {
-        float rows[4], *out = job->out + (size_t)(c + i) * job->out_stride + row;
-        _mm_storeu_ps(rows, total[i]);
-        AVX2_UNROLL
-        for (int r = 0; r < R; r++)
-            out[r * apart] = rows[r];
-    }
+static int min(int a, int b) {
+    return a < b ? a : b;
 }
 
-/* The same times all inputs, which are few. */
-AVX2_INLINE void stream_all(enum dtype type, int R, const struct job *job, const uint8_t *w, size_t row_bytes,
-                            int row, int apart) {
-    const int most = R == 4 ? 3 : 4; /* twelve sums, and what they are made of, are all registers */
-    int c = 0;
-    for (; c + most <= job->n_cols; c += most)
-        stream(type, R, most, job, w, row_bytes, row, apart, c);
-    if (job->n_cols - c == 3)
-        stream(type, R, 3, job, w, row_bytes, row, apart, c);
-    else if (job->n_cols - c == 2)
-        stream(type, R, 2, job, w, row_bytes, row, apart, c);
-    else if (job->n_cols - c == 1)
-        stream(type, R, 1, job, w, row_bytes, row, apart, c);
+static int n_strips(const struct job *job) {
+    return (job->first_row % PACK_ROWS + job->n_rows + PACK_ROWS - 1) / PACK_ROWS;
 }
 
-#define STREAMED(NAME, TYPE)                                                                                 \
-    AVX2_TARGET static void NAME(const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {    \
-        int part, row = 0;                                                                                   \
-        if (job->n_cols <= 3) {                                                                              \
-            part = n_rows / 4;                                                                               \
-            for (int r = 0; r < part; r++)                                                                   \
-                stream_all(TYPE, 4, job, w, row_bytes, r, part);                                             \
-            row = 4 * part;                                                                                  \
-        } else {                                                                                             \
-            part = n_rows / 3;                                                                               \
-            for (int r = 0; r < part; r++)                                                                   \
-                stream_all(TYPE, 3, job, w, row_bytes, r, part);                                             \
-            row = 3 * part;                                                                                  \
-        }                                                                                                    \
-        for (; row < n_rows; row++)                                                                          \
-            stream_all(TYPE, 1, job, w, row_bytes, row, 1);                                                  \
-    }
-
-STREAMED(streamed_f32, DTYPE_F32)
-STREAMED(streamed_f16, DTYPE_F16)
-STREAMED(streamed_bf16, DTYPE_BF16)
-STREAMED(streamed_f8, DTYPE_F8_E4M3)
-
-AVX2_INLINE void decode_floats(enum dtype type, const uint8_t *row, int n, float *out) {
-    int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        _mm256_store_ps(out + i, load(type, row + (size_t)(i * element_bytes(type))));
-    if (i < n)
-        _mm256_store_ps(out + i, load_rest(type, row + (size_t)(i * element_bytes(type)), n - i));
+/* A part of a piece (struct f32_tile) is sixteen elements of the strip, or the piece of one row. */
+static size_t ask_stride(const struct job *job) {
+    return job->packed ? convert_row_bytes(job->type, 16) * PACK_ROWS : job->row_bytes;
 }
 
-/* A piece of a row, followed by zeros up to a multiple of eight. */
-AVX2_TARGET static void decode(enum dtype type, const uint8_t *row, int n, float *out) {
-    switch (type) {
-    case DTYPE_F32:
-        decode_floats(DTYPE_F32, row, n, out);
-        break;
-    case DTYPE_F16:
-        decode_floats(DTYPE_F16, row, n, out);
-        break;
-    case DTYPE_BF16:
-        decode_floats(DTYPE_BF16, row, n, out);
-        break;
-    case DTYPE_F8_E4M3:
-        decode_floats(DTYPE_F8_E4M3, row, n, out);
-        break;
-    default:
-        convert_row(type, row, n, out);
-        break;
+/* Where element `first` of the rows of a strip is, or of its first row where they lie by themselves. */
+static const uint8_t *strip_at(const struct job *job, int strip, int first) {
+    size_t row = (size_t)(job->first_row / PACK_ROWS + strip) * PACK_ROWS;
+    return job->w + row * job->row_bytes +
+           convert_row_bytes(job->type, first) * (job->packed ? PACK_ROWS : 1);
+}
+
+/* Sums of C inputs from c on, with a strip. */
+static void put(const struct job *job, int strip, int c, int n, float (*sums)[PACK_ROWS]) {
+    int row = strip * PACK_ROWS - job->first_row % PACK_ROWS; /* of the product; the first may be before it */
+    int from = row < 0 ? -row : 0, to = min(PACK_ROWS, job->n_rows - row);
+    for (int i = 0; i < n; i++)
+        memcpy(job->out + (size_t)(c + i) * job->out_stride + (row + from), sums[i] + from,
+               (size_t)(to - from) * sizeof(float));
+}
+
+/* ---- rows that lie by themselves ---- */
+
+/* A piece of a strip side by side, in job->as. */
+struct piece {
+    _Alignas(64) uint8_t bytes[F32_PIECE * PACK_ROWS * 4];
+};
+
+/* Pieces of sixteen rows, not all in the same few sets of a cache. */
+struct rows {
+    _Alignas(64) uint8_t bytes[PACK_ROWS][F32_PIECE * 4 + 64];
+};
+
+/* Rows one after another: memory likes that better than a line of each. */
+AVX2_TARGET static void fetch(const struct job *job, const uint8_t *at, int n_rows, size_t bytes,
+                              struct rows *rows) {
+    for (int r = 0; r < PACK_ROWS; r++) {
+        /* Again the last where there are no more. */
+        const uint8_t *from = at + (size_t)min(r, n_rows - 1) * job->row_bytes;
+        uint8_t *to = rows->bytes[r];
+        size_t i = 0, ahead = ROWS_AHEAD * job->row_bytes;
+        for (; i + 64 <= bytes; i += 64) {
+            _mm_prefetch((const char *)((uintptr_t)from + i + ahead), _MM_HINT_T0);
+            __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
+            __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(from + i + 32));
+            _mm256_store_si256((__m256i *)(void *)(to + i), low);
+            _mm256_store_si256((__m256i *)(void *)(to + i + 32), high);
+        }
+        memcpy(to + i, from + i, bytes - i);
     }
 }
 
-/* What meets in the caches. */
+AVX2_TARGET static void turn_halves(const struct rows *rows, int n, uint8_t *to) {
+    const size_t bytes = 2;
+    for (int i = 0; i < n; i += 2 * LANES)
+        for (int half = 0; half < PACK_ROWS; half += LANES)
+            f32_turn_halves(rows->bytes[half] + (size_t)i * bytes, sizeof rows->bytes[0],
+                            to + (size_t)(i * PACK_ROWS + half) * bytes);
+}
+
+AVX2_INLINE void turn_floats(enum dtype type, const struct rows *rows, int n, float *to) {
+    for (int i = 0; i < n; i += LANES)
+        for (int half = 0; half < PACK_ROWS; half += LANES) {
+            __m256 a[LANES];
+            AVX2_UNROLL
+            for (int r = 0; r < LANES; r++)
+                a[r] = load(type, rows->bytes[half + r] + (size_t)i * element_bytes(type));
+            f32_turn(a, to + i * PACK_ROWS + half);
+        }
+}
+
+AVX2_TARGET static void turn_f32(const struct rows *rows, int n, float *to) {
+    turn_floats(DTYPE_F32, rows, n, to);
+}
+
+AVX2_TARGET static void turn_f8(const struct rows *rows, int n, float *to) {
+    turn_floats(DTYPE_F8_E4M3, rows, n, to);
+}
+
+/* n elements from `first` on of the rows of a strip, followed by whatever up to a multiple of 16. */
+static void put_side_by_side(const struct job *job, int strip, int first, int n, struct piece *piece) {
+    struct rows rows;
+    const uint8_t *at = strip_at(job, strip, first);
+    float *floats = (float *)(void *)piece->bytes;
+    int n_rows = min(PACK_ROWS, job->n_rows - strip * PACK_ROWS);
+    if (job->blocks) {
+        for (int r = 0; r < PACK_ROWS; r++)
+            convert_row(job->type, at + (size_t)min(r, n_rows - 1) * job->row_bytes, n,
+                        (float *)(void *)rows.bytes[r]);
+        turn_f32(&rows, n, floats);
+        return;
+    }
+    fetch(job, at, n_rows, convert_row_bytes(job->type, n), &rows);
+    if (job->as != DTYPE_F32)
+        turn_halves(&rows, n, piece->bytes);
+    else if (job->type == DTYPE_F32)
+        turn_f32(&rows, n, floats);
+    else
+        turn_f8(&rows, n, floats);
+}
+
+/* Whether n elements of the rows of a strip can be put side by side on the way (f32_stream()). */
+static bool streams(const struct job *job, int strip, int n) {
+    return !job->packed && !job->blocks && convert_row_bytes(job->type, n) % 64 == 0 &&
+           job->n_rows - strip * PACK_ROWS >= PACK_ROWS;
+}
+
+/* ---- few inputs ---- */
+
+/* Strips `strip`, strip + apart, … of a job, S of them, times all inputs. */
+static void few(const struct job *job, int strip, int S, int apart) {
+    struct piece piece;
+    _Alignas(64) float sums[F32_STRIPS][F32_INPUTS][PACK_ROWS];
+    struct f32_tile t = {.ask_stride = ask_stride(job),
+                         .x_stride = job->x_stride,
+                         .sums = sums[0][0],
+                         .sum_stride = F32_INPUTS * PACK_ROWS};
+    for (int first = 0; first < job->k; first += F32_PIECE) {
+        t.x = (const float *)(const void *)job->x + first;
+        t.n = min(F32_PIECE, job->k - first);
+        t.first = first == 0;
+        for (int s = 0; s < S; s++) {
+            t.strip[s] = strip_at(job, strip + s * apart, first);
+            t.ask[s] = t.strip[s] + BYTES_AHEAD;
+        }
+        if (job->packed) {
+            asking[job->type][S][job->n_cols](&t);
+            continue;
+        }
+        bool last = first + F32_PIECE >= job->k;
+        t.ask[0] = last ? strip_at(job, strip + 1, 0) : strip_at(job, strip, first + F32_PIECE);
+        if (streams(job, strip, t.n)) {
+            streaming[job->type][job->n_cols](&t);
+        } else {
+            put_side_by_side(job, strip, first, t.n, &piece);
+            t.strip[0] = piece.bytes;
+            cached[job->as][job->n_cols](&t);
+        }
+    }
+    for (int s = 0; s < S; s++)
+        put(job, strip + s * apart, 0, job->n_cols, sums[s]);
+}
+
+/* Several strips at a time, from different parts of the rows, where their sums fit into registers: additions
+ * wait less for each other, and more of memory is on its way. */
+static void few_inputs(const struct job *job) {
+    int n = n_strips(job), strip = 0;
+    for (int S = !job->packed ? 1 : job->n_cols == 1 ? 4 : job->n_cols <= 3 ? 2 : 1; strip < n; S /= 2) {
+        int part = (n - strip) / S;
+        for (int i = 0; i < part; i++)
+            few(job, strip + i, S, part);
+        strip += part * S;
+    }
+}
+
+/* ---- many ---- */
+
 struct group {
-    _Alignas(64) float inputs[PANEL_INPUTS][PIECE];
-    _Alignas(64) float panel[PANEL_ROWS][PIECE];
-    _Alignas(64) float sums[PANEL_INPUTS][GROUP_ROWS];
-    int n_cols, n_rows;
-    bool first; /* of the pieces */
-    int steps;  /* of eight elements that a piece has */
+    _Alignas(64) float panel[F32_PIECE * PACK_ROWS];
+    _Alignas(64) float sums[MANY_STRIPS][MANY_INPUTS][PACK_ROWS];
+    struct piece piece;
+    int n_cols, strip, n_strips; /* those of the job from `strip` on */
+    const float *x;              /* the piece of the first input */
 };
 
-/* Lays the pieces of inputs c … side by side, followed by zeros up to a multiple of eight. */
-AVX2_TARGET static void lay_out(struct group *g, const struct job *job, int c, int first, int n) {
-    for (int i = 0; i < g->n_cols; i++) {
-        const float *x = (const float *)(const void *)(job->x + (size_t)(c + i) * job->x_stride) + first;
-        decode_floats(DTYPE_F32, (const uint8_t *)(const void *)x, n, g->inputs[i]);
+/* A piece of a strip times the inputs; n elements from `first` on. */
+static void many_strip(const struct job *job, struct group *g, int strip, int first, int n) {
+    const uint8_t *at = strip_at(job, strip, first);
+    bool last = strip + 1 == g->strip + g->n_strips;
+    const uint8_t *next = last ? strip_at(job, g->strip, first + n) : strip_at(job, strip + 1, first);
+    struct f32_tile t = {.strip = {at},
+                         .ask = {next},
+                         .ask_stride = ask_stride(job),
+                         .x_stride = job->x_stride,
+                         .n = n,
+                         .panel = g->panel,
+                         .first = first == 0};
+    bool stream = streams(job, strip, n);
+    const tile_fn *of = stream                 ? stream_keeping[job->type]
+                        : job->as != DTYPE_F32 ? keeping[job->as]
+                        : job->packed          ? asking[DTYPE_F32][1]
+                                               : cached[DTYPE_F32];
+    if (!job->packed && !stream) {
+        put_side_by_side(job, strip, first, n, &g->piece);
+        t.strip[0] = g->piece.bytes;
+    }
+    int tiles = (g->n_cols + F32_INPUTS - 1) / F32_INPUTS;
+    for (int i = 0, c = 0, inputs; i < tiles; i++, c += inputs) {
+        inputs = (g->n_cols + i) / tiles;
+        t.x = (const float *)(const void *)((const char *)g->x + (size_t)c * job->x_stride);
+        t.sums = g->sums[strip - g->strip][c];
+        of[inputs](&t);
+        if (of == stream_keeping[job->type] || of == keeping[job->as])
+            t.strip[0] = (const uint8_t *)(const void *)g->panel;
+        of = cached[DTYPE_F32];
     }
 }
 
-/* Eight elements of four rows of the panel, from w on, times C inputs, from x on. */
-AVX2_INLINE void panel_step(int C, const float *w, const float *x, __m256 acc[4][4]) {
-    __m256 in[4];
-    AVX2_UNROLL
-    for (int j = 0; j < C; j++)
-        in[j] = _mm256_load_ps(x + j * PIECE);
-    AVX2_UNROLL
-    for (int k = 0; k < 4; k++) {
-        __m256 v = _mm256_load_ps(w + k * PIECE);
-        AVX2_UNROLL
-        for (int j = 0; j < C; j++)
-            acc[k][j] = _mm256_fmadd_ps(v, in[j], acc[k][j]);
+/* Inputs from c on. */
+static void many(const struct job *job, struct group *g, int c) {
+    for (int first = 0; first < job->k; first += F32_PIECE) {
+        g->x = (const float *)(const void *)(job->x + (size_t)c * job->x_stride) + first;
+        for (int s = 0; s < g->n_strips; s++)
+            many_strip(job, g, g->strip + s, first, min(F32_PIECE, job->k - first));
     }
+    for (int s = 0; s < g->n_strips; s++)
+        put(job, g->strip + s, c, g->n_cols, g->sums[s]);
 }
 
-/* Four rows of the panel, from r on, times C inputs from c on: sums of row `row` of the group and three more.
- */
-AVX2_INLINE void panel_tile(int C, struct group *g, int r, int c, int row) {
-    const float *w = g->panel[r], *x = g->inputs[c];
-    __m256 acc[4][4];
-    no_sums(4, C, acc);
-    int i = 0, n = g->steps * LANES;
-    for (; i + STEPS * LANES <= n; i += STEPS * LANES) {
-        AVX2_UNROLL
-        for (int u = 0; u < STEPS * LANES; u += LANES)
-            panel_step(C, w + i + u, x + i + u, acc);
-    }
-    for (; i < n; i += LANES)
-        panel_step(C, w + i, x + i, acc);
-    __m128 total[4];
-    AVX2_UNROLL
-    for (int j = 0; j < C; j++)
-        total[j] = _mm_load_ps(&g->sums[c + j][row]);
-    add_sums(4, C, acc, g->first, total);
-    AVX2_UNROLL
-    for (int j = 0; j < C; j++)
-        _mm_store_ps(&g->sums[c + j][row], total[j]);
-}
-
-AVX2_INLINE void panel_inputs(int C, struct group *g, int row, int c) {
-    for (int r = 0; r < PANEL_ROWS && row + r < g->n_rows; r += 4)
-        panel_tile(C, g, r, c, row + r);
-}
-
-/* What the next panel is made of. */
-struct next {
-    const uint8_t *at;
-    size_t row_bytes, bytes; /* from row to row; of a row */
-};
-
-/* Asks for lines from … to - 1 of it: into the second-level cache, because the first has no room for them.
- * Addresses past the end of the weights do no harm. */
-AVX2_INLINE void ask(const struct next *next, size_t from, size_t to) {
-    size_t lines = (next->bytes + 63) / 64;
-    for (size_t i = from; i < to && i < lines * PANEL_ROWS; i++)
-        _mm_prefetch((const char *)next->at + i / lines * next->row_bytes + i % lines * 64, _MM_HINT_T1);
-}
-
-/* The panel, whose first row is `row` of the group, times all inputs. */
-AVX2_TARGET static void panel_all(struct group *g, int row, const struct next *next) {
-    size_t lines = PANEL_ROWS * ((next->bytes + 63) / 64);
-    size_t share = (lines * 3 + (size_t)g->n_cols - 1) / (size_t)g->n_cols, asked = 0;
-    int c = 0;
-    for (; c + 3 <= g->n_cols; c += 3, asked += share) {
-        ask(next, asked, asked + share);
-        panel_inputs(3, g, row, c);
-    }
-    if (g->n_cols - c == 2)
-        panel_inputs(2, g, row, c);
-    else if (g->n_cols - c == 1)
-        panel_inputs(1, g, row, c);
-}
-
-/* All pieces of the rows, which begin at w, and of the inputs, which begin with c, of a group. */
-static void group_products(enum dtype type, struct group *g, const struct job *job, const uint8_t *w,
-                           size_t row_bytes, int c) {
-    for (int first = 0; first < job->k; first += PIECE) {
-        int n = job->k - first < PIECE ? job->k - first : PIECE;
-        const uint8_t *at = w + convert_row_bytes(type, first);
-        struct next next = {.row_bytes = row_bytes, .bytes = convert_row_bytes(type, n)};
-        lay_out(g, job, c, first, n);
-        g->first = first == 0;
-        g->steps = (n + LANES - 1) / LANES;
-        for (int row = 0; row < g->n_rows; row += PANEL_ROWS) {
-            for (int r = 0; r < PANEL_ROWS && row + r < g->n_rows; r++)
-                decode(type, at + (size_t)(row + r) * row_bytes, n, g->panel[r]);
-            bool last = row + PANEL_ROWS >= g->n_rows;
-            next.at = last ? at + next.bytes : at + (size_t)(row + PANEL_ROWS) * row_bytes;
-            panel_all(g, row, &next);
-        }
-    }
-}
-
-/* By way of panels. */
-static void panels(enum dtype type, const struct job *job, const uint8_t *w, size_t row_bytes, int n_rows) {
+static void many_inputs(const struct job *job) {
     struct group g;
-    memset(g.panel, 0, sizeof g.panel); /* a tile reads four rows, also where fewer are left */
-    for (int row = 0; row < n_rows; row += GROUP_ROWS)
-        for (int c = 0; c < job->n_cols; c += PANEL_INPUTS) {
-            g.n_rows = n_rows - row < GROUP_ROWS ? n_rows - row : GROUP_ROWS;
-            g.n_cols = job->n_cols - c < PANEL_INPUTS ? job->n_cols - c : PANEL_INPUTS;
-            group_products(type, &g, job, w + (size_t)row * row_bytes, row_bytes, c);
-            for (int i = 0; i < g.n_cols; i++)
-                memcpy(job->out + (size_t)(c + i) * job->out_stride + row, g.sums[i], (size_t)g.n_rows * 4);
+    int n = n_strips(job), passes = (job->n_cols + MANY_INPUTS - 1) / MANY_INPUTS;
+    int together = ((job->n_cols + passes - 1) / passes + F32_INPUTS - 1) / F32_INPUTS * F32_INPUTS;
+    for (g.strip = 0; g.strip < n; g.strip += MANY_STRIPS) {
+        g.n_strips = min(MANY_STRIPS, n - g.strip);
+        for (int c = 0; c < job->n_cols; c += together) {
+            g.n_cols = min(together, job->n_cols - c);
+            many(job, &g, c);
         }
+    }
+}
+
+static void product(const struct job *job) {
+    if (job->n_cols <= F32_INPUTS)
+        few_inputs(job);
+    else
+        many_inputs(job);
 }
 
 void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                       int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct job *, const uint8_t *, size_t,
-                                              int) = {[DTYPE_F32] = streamed_f32,
-                                                      [DTYPE_F16] = streamed_f16,
-                                                      [DTYPE_BF16] = streamed_bf16,
-                                                      [DTYPE_F8_E4M3] = streamed_f8};
-    struct job job = {x, x_stride, n_cols, k, out, out_stride};
-    size_t row_bytes = convert_row_bytes(type, k);
-    if (by_type[type] == NULL || n_cols >= MANY)
-        panels(type, &job, w, row_bytes, n_rows);
-    else
-        by_type[type](&job, w, row_bytes, n_rows);
+    struct job job = {.type = type,
+                      .as = type == DTYPE_F16 || type == DTYPE_BF16 ? type : DTYPE_F32,
+                      .blocks = dtype_info(type)->block_elements > 1,
+                      .w = w,
+                      .row_bytes = convert_row_bytes(type, k),
+                      .n_rows = n_rows,
+                      .x = x,
+                      .x_stride = x_stride,
+                      .n_cols = n_cols,
+                      .k = k,
+                      .out = out,
+                      .out_stride = out_stride};
+    product(&job);
+}
+
+void avx2_product_packed_floats(enum dtype type, const void *w, int first, int n_rows, const void *x,
+                                size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
+    struct job job = {.type = type,
+                      .as = type,
+                      .packed = true,
+                      .w = w,
+                      .row_bytes = convert_row_bytes(type, k),
+                      .first_row = first,
+                      .n_rows = n_rows,
+                      .x = x,
+                      .x_stride = x_stride,
+                      .n_cols = n_cols,
+                      .k = k,
+                      .out = out,
+                      .out_stride = out_stride};
+    product(&job);
 }
 #else
 typedef int avx2_floats_is_for_x86;

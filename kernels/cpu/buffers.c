@@ -25,12 +25,18 @@ static size_t padded(int64_t n) {
     return ((size_t)n + 15) / 16 * 16;
 }
 
+/* Of rows that products take: an odd number of cache lines, because those that begin 4 KB from each other
+ * would be in the same few sets of the caches. */
+static size_t odd(int64_t n) {
+    return (padded(n) / 16 | 1) * 16;
+}
+
 static void set_widths(struct cpu_device *d) {
     const struct kernels_model *m = &d->config.model;
-    d->w_dim = padded(m->dim);
-    d->w_q = padded((int64_t)m->n_heads * m->head_dim);
+    d->w_dim = odd(m->dim);
+    d->w_q = odd((int64_t)m->n_heads * m->head_dim);
     d->w_kv = padded((int64_t)m->n_kv_heads * m->head_dim);
-    d->w_ffn = padded(m->ffn_dim);
+    d->w_ffn = odd(m->ffn_dim);
     d->w_vocab = padded(m->n_vocab);
     d->scores_stride = padded(((int64_t)d->config.max_context + KERNELS_PAGE_TOKENS) / KERNELS_PAGE_TOKENS *
                               KERNELS_PAGE_TOKENS) +

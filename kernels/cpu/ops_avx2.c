@@ -264,7 +264,14 @@ AVX2_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
 }
 
 static bool packs(enum dtype type) {
-    return dtype_info(type)->block_elements > 1;
+    (void)type;
+    return true;
+}
+
+static void product_packed(enum dtype type, const void *w, int first, int n_rows, const void *x,
+                           size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
+    (dtype_info(type)->block_elements > 1 ? avx2_packed_q8 : avx2_product_packed_floats)(
+        type, w, first, n_rows, x, x_stride, n_cols, k, out, out_stride);
 }
 
 const struct cpu_ops cpu_ops_avx2 = {
@@ -272,7 +279,7 @@ const struct cpu_ops cpu_ops_avx2 = {
     .product = ops_avx2_product,
     .product_q8 = avx2_product_q8,
     .packs = packs,
-    .product_packed = avx2_packed_q8,
+    .product_packed = product_packed,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

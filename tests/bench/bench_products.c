@@ -1,6 +1,6 @@
 /* Products of stored weights with 1 to 256 rows of activations, ours beside OpenBLAS.
  *
- *   bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [TYPE …]
+ *   bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [TYPE …]
  *
  * One matrix of 8192 x 2048 (the feed-forward part of a Llama of one billion parameters) of each type, in so
  * many copies that they do not fit into a cache. Three ways, GFLOP/s (a multiplication and an addition are
@@ -11,12 +11,15 @@
  *              instead
  *   sgemm      cblas_sgemm alone on weights that are F32 already: what panels can be at most
  *
- * and what the machine does at most in F32 and in 8-bit integers. Without OpenBLAS only ours are measured. */
+ * With -p our weights lie side by side (kernels/cpu/pack.h), in large pages, as copies do, where the products
+ * want that; otherwise as in a file. Beside the ways stands what the machine does at most in F32 and in 8-bit
+ * integers. Without OpenBLAS only ours are measured. */
 #include "base/clock.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/limits.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/dtype.h"
 #include "tests/kernels/random_model.h"
@@ -25,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifdef HAVE_OPENBLAS
@@ -35,10 +39,12 @@
 #define MAX_COPIES  32
 #define PANEL_ROWS  64
 #define WORKING_SET ((size_t)256 << 20)
+#define LARGE_PAGE  ((size_t)2 << 20)
 
 struct options {
     int threads, rows, cols;
     double seconds;
+    bool packed;
 };
 
 /* One type: a device, and its matrix in several places. */
@@ -49,18 +55,23 @@ struct subject {
     struct kernels_device *device;
     struct tensor w[MAX_COPIES];
     int n_copies;
-    float *x, *out; /* MAX_ROWS x cols, MAX_ROWS x rows */
+    uint8_t *copies; /* their data */
+    float *x, *out;  /* MAX_ROWS x cols, MAX_ROWS x rows */
     struct pool *pool;
     float *panels; /* of each thread: PANEL_ROWS x cols */
     float *f32;    /* the matrix in F32, n_f32 times */
     int n_f32;
 };
 
-static void *memory(size_t bytes) {
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+static void *memory_at(size_t multiple, size_t bytes) {
+    void *p = aligned_alloc(multiple, (bytes + multiple - 1) / multiple * multiple);
     if (p == NULL)
         abort();
     return p;
+}
+
+static void *memory(size_t bytes) {
+    return memory_at(64, bytes);
 }
 
 static void fail(const char *sentence) {
@@ -71,6 +82,29 @@ static void fail(const char *sentence) {
 static int copies(size_t bytes) {
     size_t n = (WORKING_SET + bytes - 1) / bytes;
     return n > MAX_COPIES ? MAX_COPIES : (int)n;
+}
+
+/* The copies, which the device takes for its own where they lie side by side. */
+static void place_copies(struct subject *s, const struct tensor *w) {
+    struct cpu_device *d = (struct cpu_device *)(void *)s->device;
+    bool packed = s->o->packed && d->ops->packs != NULL && d->ops->packs(s->type);
+    size_t bytes =
+        packed ? pack_bytes(s->type, w->rows, w->cols) : dtype_row_bytes(s->type, w->cols) * (size_t)w->rows;
+    size_t total = bytes * (size_t)s->n_copies;
+    s->copies = memory_at(LARGE_PAGE, total);
+    if (packed) {
+        (void)madvise(s->copies, total, MADV_HUGEPAGE);
+        d->weights = s->copies;
+        d->weight_bytes = total;
+    }
+    for (int i = 0; i < s->n_copies; i++) {
+        s->w[i] = *w;
+        s->w[i].data = s->copies + bytes * (size_t)i;
+        if (packed)
+            pack_rows(s->type, w->data, w->rows, w->cols, s->copies + bytes * (size_t)i);
+        else
+            memcpy(s->copies + bytes * (size_t)i, w->data, bytes);
+    }
 }
 
 static void open_subject(struct subject *s, const struct options *o, enum dtype type) {
@@ -102,27 +136,22 @@ static void open_subject(struct subject *s, const struct options *o, enum dtype 
     s->n_copies = copies(bytes);
     s->n_f32 = copies(matrix * sizeof(float));
     s->f32 = memory(matrix * sizeof(float) * (size_t)s->n_f32);
-    for (int i = 0; i < s->n_copies; i++) {
-        void *data = memory(bytes);
-        memcpy(data, w->data, bytes);
-        s->w[i] = *w;
-        s->w[i].data = data;
-    }
+    place_copies(s, w);
     for (int i = 0; i < s->n_f32; i++)
         for (int r = 0; r < o->rows; r++)
             convert_row(type, (const uint8_t *)w->data + dtype_row_bytes(type, o->cols) * (size_t)r, o->cols,
                         s->f32 + matrix * (size_t)i + (size_t)r * (size_t)o->cols);
-    s->x = memory((size_t)MAX_ROWS * (size_t)o->cols * sizeof *s->x);
+    s->x = memory((size_t)MAX_ROWS * (size_t)(o->cols + 16) * sizeof *s->x);
     s->out = memory((size_t)MAX_ROWS * (size_t)o->rows * sizeof *s->out);
     s->panels = memory((size_t)pool_n_threads(s->pool) * PANEL_ROWS * (size_t)o->cols * sizeof *s->panels);
     uint64_t seed = 7;
-    for (size_t i = 0; i < (size_t)MAX_ROWS * (size_t)o->cols; i++)
+    for (size_t i = 0; i < (size_t)MAX_ROWS * (size_t)(o->cols + 16); i++)
         s->x[i] = random_float(&seed);
 }
 
 static void close_subject(struct subject *s) {
-    for (int i = 0; i < s->n_copies; i++)
-        free((void *)(uintptr_t)s->w[i].data);
+    ((struct cpu_device *)(void *)s->device)->weights = NULL;
+    free(s->copies);
     free(s->f32);
     free(s->x);
     free(s->out);
@@ -144,7 +173,7 @@ static void ours(struct subject *s, int n_rows, int i) {
                          .out_stride = {(size_t)s->o->rows},
                          .n = 1,
                          .input = s->x,
-                         .input_stride = (size_t)s->o->cols,
+                         .input_stride = (size_t)s->o->cols + 16, /* as the device's rows */
                          .n_cols = n_rows,
                          .k = s->o->cols};
     cpu_run_products(&p);
@@ -220,13 +249,17 @@ static void print_type(const struct options *o, enum dtype type, double f32, dou
 
 static int usage(void) {
     (void)fprintf(stderr,
-                  "usage: bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [TYPE …]\n");
+                  "usage: bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [TYPE …]\n");
     return 2;
 }
 
 static bool parse(int argc, char **argv, struct options *o) {
     *o = (struct options){.rows = 8192, .cols = 2048, .seconds = 0.2};
-    for (int c; (c = getopt(argc, argv, "t:n:k:s:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "t:n:k:s:p")) != -1;) {
+        if (c == 'p') {
+            o->packed = true;
+            continue;
+        }
         double value = c == '?' ? 0 : strtod(optarg, NULL);
         if (!(value > 0 && value <= 1 << 20))
             return false;
