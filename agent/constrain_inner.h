@@ -63,6 +63,8 @@ uint32_t constrain_object(struct constrain *c, const struct unit *atoms);
 
 /* Strings with this pattern, without the quotes; GRAMMAR_NONE when it cannot be said. */
 uint32_t constrain_pattern(struct constrain *c, const struct regex *regex, size_t min, size_t max);
+/* The escape of a character that has one. */
+uint32_t constrain_escapes(struct constrain *c);
 /* One character of these ranges as JSON strings have it, sorted. */
 uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n);
 

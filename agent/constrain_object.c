@@ -139,11 +139,14 @@ static uint32_t name_rest(struct constrain *c) {
 /* A character that JSON escapes, or one beyond ASCII unless such ones are `narrow`, and the rest of any name:
  * one rule for all names, in which every place has this. */
 static uint32_t odd_rest(struct constrain *c, bool narrow) {
-    static const struct regex_range ranges[] = {{1, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0x80, 0x10FFFF}};
+    static const struct grammar_range beyond[] = {{0x80, 0x10FFFF}};
     uint32_t *rest = narrow ? &c->escaped_rest : &c->odd_rest;
-    if (*rest == GRAMMAR_NONE)
-        *rest = constrain_once(
-            c, constrain_two(c, constrain_characters(c, ranges, narrow ? 3 : 4), name_rest(c)));
+    if (*rest == GRAMMAR_NONE) {
+        uint32_t ways[2] = {constrain_escapes(c)};
+        if (!narrow)
+            ways[1] = grammar_chars(c->b, beyond, 1);
+        *rest = constrain_once(c, constrain_two(c, grammar_choice(c->b, ways, narrow ? 1 : 2), name_rest(c)));
+    }
     return *rest;
 }
 
@@ -224,7 +227,7 @@ static uint32_t name_behind_quote(struct object *o) {
     for (size_t i = 0; i < o->n; i++) {
         known[i] = o->members[i].name;
         for (const char *p = known[i]; *p != '\0'; p++)
-            if ((unsigned char)*p >= 0x80 || (unsigned char)*p < 0x20 || *p == '"' || *p == '\\') {
+            if ((unsigned char)*p >= 0x7F || (unsigned char)*p < 0x20 || *p == '"' || *p == '\\') {
                 constrain_note(c, "other members beside ones with names beyond plain ASCII");
                 open = false;
                 break;

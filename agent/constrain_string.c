@@ -41,16 +41,17 @@ static size_t unescaped(const struct regex_range *ranges, size_t n, struct gramm
     return count;
 }
 
-/* The escapes of these ranges: all behind one backslash, so that one place is open for them. */
+/* The escapes of these ranges: all behind one backslash, so that one place is open for them. \b, \f and DEL
+ * have a code as well: base/json_write.h writes them so. */
 static uint32_t escapes(struct constrain *c, const struct regex_range *ranges, size_t n) {
     static const char shorts[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-    uint32_t items[sizeof shorts], codes[0x20];
+    uint32_t items[sizeof shorts], codes[0x21];
     uint32_t n_items = 0, n_codes = 0;
     for (size_t i = 0; shorts[i] != '\0'; i++)
         if (contains(ranges, n, (unsigned char)shorts[i]))
             items[n_items++] = grammar_byte(c->b, (unsigned char)letters[i], (unsigned char)letters[i]);
-    for (uint32_t control = 1; control < 0x20; control++)
-        if (contains(ranges, n, control) && strchr(shorts, (int)control) == NULL) {
+    for (uint32_t control = 1; control < 0x80; control = control < 0x1F ? control + 1 : control + 0x60)
+        if (contains(ranges, n, control) && strchr("\n\r\t", (int)control) == NULL) {
             char text[8];
             (void)snprintf(text, sizeof text, "%02x", control);
             codes[n_codes++] = constrain_text(c, text);
@@ -60,6 +61,11 @@ static uint32_t escapes(struct constrain *c, const struct regex_range *ranges, s
     if (n_items == 0)
         return GRAMMAR_NONE;
     return constrain_two(c, constrain_text(c, "\\"), grammar_choice(c->b, items, n_items));
+}
+
+uint32_t constrain_escapes(struct constrain *c) {
+    static const struct regex_range all[] = {{1, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0x7F, 0x7F}};
+    return escapes(c, all, 4);
 }
 
 uint32_t constrain_characters(struct constrain *c, const struct regex_range *ranges, size_t n) {

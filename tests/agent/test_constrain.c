@@ -182,6 +182,13 @@ static void test_objects(void **state) {
            true,
            LIST("{}", "{\"ab\": null, \"ad\": 1}", "{\"a\": 1}", "{\"\": 1}", "{\"abc\": [], \"x\": {}}"),
            LIST("{\"ab\": 1}", "{\"ad\": 1, \"ab\": 1}", "{\"ac\": null, \"ab\": null}"));
+    /* Also where the first character that tells it from a declared one is an escape, in either spelling. */
+    expect(
+        "{\"type\": \"object\", \"properties\": {\"ab\": {\"type\": \"null\"}}}", true,
+        LIST("{\"\\b\": 1}", "{\"\\u0008\": 1}", "{\"a\\u000cb\": 1}", "{\"\\u007fx\": 1}", "{\"a\\n\": 1}"),
+        LIST("{\"\\u0008\": }", "{\"\\v\": 1}"));
+    expect("{\"type\": \"string\", \"pattern\": \"^[\\u0008\\u007f]$\"}", true,
+           LIST("\"\\b\"", "\"\\u0008\"", "\"\\u007f\"", "\"\x7f\""), LIST("\"\\u0009\"", "\"\\f\""));
     /* Models write no members that nobody declared. */
     expect("{\"type\": \"object\", \"properties\": {\"ab\": {\"type\": \"null\"}}}", false,
            LIST("{}", "{\"ab\": null}"), LIST("{\"x\": 1}", "{\"ab\": null, \"x\": 1}"));
