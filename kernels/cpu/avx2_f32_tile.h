@@ -190,6 +190,7 @@ AVX2_INLINE void f32_turn(const __m256 a[8], float *to) {
         _mm256_store_ps(to + (i + 4) * PACK_ROWS, _mm256_permute2f128_ps(c[i], c[i + 4], 0x31));
     }
 }
+
 /* A line of sixteen rows, which lie `between` bytes apart. */
 AVX2_INLINE void f32_turn_line(enum dtype type, const uint8_t *rows, size_t between, uint8_t *to) {
     const size_t bytes = element_bytes(type);

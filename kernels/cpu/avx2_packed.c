@@ -62,6 +62,7 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
     for (int s = 0; s < S; s++)
         avx2_store_sums(C, sums + s * C, acc[s]);
 }
+
 /* A strip times n inputs, by way of panels. */
 AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uint8_t *strip, const char *x,
                            int n, struct avx2_outputs *o,
