@@ -348,46 +348,25 @@ static void many_inputs(const struct job *job) {
     }
 }
 
-static void product(const struct job *job) {
-    if (job->n_cols <= F32_INPUTS)
-        few_inputs(job);
+static void product(struct job job) {
+    job.row_bytes = convert_row_bytes(job.type, job.k);
+    if (job.n_cols <= F32_INPUTS)
+        few_inputs(&job);
     else
-        many_inputs(job);
+        many_inputs(&job);
 }
 
 void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                       int k, float *out, size_t out_stride) {
-    struct job job = {.type = type,
-                      .as = type == DTYPE_F16 || type == DTYPE_BF16 ? type : DTYPE_F32,
-                      .blocks = dtype_info(type)->block_elements > 1,
-                      .w = w,
-                      .row_bytes = convert_row_bytes(type, k),
-                      .n_rows = n_rows,
-                      .x = x,
-                      .x_stride = x_stride,
-                      .n_cols = n_cols,
-                      .k = k,
-                      .out = out,
-                      .out_stride = out_stride};
-    product(&job);
+    const enum dtype as = type == DTYPE_F16 || type == DTYPE_BF16 ? type : DTYPE_F32;
+    const bool blocks = dtype_info(type)->block_elements > 1;
+    product((struct job){type, as, false, blocks, w, 0, 0, n_rows, x, x_stride, n_cols, k, out, out_stride});
 }
 
 void avx2_product_packed_floats(enum dtype type, const void *w, int first, int n_rows, const void *x,
                                 size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
-    struct job job = {.type = type,
-                      .as = type,
-                      .packed = true,
-                      .w = w,
-                      .row_bytes = convert_row_bytes(type, k),
-                      .first_row = first,
-                      .n_rows = n_rows,
-                      .x = x,
-                      .x_stride = x_stride,
-                      .n_cols = n_cols,
-                      .k = k,
-                      .out = out,
-                      .out_stride = out_stride};
-    product(&job);
+    product(
+        (struct job){type, type, true, false, w, 0, first, n_rows, x, x_stride, n_cols, k, out, out_stride});
 }
 #else
 typedef int avx2_floats_is_for_x86;

@@ -29,11 +29,9 @@ typedef void (*cpu_packed_product_fn)(enum dtype type, const void *w, int first,
 
 struct cpu_ops {
     const char *name;
-    cpu_product_fn product;    /* all types; inputs in F32 */
-    cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW */
-    /* Whether products of this type are faster when rows lie side by side; NULL: of none. */
-    bool (*packs)(enum dtype type);
-    cpu_packed_product_fn product_packed; /* of those types */
+    cpu_product_fn product;               /* all types; inputs in F32 */
+    cpu_product_fn product_q8;            /* quantised types; inputs as CPU_Q8_ROW */
+    cpu_packed_product_fn product_packed; /* all types; NULL: rows side by side are no faster */
 
     /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
     void (*quantise)(void *out, const float *x, int n);

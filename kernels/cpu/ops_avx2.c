@@ -263,11 +263,6 @@ AVX2_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const f
         mix_page(out, values, false, scores, stride, n_heads, head_dim, n);
 }
 
-static bool packs(enum dtype type) {
-    (void)type;
-    return true;
-}
-
 static void product_packed(enum dtype type, const void *w, int first, int n_rows, const void *x,
                            size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
     (dtype_info(type)->block_elements > 1 ? avx2_packed_q8 : avx2_product_packed_floats)(
@@ -278,7 +273,6 @@ const struct cpu_ops cpu_ops_avx2 = {
     .name = "avx2",
     .product = ops_avx2_product,
     .product_q8 = avx2_product_q8,
-    .packs = packs,
     .product_packed = product_packed,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,

@@ -70,7 +70,7 @@ static struct tensor *nth(struct cpu_device *d, int i) {
 }
 
 static bool packs(const struct cpu_device *d, const struct tensor *t) {
-    return d->ops->packs != NULL && d->ops->packs(t->type) &&
+    return d->ops->product_packed != NULL &&
            (dtype_info(t->type)->block_elements == 1 || cpu_wants_rounded(d, t));
 }
 

@@ -87,7 +87,7 @@ static int copies(size_t bytes) {
 /* The copies, which the device takes for its own where they lie side by side. */
 static void place_copies(struct subject *s, const struct tensor *w) {
     struct cpu_device *d = (struct cpu_device *)(void *)s->device;
-    bool packed = s->o->packed && d->ops->packs != NULL && d->ops->packs(s->type);
+    bool packed = s->o->packed && d->ops->product_packed != NULL;
     size_t bytes =
         packed ? pack_bytes(s->type, w->rows, w->cols) : dtype_row_bytes(s->type, w->cols) * (size_t)w->rows;
     size_t total = bytes * (size_t)s->n_copies;
