@@ -13,7 +13,7 @@
 AVX2_INLINE void strip(enum dtype type, const struct x86_job *job, int row, int rows, int input, int n,
                        void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
     struct avx2_panel p[2];
-    struct avx2_outputs o;
+    struct x86_outputs o;
     const uint8_t *at[16], *ahead = job->w + (size_t)(row + 16) * job->row_bytes;
     const char *x = job->x + (size_t)input * job->x_stride;
     for (int r = 0; r < 16; r++)
@@ -38,7 +38,7 @@ AVX2_INLINE void strip(enum dtype type, const struct x86_job *job, int row, int 
 
 AVX2_INLINE void product(enum dtype type, const struct x86_job *job, int n_rows,
                          void (*make)(const uint8_t *const *, int, struct avx2_panel *, const uint8_t *)) {
-    const int most = avx2_most_inputs(job);
+    const int most = x86_most_inputs(job, AVX2_INPUT_BYTES);
     for (size_t i = 0; i < 16 * job->row_bytes && job->n_cols <= FEW; i += 64)
         _mm_prefetch((const char *)job->w + i, _MM_HINT_T1);
     for (int c = 0; c < job->n_cols; c += most)

@@ -6,12 +6,6 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2_tile.h"
 #include "kernels/cpu/convert.h"
-#include "kernels/cpu/pack.h"
-
-/* Inputs that meet the rows where they lie, at most. Of types whose elements are put together from two or
- * three places two do, and one strip at a time: panels put them together once. One input of the others meets
- * two strips at once, because memory answers two streams sooner than one. */
-#define FEW 4
 
 /* How early a line is asked for. */
 #define BYTES_AHEAD 4096
@@ -23,8 +17,8 @@ AVX2_INLINE void ask(const uint8_t *at, size_t bytes) {
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T0);
 }
 
-/* S strips, which lie `apart` bytes from each other, times C inputs; sums: those of the first strip, then of
- * the next. */
+/* S strips times C inputs (x86_few_fn). Of types whose elements are put together from two or three places one
+ * strip, and no more than two inputs: panels put them together once. */
 AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job, const uint8_t *strip,
                         size_t apart, float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
@@ -65,7 +59,7 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
 
 /* A strip times n inputs, by way of panels. */
 AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uint8_t *strip, const char *x,
-                           int n, struct avx2_outputs *o,
+                           int n, struct x86_outputs *o,
                            void (*make)(const uint8_t *, int, struct avx2_panel *, const uint8_t *)) {
     struct avx2_panel p[2];
     memset(o->sums, 0, sizeof o->sums[0] * (size_t)n);
@@ -77,57 +71,6 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
         avx2_tiles(type, p, job, first, groups, x, n, o, ahead + bytes / 2);
         strip += bytes;
     }
-}
-
-/* As cpu_packed_product_fn has them. */
-struct part {
-    const struct x86_job *job;
-    int first, rows;
-};
-
-/* Outputs of n inputs from `input` on: of those rows of the part that are in the strip. */
-static void put(const struct part *p, int strip, int input, int n, float (*sums)[PACK_ROWS]) {
-    int row = strip * PACK_ROWS, from = row < p->first ? p->first - row : 0, end = p->first + p->rows - row;
-    int to = end < PACK_ROWS ? end : PACK_ROWS;
-    for (int c = 0; c < n; c++)
-        memcpy(p->job->out + (size_t)(input + c) * p->job->out_stride + (row + from - p->first),
-               sums[c] + from, (size_t)(to - from) * sizeof(float));
-}
-
-/* One strip or two with all inputs, which are few. */
-typedef void few_fn(const struct x86_job *job, const uint8_t *strip, size_t apart, float (*sums)[PACK_ROWS]);
-
-/* two: two strips at once, or NULL; one of the first half of the part and one of the second. */
-static void few(const struct part *p, few_fn *two, few_fn *one) {
-    const size_t bytes = PACK_ROWS * p->job->row_bytes;
-    const int begin = p->first / PACK_ROWS, end = (p->first + p->rows + PACK_ROWS - 1) / PACK_ROWS;
-    const int half = two != NULL ? (end - begin) / 2 : 0, n = p->job->n_cols;
-    _Alignas(32) float sums[2 * FEW][PACK_ROWS];
-    for (int i = begin; i < begin + half; i++) {
-        two(p->job, p->job->w + (size_t)i * bytes, (size_t)half * bytes, sums);
-        put(p, i, 0, n, sums);
-        put(p, i + half, 0, n, sums + n);
-    }
-    for (int i = begin + 2 * half; i < end; i++) {
-        one(p->job, p->job->w + (size_t)i * bytes, 0, sums);
-        put(p, i, 0, n, sums);
-    }
-}
-
-typedef void many_fn(const struct x86_job *job, const uint8_t *strip, const char *x, int n,
-                     struct avx2_outputs *sums);
-
-static void many(const struct part *p, many_fn *fn) {
-    const struct x86_job *job = p->job;
-    const int most = avx2_most_inputs(job), end = (p->first + p->rows + PACK_ROWS - 1) / PACK_ROWS;
-    struct avx2_outputs o;
-    for (int input = 0; input < job->n_cols; input += most)
-        for (int i = p->first / PACK_ROWS; i < end; i++) {
-            int n = job->n_cols - input < most ? job->n_cols - input : most;
-            fn(job, job->w + (size_t)i * PACK_ROWS * job->row_bytes, job->x + (size_t)input * job->x_stride,
-               n, &o);
-            put(p, i, input, n, o.sums);
-        }
 }
 
 /* Functions of their own, because together they would need more registers than there are. */
@@ -147,17 +90,17 @@ static void many(const struct part *p, many_fn *fn) {
         avx2_panel_make(TYPE, (struct avx2_from){.strip = strip, .half = 1}, groups, &p[1], ahead + half);   \
     }                                                                                                        \
     AVX2_TARGET static __attribute__((noinline)) void NAME##_many(                                           \
-        const struct x86_job *job, const uint8_t *strip, const char *x, int n, struct avx2_outputs *o) {     \
+        const struct x86_job *job, const uint8_t *strip, const char *x, int n, struct x86_outputs *o) {      \
         by_panels(TYPE, job, strip, x, n, o, NAME##_panels);                                                 \
     }                                                                                                        \
-    static void NAME(const struct part *p) {                                                                 \
-        static few_fn *const two = TWO;                                                                      \
-        static few_fn *const one[FEW + 1] = {NULL, NAME##_1_1, NAME##_1_2, __VA_ARGS__};                     \
+    static void NAME(const struct x86_part *p) {                                                             \
+        static x86_few_fn *const two = TWO;                                                                  \
+        static x86_few_fn *const one[X86_FEW + 1] = {NULL, NAME##_1_1, NAME##_1_2, __VA_ARGS__};             \
         int n = p->job->n_cols;                                                                              \
-        if (n <= FEW && one[n] != NULL)                                                                      \
-            few(p, n == 1 ? two : NULL, one[n]);                                                             \
+        if (n <= X86_FEW && one[n] != NULL)                                                                  \
+            x86_few(p, n == 1 ? two : NULL, one[n]);                                                         \
         else                                                                                                 \
-            many(p, NAME##_many);                                                                            \
+            x86_many(p, x86_most_inputs(p->job, AVX2_INPUT_BYTES), NAME##_many);                             \
     }
 /* Of types whose elements come from one place. */
 #define PRODUCT4(NAME, TYPE)                                                                                 \
@@ -179,13 +122,13 @@ PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL, NULL)
 
 void avx2_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                     int n_cols, int k, float *out, size_t out_stride) {
-    static void (*const by_type[DTYPE_COUNT])(const struct part *) = {
+    static void (*const by_type[DTYPE_COUNT])(const struct x86_part *) = {
         [DTYPE_Q8_0] = packed_q8_0, [DTYPE_Q4_0] = packed_q4_0, [DTYPE_Q4_1] = packed_q4_1,
         [DTYPE_Q5_0] = packed_q5_0, [DTYPE_Q5_1] = packed_q5_1, [DTYPE_Q2_K] = packed_q2_k,
         [DTYPE_Q3_K] = packed_q3_k, [DTYPE_Q4_K] = packed_q4_k, [DTYPE_Q5_K] = packed_q5_k,
         [DTYPE_Q6_K] = packed_q6_k};
     struct x86_job job = {w, convert_row_bytes(type, k), x, x_stride, n_cols, k, out, out_stride};
-    by_type[type](&(struct part){&job, first, n_rows});
+    by_type[type](&(struct x86_part){&job, first, n_rows});
 }
 #else
 typedef int avx2_packed_is_for_x86;

@@ -8,6 +8,7 @@
 #define KERNELS_CPU_AVX2_TILE_H
 
 #include "kernels/cpu/avx2_panel.h"
+#include "kernels/cpu/x86_packed.h"
 
 /* The next elements of eight rows: up to 8 groups of 32. */
 AVX2_INLINE void avx2_panel_make(enum dtype type, struct avx2_from from, int groups, struct avx2_panel *p,
@@ -216,20 +217,8 @@ AVX2_INLINE void avx2_store_sums(int C, float (*sums)[16], __m256 acc[2][4]) {
     }
 }
 
-/* Inputs that meet panels together: so many that they stay in the second-level cache while all rows pass, but
- * no more than AVX2_MOST_INPUTS. */
+/* Of inputs that meet panels together: half of a second-level cache. */
 #define AVX2_INPUT_BYTES (256 << 10)
-#define AVX2_MOST_INPUTS 96
-
-/* Sums so far of sixteen rows. Outputs themselves lie far apart, and often in few sets of a cache. */
-struct avx2_outputs {
-    _Alignas(32) float sums[AVX2_MOST_INPUTS][16];
-};
-
-X86_INLINE int avx2_most_inputs(const struct x86_job *job) {
-    int most = (int)(AVX2_INPUT_BYTES / job->x_stride) / 4 * 4;
-    return most > AVX2_MOST_INPUTS ? AVX2_MOST_INPUTS : most > 4 ? most : 4;
-}
 
 /* `groups` groups of two panels, from element `first` of the rows on, times C inputs from x on, added to
  * sums. ahead: where bytes are asked for with each group, or NULL. */
@@ -249,7 +238,7 @@ AVX2_INLINE void avx2_tile(enum dtype type, int C, const struct avx2_panel p[2],
 
 /* The same with n inputs. */
 AVX2_INLINE void avx2_tiles(enum dtype type, const struct avx2_panel p[2], const struct x86_job *job,
-                            int first, int groups, const char *x, int n, struct avx2_outputs *o,
+                            int first, int groups, const char *x, int n, struct x86_outputs *o,
                             const uint8_t *ahead) {
     int c = 0;
     for (; c + 4 <= n; c += 4, ahead = NULL)

@@ -27,6 +27,10 @@ void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, s
 void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                        int k, float *out, size_t out_stride);
 
+/* The same of rows side by side: avx512_packed.c. */
+void avx512_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
+                      int n_cols, int k, float *out, size_t out_stride);
+
 /* As struct cpu_ops has them: avx512_attention.c. */
 void avx512_scores(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
                    int head_dim, int n, float scale);

@@ -1,28 +1,13 @@
-/* Stored blocks for the AVX-512 products: elements as unsigned bytes, the factors of 16 rows side by side,
- * and the inputs they meet. Included by avx512_bytes.c and avx512_one.c alone. The layouts of the blocks:
- * kernels/cpu/blocks.c. */
-#ifndef KERNELS_CPU_AVX512_BLOCKS_H
-#define KERNELS_CPU_AVX512_BLOCKS_H
+/* Stored blocks for the AVX-512 products: 256 elements of sixteen rows side by side, as unsigned bytes, and
+ * their factors. Included by avx512_tile.h alone. The layouts of the blocks: kernels/cpu/blocks.c; of blocks
+ * that lie side by side: kernels/cpu/pack.h. */
+#ifndef KERNELS_CPU_AVX512_PANEL_H
+#define KERNELS_CPU_AVX512_PANEL_H
 
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/x86_blocks.h"
 
-/* Where an input's numbers from some element on lie. */
-struct avx512_input {
-    const int8_t *q;
-    const float *scales; /* of 32 */
-    const int16_t *sums; /* of 16 */
-};
-
-AVX512_INLINE struct avx512_input avx512_input_at(const char *row, int k, int first) {
-    struct avx512_input in = {.q = (const int8_t *)row + first,
-                              .scales = (const float *)(const void *)(row + k) + first / 32,
-                              .sums = (const int16_t *)(const void *)(row + k + k / 8) + first / 16};
-    return in;
-}
-
-/* avx512_one.c: n_rows stored rows times job's one input. */
-void avx512_product_one(enum dtype type, const struct x86_job *job, int n_rows);
+#define AVX512_PANEL 256 /* elements */
 
 /* Factors of 16 rows and 256 elements: a row's element is scale[g] * (q - offset) - minimum[g], g its group.
  */
@@ -30,6 +15,28 @@ struct avx512_factors {
     _Alignas(64) float scale[16][16]; /* group, row */
     float minimum[16][16];
 };
+
+struct avx512_panel {
+    _Alignas(64) uint8_t q[AVX512_PANEL / 4][64]; /* elements 4 i … 4 i + 3 of all rows */
+    struct avx512_factors f;
+};
+
+/* Where the next blocks of sixteen rows are: each row by itself, or, rows being NULL, those of a strip that
+ * lies side by side. Which of the two is known when this is compiled. */
+struct avx512_from {
+    const uint8_t *const *rows;
+    const uint8_t *strip;
+};
+
+/* Asks for a 16th of the bytes of a panel, which are stored rows of the near future: into the second-level
+ * cache, because the first has no room for them. Addresses past the end of the weights do no harm. A panel
+ * that is made asks for half of them and the groups of its first tile for the other half, because in either
+ * memory would stand still in the other. at: NULL when there is nothing to ask for. */
+AVX512_INLINE void avx512_ask(enum dtype type, const uint8_t *at, int part) {
+    const size_t bytes = x86_super_bytes(type);
+    for (size_t i = 0; i < bytes && at != NULL; i += 64)
+        _mm_prefetch((const char *)at + bytes * (size_t)part + i, _MM_HINT_T1);
+}
 
 /* What the elements of a type have too much as unsigned bytes. */
 AVX512_INLINE int avx512_offset(enum dtype type) {
@@ -54,7 +61,7 @@ AVX512_INLINE bool avx512_has_minima(enum dtype type) {
            type == DTYPE_Q5_K;
 }
 
-/* ---- elements ---- */
+/* ---- elements of a row ---- */
 
 AVX512_INLINE __m256i avx512_load32(const uint8_t *at) {
     return _mm256_loadu_si256((const __m256i *)(const void *)at);
@@ -178,18 +185,121 @@ AVX512_INLINE void avx512_transpose(__m512i v[16]) {
     }
 }
 
+/* Elements 64 i … of 16 rows, or 32 of them. */
+AVX512_INLINE void avx512_turn_quarter(enum dtype type, const uint8_t *const rows[16], int i, bool half,
+                                       struct avx512_panel *p) {
+    __m512i v[16];
+    AVX512_UNROLL
+    for (int r = 0; r < 16; r++)
+        v[r] = avx512_elements(type, rows[r], i, half);
+    avx512_transpose(v);
+    AVX512_UNROLL
+    for (int j = 0; j < 16; j++)
+        _mm512_store_si512(p->q[i * 16 + j], v[j]);
+}
+
+/* The elements of up to 8 groups of 32 of rows that lie by themselves. */
+AVX512_INLINE void avx512_panel_turn(enum dtype type, const uint8_t *const rows[16], int groups,
+                                     struct avx512_panel *p, const uint8_t *ahead) {
+    if (groups == 8 || !x86_is_small(type)) { /* the others come by 256 only */
+        AVX512_UNROLL
+        for (int i = 0; i < 4; i++) {
+            avx512_ask(type, ahead, 2 * i);
+            avx512_ask(type, ahead, 2 * i + 1);
+            avx512_turn_quarter(type, rows, i, false, p);
+        }
+        return;
+    }
+    for (int i = 0; i * 2 < groups; i++)
+        avx512_turn_quarter(type, rows, i, groups - i * 2 < 2, p);
+}
+
+/* ---- elements of rows side by side ---- */
+
+/* Four bytes at `at` of each row. */
+AVX512_INLINE __m512i avx512_beside(const uint8_t *strip, size_t at) {
+    return _mm512_loadu_si512(strip + at * 16);
+}
+
+/* (a & mask) | (b & bits) of each byte. */
+AVX512_INLINE __m512i avx512_merge(__m512i a, int mask, __m512i b, int bits) {
+    a = _mm512_and_si512(a, _mm512_set1_epi8((char)mask));
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8((char)bits), 0xF8);
+}
+
+/* v with bits from `from` on moved to `to`; both known when compiled. What they push into the neighbours is
+ * the caller's to mask. */
+AVX512_INLINE __m512i avx512_move(__m512i v, int from, int to) {
+    return from > to   ? _mm512_srli_epi32(v, (unsigned)(from - to))
+           : from < to ? _mm512_slli_epi32(v, (unsigned)(to - from))
+                       : v;
+}
+
+/* q with the fifth bits of elements 4 j … of all rows, which have 32 of them in each lane. */
+AVX512_INLINE __m512i avx512_fifths(__m512i q, __m512i bits, int j) {
+    /* Bits 4 j … 4 j + 3 of the row, one for each byte. */
+    const __m512i bit = _mm512_set1_epi32(j % 2 == 0 ? 0x08040201 : (int)0x80402010);
+    const __m512i byte =
+        _mm512_set4_epi32(0x0C0C0C0C + 0x01010101 * (j / 2), 0x08080808 + 0x01010101 * (j / 2),
+                          0x04040404 + 0x01010101 * (j / 2), 0x01010101 * (j / 2));
+    __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, byte), bit);
+    return _mm512_mask_add_epi8(q, set, q, _mm512_set1_epi8(16));
+}
+
+/* Groups of 32 whose bits lie at places that are known when this is compiled, in bytes that are not. */
+AVX512_INLINE int avx512_span(enum dtype type) {
+    return x86_is_small(type) ? 1 : type == DTYPE_Q4_K || type == DTYPE_Q5_K ? 2 : 4;
+}
+
+/* Elements 4 j … of group `sub` of a span. */
+AVX512_INLINE __m512i avx512_direct(enum dtype type, const uint8_t *strip, int span, int sub, int j) {
+    const size_t bytes = x86_super_bytes(type) / 8, quad = (size_t)j * 4, s = (size_t)span;
+    const __m512i three = _mm512_set1_epi8(3);
+    switch (type) {
+    case DTYPE_Q8_0:
+        return _mm512_xor_si512(avx512_beside(strip, s * bytes + 2 + quad), _mm512_set1_epi8((char)0x80));
+    case DTYPE_Q4_K:
+        return avx512_bits(avx512_beside(strip, 16 + s * 32 + quad), sub * 4, 15, 0);
+    case DTYPE_Q5_K: {
+        __m512i high = _mm512_srl_epi32(avx512_beside(strip, 16 + quad), _mm_cvtsi32_si128(2 * span));
+        return avx512_merge(avx512_move(avx512_beside(strip, 48 + s * 32 + quad), sub * 4, 0), 15,
+                            avx512_move(high, sub, 4), 16);
+    }
+    case DTYPE_Q6_K:
+        return avx512_merge(
+            avx512_move(avx512_beside(strip, s * 64 + (size_t)(sub % 2) * 32 + quad), sub / 2 * 4, 0), 15,
+            avx512_move(avx512_beside(strip, 128 + s * 32 + quad), 2 * sub, 4), 48);
+    case DTYPE_Q2_K:
+        return _mm512_and_si512(avx512_move(avx512_beside(strip, 16 + s * 32 + quad), 2 * sub, 0), three);
+    case DTYPE_Q3_K: {
+        __m512i high = _mm512_srl_epi32(avx512_beside(strip, quad), _mm_cvtsi32_si128(4 * span));
+        return avx512_merge(avx512_move(avx512_beside(strip, 32 + s * 32 + quad), 2 * sub, 0), 3,
+                            avx512_move(high, sub, 2), 4);
+    }
+    default: {
+        __m512i q = avx512_bits(avx512_beside(strip, s * bytes + bytes - 16 + quad % 16), j / 4 * 4, 15, 0);
+        if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1)
+            q = avx512_fifths(q, avx512_beside(strip, s * bytes + bytes - 20), j);
+        return q;
+    }
+    }
+}
+
 /* ---- factors ---- */
 
-/* Four dwords at byte `at` of each of 16 blocks: out[i] = dword i of all rows. */
-AVX512_INLINE void avx512_heads(const uint8_t *const rows[16], size_t at, int shift, __m512i out[4]) {
+/* 16 bytes at `at` of each row: out[i] = the i-th four of all rows. */
+AVX512_INLINE void avx512_columns(struct avx512_from from, size_t at, __m512i out[4]) {
     __m512i z[4];
+    if (from.rows == NULL) {
+        AVX512_UNROLL
+        for (size_t i = 0; i < 4; i++)
+            out[i] = avx512_beside(from.strip, at + 4 * i);
+        return;
+    }
     for (int j = 0; j < 4; j++) {
         __m128i part[4];
-        for (int l = 0; l < 4; l++) {
-            part[l] = _mm_loadu_si128((const __m128i *)(const void *)(rows[l * 4 + j] + at));
-            if (shift == 2)
-                part[l] = _mm_srli_si128(part[l], 2);
-        }
+        for (int l = 0; l < 4; l++)
+            part[l] = _mm_loadu_si128((const __m128i *)(const void *)(from.rows[l * 4 + j] + at));
         z[j] = avx512_pair(_mm256_set_m128i(part[1], part[0]), _mm256_set_m128i(part[3], part[2]));
     }
     __m512i a = _mm512_unpacklo_epi32(z[0], z[1]), b = _mm512_unpackhi_epi32(z[0], z[1]);
@@ -205,11 +315,13 @@ AVX512_INLINE __m512 avx512_halves(__m512i v) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
 }
 
-/* The halves at byte `at` of 16 blocks. */
-AVX512_INLINE __m512 avx512_halves_at(const uint8_t *const rows[16], size_t at) {
+/* The number in F16 at `at` of each row. */
+AVX512_INLINE __m512 avx512_halves_at(struct avx512_from from, size_t at) {
     _Alignas(32) uint16_t halves[16];
+    if (from.rows == NULL)
+        return _mm512_cvtph_ps(avx512_load32(from.strip + at * 16));
     for (int r = 0; r < 16; r++)
-        halves[r] = avx512_u16(rows[r] + at);
+        halves[r] = avx512_u16(from.rows[r] + at);
     return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)halves));
 }
 
@@ -218,10 +330,12 @@ AVX512_INLINE void avx512_put(float out[16], __m512i v, __m512 factor) {
     _mm512_store_ps(out, _mm512_mul_ps(_mm512_cvtepi32_ps(v), factor));
 }
 
-AVX512_INLINE void avx512_factors_k4(const uint8_t *const rows[16], struct avx512_factors *f) {
+AVX512_INLINE void avx512_factors_k4(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_heads(rows, 0, 0, t);
-    __m512 d = avx512_halves(t[0]), m = avx512_halves(_mm512_srli_epi32(t[0], 16));
+    avx512_columns(from, 0, t);
+    bool beside = from.rows == NULL;
+    __m512 d = beside ? avx512_halves_at(from, 0) : avx512_halves(t[0]);
+    __m512 m = beside ? avx512_halves_at(from, 2) : avx512_halves(_mm512_srli_epi32(t[0], 16));
     const __m512i six = _mm512_set1_epi32(63), four = _mm512_set1_epi32(15), top = _mm512_set1_epi32(48);
     for (unsigned j = 0; j < 4; j++) {
         __m512i a = _mm512_srli_epi32(t[1], 8 * j), b = _mm512_srli_epi32(t[2], 8 * j);
@@ -236,10 +350,10 @@ AVX512_INLINE void avx512_factors_k4(const uint8_t *const rows[16], struct avx51
     }
 }
 
-AVX512_INLINE void avx512_factors_q2(const uint8_t *const rows[16], struct avx512_factors *f) {
+AVX512_INLINE void avx512_factors_q2(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_heads(rows, 0, 0, t);
-    __m512 d = avx512_halves_at(rows, 80), m = avx512_halves_at(rows, 82);
+    avx512_columns(from, 0, t);
+    __m512 d = avx512_halves_at(from, 80), m = avx512_halves_at(from, 82);
     const __m512i four = _mm512_set1_epi32(15);
     for (unsigned g = 0; g < 16; g++) {
         __m512i v = _mm512_srli_epi32(t[g / 4], g % 4 * 8);
@@ -248,11 +362,20 @@ AVX512_INLINE void avx512_factors_q2(const uint8_t *const rows[16], struct avx51
     }
 }
 
-/* The twelve bytes and the scale end the block, so they are loaded from two bytes before them. */
-AVX512_INLINE void avx512_factors_q3(const uint8_t *const rows[16], struct avx512_factors *f) {
+AVX512_INLINE void avx512_factors_q3(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_heads(rows, 94, 2, t);
-    __m512 d = avx512_halves(t[3]);
+    __m512 d = avx512_halves_at(from, 108);
+    if (from.rows == NULL) {
+        AVX512_UNROLL
+        for (size_t i = 0; i < 3; i++)
+            t[i] = avx512_beside(from.strip, 96 + 4 * i);
+    } else {
+        /* The twelve bytes and the scale end a row's block, so two bytes before them are loaded too. */
+        avx512_columns(from, 94, t);
+        AVX512_UNROLL
+        for (int i = 0; i < 3; i++)
+            t[i] = _mm512_or_si512(_mm512_srli_epi32(t[i], 16), _mm512_slli_epi32(t[i + 1], 16));
+    }
     for (unsigned g = 0; g < 16; g++) {
         __m512i low = _mm512_srli_epi32(t[g / 4 % 2], g % 4 * 8 + g / 8 * 4);
         __m512i high = _mm512_srli_epi32(t[2], g % 4 * 8 + g / 4 * 2);
@@ -262,10 +385,10 @@ AVX512_INLINE void avx512_factors_q3(const uint8_t *const rows[16], struct avx51
     }
 }
 
-AVX512_INLINE void avx512_factors_q6(const uint8_t *const rows[16], struct avx512_factors *f) {
+AVX512_INLINE void avx512_factors_q6(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_heads(rows, 192, 0, t);
-    __m512 d = avx512_halves_at(rows, 208);
+    avx512_columns(from, 192, t);
+    __m512 d = avx512_halves_at(from, 208);
     for (unsigned g = 0; g < 16; g++) {
         __m512i v = _mm512_slli_epi32(t[g / 4], 24 - g % 4 * 8);
         avx512_put(f->scale[g], _mm512_srai_epi32(v, 24), d);
@@ -289,13 +412,20 @@ AVX512_INLINE void avx512_starts(const uint8_t *const rows[16], size_t bytes, in
 }
 
 /* Up to eight blocks of 32, which begin with their factors. */
-AVX512_INLINE void avx512_factors_small(enum dtype type, const uint8_t *const rows[16], int blocks,
+AVX512_INLINE void avx512_factors_small(enum dtype type, struct avx512_from from, int blocks,
                                         struct avx512_factors *f) {
+    const size_t bytes = x86_super_bytes(type) / 8;
     __m512i starts[8];
-    if (blocks == 8)
-        avx512_starts(rows, x86_super_bytes(type) / 8, 8, starts);
-    else
-        avx512_starts(rows, x86_super_bytes(type) / 8, blocks, starts);
+    if (from.rows == NULL) {
+        for (int b = 0; b < blocks; b++) {
+            _mm512_store_ps(f->scale[b], avx512_halves_at(from, (size_t)b * bytes));
+            if (avx512_has_minima(type))
+                _mm512_store_ps(f->minimum[b], _mm512_sub_ps(_mm512_setzero_ps(),
+                                                             avx512_halves_at(from, (size_t)b * bytes + 2)));
+        }
+        return;
+    }
+    avx512_starts(from.rows, bytes, blocks, starts);
     AVX512_UNROLL
     for (int b = 0; b < 8; b++) {
         _mm512_store_ps(f->scale[b], avx512_halves(starts[b]));
@@ -306,24 +436,28 @@ AVX512_INLINE void avx512_factors_small(enum dtype type, const uint8_t *const ro
     }
 }
 
-AVX512_INLINE void avx512_factors_of(enum dtype type, const uint8_t *const rows[16], int n,
+/* Those of the next `groups` groups of 32. */
+AVX512_INLINE void avx512_factors_of(enum dtype type, struct avx512_from from, int groups,
                                      struct avx512_factors *f) {
     switch (type) {
     case DTYPE_Q2_K:
-        avx512_factors_q2(rows, f);
+        avx512_factors_q2(from, f);
         break;
     case DTYPE_Q3_K:
-        avx512_factors_q3(rows, f);
+        avx512_factors_q3(from, f);
         break;
     case DTYPE_Q4_K:
     case DTYPE_Q5_K:
-        avx512_factors_k4(rows, f);
+        avx512_factors_k4(from, f);
         break;
     case DTYPE_Q6_K:
-        avx512_factors_q6(rows, f);
+        avx512_factors_q6(from, f);
         break;
     default:
-        avx512_factors_small(type, rows, n / 32, f);
+        if (groups == 8)
+            avx512_factors_small(type, from, 8, f);
+        else
+            avx512_factors_small(type, from, groups, f);
         break;
     }
 }
