@@ -17,8 +17,8 @@ AVX2_INLINE void ask(const uint8_t *at, size_t bytes) {
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T0);
 }
 
-/* S strips times C inputs (x86_few_fn). Of types whose elements are put together from two or three places one
- * strip, and no more than two inputs: panels put them together once. */
+/* S strips times C inputs (x86_few_fn, x86_two_fn). Of types whose elements are put together from two or
+ * three places one strip, and no more than two inputs: panels put them together once. */
 AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job, const uint8_t *strip,
                         size_t apart, float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
@@ -74,15 +74,20 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
 }
 
 /* Functions of their own, because together they would need more registers than there are. */
-#define DIRECT(NAME, TYPE, S, C)                                                                             \
-    AVX2_TARGET static __attribute__((noinline)) void NAME##_##S##_##C(                                      \
+#define DIRECT(NAME, TYPE, C)                                                                                \
+    AVX2_TARGET static __attribute__((noinline)) void NAME##_##C(                                            \
+        const struct x86_job *job, const uint8_t *strip, float(*sums)[PACK_ROWS]) {                          \
+        direct(TYPE, 1, C, job, strip, 0, sums);                                                             \
+    }
+#define DIRECT_TWO(NAME, TYPE)                                                                               \
+    AVX2_TARGET static __attribute__((noinline)) void NAME##_two(                                            \
         const struct x86_job *job, const uint8_t *strip, size_t apart, float(*sums)[PACK_ROWS]) {            \
-        direct(TYPE, S, C, job, strip, apart, sums);                                                         \
+        direct(TYPE, 2, 1, job, strip, apart, sums);                                                         \
     }
 /* TWO: two strips with one input; then what there is for three and four inputs with one strip. */
 #define PRODUCT(NAME, TYPE, TWO, ...)                                                                        \
-    DIRECT(NAME, TYPE, 1, 1)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 2)                                                                                 \
+    DIRECT(NAME, TYPE, 1)                                                                                    \
+    DIRECT(NAME, TYPE, 2)                                                                                    \
     AVX2_TARGET static __attribute__((noinline)) void NAME##_panels(                                         \
         const uint8_t *strip, int groups, struct avx2_panel *p, const uint8_t *ahead) {                      \
         size_t half = x86_super_bytes(TYPE) * (size_t)groups / 8 * PACK_ROWS / 4;                            \
@@ -94,8 +99,8 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
         by_panels(TYPE, job, strip, x, n, o, NAME##_panels);                                                 \
     }                                                                                                        \
     static void NAME(const struct x86_part *p) {                                                             \
-        static x86_few_fn *const two = TWO;                                                                  \
-        static x86_few_fn *const one[X86_FEW + 1] = {NULL, NAME##_1_1, NAME##_1_2, __VA_ARGS__};             \
+        static x86_two_fn *const two = TWO;                                                                  \
+        static x86_few_fn *const one[X86_FEW + 1] = {NULL, NAME##_1, NAME##_2, __VA_ARGS__};                 \
         int n = p->job->n_cols;                                                                              \
         if (n <= X86_FEW && one[n] != NULL)                                                                  \
             x86_few(p, n == 1 ? two : NULL, one[n]);                                                         \
@@ -104,10 +109,10 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     }
 /* Of types whose elements come from one place. */
 #define PRODUCT4(NAME, TYPE)                                                                                 \
-    DIRECT(NAME, TYPE, 2, 1)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 3)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 4)                                                                                 \
-    PRODUCT(NAME, TYPE, NAME##_2_1, NAME##_1_3, NAME##_1_4)
+    DIRECT_TWO(NAME, TYPE)                                                                                   \
+    DIRECT(NAME, TYPE, 3)                                                                                    \
+    DIRECT(NAME, TYPE, 4)                                                                                    \
+    PRODUCT(NAME, TYPE, NAME##_two, NAME##_3, NAME##_4)
 
 PRODUCT4(packed_q8_0, DTYPE_Q8_0)
 PRODUCT4(packed_q4_0, DTYPE_Q4_0)

@@ -6,54 +6,45 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512_tile.h"
 
-/* How early a line is asked for. */
+/* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. */
 #define BYTES_AHEAD 8192
 
-/* Lines of a span, which will be wanted soon. Addresses past the end of the weights do no harm. */
+/* Lines of a group, which will be wanted soon: into the second-level cache, because the first has too few
+ * requests under way for so many. Addresses past the end of the weights do no harm. */
 AVX512_INLINE void ask(const uint8_t *at, size_t bytes) {
     AVX512_UNROLL
     for (size_t i = 0; i < bytes; i += 64)
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T1);
 }
 
-/* S strips times C inputs (x86_few_fn). */
-AVX512_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job, const uint8_t *strip,
-                          size_t apart, float (*sums)[PACK_ROWS]) {
+/* A strip times C inputs (x86_few_fn). */
+AVX512_INLINE void direct(enum dtype type, int C, const struct x86_job *job, const uint8_t *strip,
+                          float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
-    struct avx512_factors f[2];
+    const int span = avx512_span(type);
+    struct avx512_factors f;
     struct avx512_inputs in;
-    __m512 acc[2][AVX512_INPUTS];
+    __m512 acc[AVX512_INPUTS];
     AVX512_UNROLL
-    for (int s = 0; s < S; s++)
-        AVX512_UNROLL
     for (int c = 0; c < C; c++)
-        acc[s][c] = _mm512_setzero_ps();
+        acc[c] = _mm512_setzero_ps();
     for (int first = 0; first < job->k; first += AVX512_PANEL, strip += bytes) {
         const int groups = job->k - first < AVX512_PANEL ? (job->k - first) / 32 : 8;
-        const int span = avx512_span(type);
-        AVX512_UNROLL
-        for (int s = 0; s < S; s++)
-            avx512_factors_of(type, (struct avx512_from){.strip = strip + (size_t)s * apart}, groups, &f[s]);
+        const struct avx512_sixteen w = {.strip = strip, .factors = &f};
+        avx512_factors_of(type, (struct avx512_from){.strip = strip}, groups, &f);
         avx512_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, &in);
         for (int i = 0; i < groups / span; i++) {
             AVX512_UNROLL
-            for (int s = 0; s < S; s++) {
-                const uint8_t *at = strip + (size_t)s * apart;
-                const struct avx512_sixteen w = {.strip = at, .factors = &f[s]};
-                AVX512_UNROLL
-                for (int sub = 0; sub < span; sub++) {
-                    const int g = i * span + sub;
-                    ask(at + bytes / 8 * (size_t)g, bytes / 8);
-                    avx512_group_all(type, C, &w, (struct avx512_group){g, i, sub}, &in, acc[s]);
-                }
+            for (int sub = 0; sub < span; sub++) {
+                const int g = i * span + sub;
+                ask(strip + bytes / 8 * (size_t)g, bytes / 8);
+                avx512_group_all(type, C, &w, (struct avx512_group){g, i, sub}, &in, acc);
             }
         }
     }
     AVX512_UNROLL
-    for (int s = 0; s < S; s++)
-        AVX512_UNROLL
     for (int c = 0; c < C; c++)
-        _mm512_store_ps(sums[s * C + c], acc[s][c]);
+        _mm512_store_ps(sums[c], acc[c]);
 }
 
 /* A strip times n inputs, by way of panels. */
@@ -73,17 +64,16 @@ AVX512_INLINE void by_panels(enum dtype type, const struct x86_job *job, const u
 }
 
 /* Functions of their own, because together they would need more registers than there are. */
-#define DIRECT(NAME, TYPE, S, C)                                                                             \
-    AVX512_TARGET static __attribute__((noinline)) void NAME##_##S##_##C(                                    \
-        const struct x86_job *job, const uint8_t *strip, size_t apart, float(*sums)[PACK_ROWS]) {            \
-        direct(TYPE, S, C, job, strip, apart, sums);                                                         \
+#define DIRECT(NAME, TYPE, C)                                                                                \
+    AVX512_TARGET static __attribute__((noinline)) void NAME##_##C(                                          \
+        const struct x86_job *job, const uint8_t *strip, float(*sums)[PACK_ROWS]) {                          \
+        direct(TYPE, C, job, strip, sums);                                                                   \
     }
-/* TWO: two strips with one input, or NULL. */
-#define PRODUCT(NAME, TYPE, TWO)                                                                             \
-    DIRECT(NAME, TYPE, 1, 1)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 2)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 3)                                                                                 \
-    DIRECT(NAME, TYPE, 1, 4)                                                                                 \
+#define PRODUCT(NAME, TYPE)                                                                                  \
+    DIRECT(NAME, TYPE, 1)                                                                                    \
+    DIRECT(NAME, TYPE, 2)                                                                                    \
+    DIRECT(NAME, TYPE, 3)                                                                                    \
+    DIRECT(NAME, TYPE, 4)                                                                                    \
     AVX512_TARGET static __attribute__((noinline)) void NAME##_panel(                                        \
         const uint8_t *strip, int groups, struct avx512_panel *p, const uint8_t *ahead) {                    \
         avx512_panel_make(TYPE, (struct avx512_from){.strip = strip}, groups, p, ahead);                     \
@@ -93,28 +83,23 @@ AVX512_INLINE void by_panels(enum dtype type, const struct x86_job *job, const u
         by_panels(TYPE, job, strip, x, n, o, NAME##_panel);                                                  \
     }                                                                                                        \
     static void NAME(const struct x86_part *p) {                                                             \
-        static x86_few_fn *const two = TWO;                                                                  \
-        static x86_few_fn *const few[X86_FEW + 1] = {NULL, NAME##_1_1, NAME##_1_2, NAME##_1_3, NAME##_1_4};  \
-        int n = p->job->n_cols;                                                                              \
-        if (n <= X86_FEW)                                                                                    \
-            x86_few(p, n == 1 ? two : NULL, few[n]);                                                         \
+        static x86_few_fn *const few[X86_FEW + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4};          \
+        if (p->job->n_cols <= X86_FEW)                                                                       \
+            x86_few(p, NULL, few[p->job->n_cols]);                                                           \
         else                                                                                                 \
             x86_many(p, x86_most_inputs(p->job, AVX512_INPUT_BYTES), NAME##_many);                           \
     }
-#define PRODUCT2(NAME, TYPE)                                                                                 \
-    DIRECT(NAME, TYPE, 2, 1)                                                                                 \
-    PRODUCT(NAME, TYPE, NAME##_2_1)
 
-PRODUCT2(packed_q8_0, DTYPE_Q8_0)
-PRODUCT2(packed_q4_0, DTYPE_Q4_0)
-PRODUCT2(packed_q4_1, DTYPE_Q4_1)
-PRODUCT(packed_q5_0, DTYPE_Q5_0, NULL)
-PRODUCT(packed_q5_1, DTYPE_Q5_1, NULL)
-PRODUCT(packed_q2_k, DTYPE_Q2_K, NULL)
-PRODUCT(packed_q3_k, DTYPE_Q3_K, NULL)
-PRODUCT2(packed_q4_k, DTYPE_Q4_K)
-PRODUCT(packed_q5_k, DTYPE_Q5_K, NULL)
-PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL)
+PRODUCT(packed_q8_0, DTYPE_Q8_0)
+PRODUCT(packed_q4_0, DTYPE_Q4_0)
+PRODUCT(packed_q4_1, DTYPE_Q4_1)
+PRODUCT(packed_q5_0, DTYPE_Q5_0)
+PRODUCT(packed_q5_1, DTYPE_Q5_1)
+PRODUCT(packed_q2_k, DTYPE_Q2_K)
+PRODUCT(packed_q3_k, DTYPE_Q3_K)
+PRODUCT(packed_q4_k, DTYPE_Q4_K)
+PRODUCT(packed_q5_k, DTYPE_Q5_K)
+PRODUCT(packed_q6_k, DTYPE_Q6_K)
 
 void avx512_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                       int n_cols, int k, float *out, size_t out_stride) {

@@ -44,14 +44,14 @@ X86_INLINE void x86_put(const struct x86_part *p, int strip, int input, int n, f
                sums[c] + from, (size_t)(to - from) * sizeof(float));
 }
 
-/* One strip with all inputs, which are few, or two strips, which lie `apart` bytes from each other; sums:
- * those of the first strip, then of the next. */
-typedef void x86_few_fn(const struct x86_job *job, const uint8_t *strip, size_t apart,
+/* A strip with all inputs, which are few. */
+typedef void x86_few_fn(const struct x86_job *job, const uint8_t *strip, float (*sums)[PACK_ROWS]);
+/* Two strips, which lie `apart` bytes from each other; sums: those of the first, then of the second. */
+typedef void x86_two_fn(const struct x86_job *job, const uint8_t *strip, size_t apart,
                         float (*sums)[PACK_ROWS]);
 
-/* two: two strips at once, or NULL; one of the first half of the part and one of the second, because memory
- * answers two streams sooner than one. */
-X86_INLINE void x86_few(const struct x86_part *p, x86_few_fn *two, x86_few_fn *one) {
+/* two: NULL, or two strips are taken at once, one of the first half of the part and one of the second. */
+X86_INLINE void x86_few(const struct x86_part *p, x86_two_fn *two, x86_few_fn *one) {
     const int begin = p->first / PACK_ROWS, end = (p->first + p->rows + PACK_ROWS - 1) / PACK_ROWS;
     const int half = two != NULL ? (end - begin) / 2 : 0, n = p->job->n_cols;
     _Alignas(64) float sums[2 * X86_FEW][PACK_ROWS];
@@ -61,7 +61,7 @@ X86_INLINE void x86_few(const struct x86_part *p, x86_few_fn *two, x86_few_fn *o
         x86_put(p, i + half, 0, n, sums + n);
     }
     for (int i = begin + 2 * half; i < end; i++) {
-        one(p->job, x86_strip(p, i), 0, sums);
+        one(p->job, x86_strip(p, i), sums);
         x86_put(p, i, 0, n, sums);
     }
 }
