@@ -417,6 +417,60 @@ static void test_side_by_side_changes_no_bit(void **state) {
     }
 }
 
+/* Products with inputs in F32 of two tables, of a matrix as in a file and side by side, are the same bits. */
+static void check_same(const struct cpu_ops *one, const struct cpu_ops *other, enum dtype type, int k) {
+    enum { most = 20 };
+    size_t stride = ((size_t)k * 4 + 63) / 64 * 64, row_bytes = convert_row_bytes(type, k);
+    size_t bytes = pack_bytes(type, COMPANY_ROWS, k);
+    uint8_t *w = malloc(COMPANY_ROWS * row_bytes), *x = aligned_alloc(64, most * stride),
+            *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    bool side_by_side = dtype_info(type)->block_elements == 1 && other->product_packed != NULL;
+    static float want[most * COMPANY_ROWS], got[most * COMPANY_ROWS];
+    assert_true(w != NULL && x != NULL && packed != NULL);
+    for (int r = 0; r < COMPANY_ROWS; r++)
+        fill(type, w + (size_t)r * row_bytes, k);
+    pack_rows(type, w, COMPANY_ROWS, k, packed);
+    for (size_t i = 0; i < most * stride; i += 4) {
+        float v = random_float(&noise);
+        memcpy(x + i, &v, 4);
+    }
+    for (int cols = 1; cols <= most; cols++)
+        for (int side = 0; side < (side_by_side ? 2 : 1); side++) {
+            int rows = 1 + (int)(bits() % COMPANY_ROWS),
+                r = (int)(bits() % (unsigned)(COMPANY_ROWS - rows + 1));
+            memset(want, 0xFF, sizeof want);
+            memset(got, 0xFF, sizeof got);
+            one->product(type, w + (size_t)r * row_bytes, rows, x, stride, cols, k, want, COMPANY_ROWS);
+            if (side == 0)
+                other->product(type, w + (size_t)r * row_bytes, rows, x, stride, cols, k, got, COMPANY_ROWS);
+            else
+                other->product_packed(type, packed, r, rows, x, stride, cols, k, got, COMPANY_ROWS);
+            if (memcmp(want, got, sizeof got) != 0)
+                fail_msg("%s and %s differ: %s of %d%s, %d rows from %d on, %d inputs", one->name,
+                         other->name, dtype_info(type)->name, k, side == 0 ? "" : " side by side", rows, r,
+                         cols);
+        }
+    free(w);
+    free(x);
+    free(packed);
+}
+
+static void test_vectors_of_any_length_give_the_same_bits(void **state) {
+    (void)state;
+    const struct cpu_ops *avx2 = cpu_ops_find("avx2"), *avx512 = cpu_ops_find("avx512");
+    if (avx2 == NULL || avx512 == NULL) {
+        print_message("skipped: this CPU cannot run both the avx2 and the avx512 kernels\n");
+        skip();
+    }
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        int block = dtype_info(type)->block_elements;
+        const int sizes[] = {block == 1 ? 37 : block, block == 1 ? 601 : 1024 / block * block + block};
+        for (size_t s = 0; s < 2; s++)
+            check_same(avx2, avx512, type, sizes[s]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
@@ -426,6 +480,7 @@ int main(void) {
         cmocka_unit_test(test_many_rows_and_inputs),
         cmocka_unit_test(test_side_by_side_every_byte_has_its_place),
         cmocka_unit_test(test_side_by_side_changes_no_bit),
+        cmocka_unit_test(test_vectors_of_any_length_give_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
