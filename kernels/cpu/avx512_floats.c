@@ -1,6 +1,7 @@
 /* Products with inputs in F32, with AVX-512: f32_products.h and f32_tile.h say how. A tile has twelve sums of
- * one strip, whose inputs come with the multiplication from memory: two strips would have to share what the
- * first-level cache holds of them. Four strips with four inputs have sixteen. */
+ * one strip: the multiplication takes an input from memory, which costs less than a register of it for two
+ * strips. Four strips with up to four inputs, at most sixteen sums, are for more of memory to be on its way.
+ */
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/pack.h"

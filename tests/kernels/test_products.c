@@ -471,9 +471,37 @@ static void test_vectors_of_any_length_give_the_same_bits(void **state) {
     }
 }
 
+/* Every number of eight bits, those that are none as well, times 1. */
+static void test_every_f8(void **state) {
+    (void)state;
+    enum { n = 256 };
+    static _Alignas(64) uint8_t w[n];
+    static _Alignas(64) float x[16] = {1}, out[2][n];
+    for (int i = 0; i < n; i++)
+        w[i] = (uint8_t)i; /* rows of one element lie side by side already */
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
+            continue;
+        }
+        ops->product(DTYPE_F8_E4M3, w, n, x, sizeof x, 1, 1, out[0], n);
+        memcpy(out[1], out[0], sizeof out[1]);
+        if (ops->product_packed != NULL)
+            ops->product_packed(DTYPE_F8_E4M3, w, 0, n, x, sizeof x, 1, 1, out[1], n);
+        for (int j = 0; j < 2 * n; j++) {
+            float want = convert_f8_e4m3_to_f32((uint8_t)(j % n)), got = out[j / n][j % n];
+            if (isnan(want) ? !isnan(got) : !(got == want))
+                fail_msg("%s: 0x%02X is %g and should be %g", ops->name, (unsigned)(j % n), (double)got,
+                         (double)want);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_every_f8),
         cmocka_unit_test(test_rounding_is_the_same_everywhere),
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_long_rows),
