@@ -50,6 +50,21 @@ F32_INLINE void f32_turn_halves(const uint8_t *rows, size_t between, uint8_t *to
     }
 }
 
+/* A line, for vectors that load eight rows at a time: AVX2 has too few registers for all sixteen. */
+F32_INLINE void f32_turn_halves_by_eight(const uint8_t *rows, size_t between, uint8_t *to) {
+    for (int row = 0; row < PACK_ROWS; row += 8)
+        for (int part = 0; part < 2; part++) {
+            __m256i v[8];
+            __m128i *out = (__m128i *)(void *)(to + part * 32 * PACK_ROWS + row * 2);
+            f32_eight_halves(rows + (size_t)row * between + part * 32, between, v);
+            F32_UNROLL
+            for (int i = 0; i < 8; i++) {
+                _mm_store_si128(out + 2 * i, _mm256_castsi256_si128(v[i]));
+                _mm_store_si128(out + 2 * i + 16, _mm256_extracti128_si256(v[i], 1));
+            }
+        }
+}
+
 /* The same of elements of one byte: to[i] has elements 2 i and 2 i + 1 in its lower half, 16 further in the
  * upper. */
 F32_INLINE void f32_eight_bytes(const uint8_t *rows, size_t between, __m256i to[8]) {
@@ -90,6 +105,10 @@ F32_INLINE void f32_turn_bytes(const uint8_t *rows, size_t between, uint8_t *to)
 
 /* A line of sixteen rows. */
 F32_INLINE void f32_turn_line(size_t bytes, const uint8_t *rows, size_t between, uint8_t *to) {
+    if (bytes == 2 && F32_LANES == 8) {
+        f32_turn_halves_by_eight(rows, between, to);
+        return;
+    }
     for (int i = 0; i < 2; i++, rows += 32, to += 32 * PACK_ROWS) {
         if (bytes == 1)
             f32_turn_bytes(rows, between, to);
