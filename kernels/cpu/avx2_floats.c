@@ -1,372 +1,108 @@
-/* Products with inputs in F32, with AVX2, FMA and F16C: avx2_f32_tile.h says how.
- *
- * Rows that lie by themselves are put side by side in the first-level cache, a line or a piece at a time;
- * types of blocks are made F32 first. Up to six inputs meet rows in one pass over memory. With more, a piece
- * of sixteen rows is made F32 in the first-level cache, while it meets the first of them; those that follow,
- * whose pieces are in the second-level cache, meet it there. */
+/* Products with inputs in F32, with AVX2, FMA and F16C: f32_products.h and f32_tile.h say how. A tile has
+ * twelve sums, two registers of weights and one of an input. */
 #if defined(__x86_64__)
-#include "kernels/cpu/avx2_f32_tile.h"
-#include "kernels/cpu/convert.h"
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/ops_avx2.h"
-#include "kernels/dtype.h"
+#include "kernels/cpu/pack.h"
 
-/* How early the lines of rows that stream past are asked for. */
-#define BYTES_AHEAD 2048
-#define ROWS_AHEAD  4
-/* Inputs and strips that are together in the second-level cache, of 512 KB: the pieces of the inputs are a
- * quarter of it, and so are the sums. */
-#define MANY_INPUTS 126
-#define MANY_STRIPS 16
+#define F32_TARGET AVX2_TARGET
+#define F32_INLINE AVX2_INLINE
+#define F32_UNROLL AVX2_UNROLL
 
-typedef void (*tile_fn)(const struct f32_tile *t);
+#define F32_LANES 8
+typedef __m256 f32_vector;
 
-/* Functions of their own, because together they would need more registers than there are. */
-#define FUNCTION(NAME, ...)                                                                                  \
-    AVX2_TARGET static __attribute__((noinline)) void NAME(const struct f32_tile *t) {                       \
-        __VA_ARGS__;                                                                                         \
+F32_INLINE f32_vector f32_zero(void) {
+    return _mm256_setzero_ps();
+}
+
+F32_INLINE f32_vector f32_broadcast(const float *at) {
+    return _mm256_broadcast_ss(at);
+}
+
+F32_INLINE f32_vector f32_add(f32_vector a, f32_vector b) {
+    return _mm256_add_ps(a, b);
+}
+
+/* a b + c */
+F32_INLINE f32_vector f32_fma(f32_vector a, f32_vector b, f32_vector c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+F32_INLINE void f32_store(float *at, f32_vector v) {
+    _mm256_store_ps(at, v);
+}
+
+F32_INLINE f32_vector f32_load(enum dtype type, const uint8_t *at) {
+    switch (type) {
+    case DTYPE_F32:
+        return _mm256_loadu_ps((const float *)(const void *)at);
+    case DTYPE_F16:
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
+    case DTYPE_BF16: {
+        __m128i half = _mm_loadu_si128((const __m128i *)(const void *)at);
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
     }
-#define TILE(NAME, TYPE, S, C, ALSO) FUNCTION(NAME##_##S##_##C, f32_tile(TYPE, S, C, ALSO, t))
-#define STREAM(NAME, TYPE, C, ALSO)  FUNCTION(NAME##_##C, f32_stream(TYPE, C, ALSO, t))
-
-/* One strip and three to six inputs, as tiles have where there are more. */
-#define MANY(NAME, TYPE, ALSO)                                                                               \
-    TILE(NAME, TYPE, 1, 3, ALSO)                                                                             \
-    TILE(NAME, TYPE, 1, 4, ALSO)                                                                             \
-    TILE(NAME, TYPE, 1, 5, ALSO)                                                                             \
-    TILE(NAME, TYPE, 1, 6, ALSO)
-#define ALL(NAME, TYPE, ALSO)                                                                                \
-    TILE(NAME, TYPE, 1, 1, ALSO)                                                                             \
-    TILE(NAME, TYPE, 1, 2, ALSO)                                                                             \
-    MANY(NAME, TYPE, ALSO)
-#define STRIPS(NAME, TYPE, ALSO)                                                                             \
-    ALL(NAME, TYPE, ALSO)                                                                                    \
-    TILE(NAME, TYPE, 2, 1, ALSO)                                                                             \
-    TILE(NAME, TYPE, 2, 2, ALSO)                                                                             \
-    TILE(NAME, TYPE, 2, 3, ALSO)                                                                             \
-    TILE(NAME, TYPE, 4, 1, ALSO)
-#define STREAM_MANY(NAME, TYPE, ALSO)                                                                        \
-    STREAM(NAME, TYPE, 3, ALSO)                                                                              \
-    STREAM(NAME, TYPE, 4, ALSO)                                                                              \
-    STREAM(NAME, TYPE, 5, ALSO)                                                                              \
-    STREAM(NAME, TYPE, 6, ALSO)
-#define STREAM_ALL(NAME, TYPE)                                                                               \
-    STREAM(NAME, TYPE, 1, 0)                                                                                 \
-    STREAM(NAME, TYPE, 2, 0)                                                                                 \
-    STREAM_MANY(NAME, TYPE, 0)                                                                               \
-    STREAM_MANY(NAME##_keep, TYPE, F32_KEEP)
-
-STRIPS(ask_f32, DTYPE_F32, F32_ASK)
-STRIPS(ask_f16, DTYPE_F16, F32_ASK)
-STRIPS(ask_bf16, DTYPE_BF16, F32_ASK)
-STRIPS(ask_f8, DTYPE_F8_E4M3, F32_ASK)
-MANY(keep_f16, DTYPE_F16, F32_ASK | F32_KEEP)
-MANY(keep_bf16, DTYPE_BF16, F32_ASK | F32_KEEP)
-MANY(keep_f8, DTYPE_F8_E4M3, F32_ASK | F32_KEEP)
-ALL(here_f32, DTYPE_F32, 0)
-ALL(here_f16, DTYPE_F16, 0)
-ALL(here_bf16, DTYPE_BF16, 0)
-STREAM_ALL(stream_f32, DTYPE_F32)
-STREAM_ALL(stream_f16, DTYPE_F16)
-STREAM_ALL(stream_bf16, DTYPE_BF16)
-STREAM_ALL(stream_f8, DTYPE_F8_E4M3)
-
-#define OF_MANY(NAME)                                                                                        \
-    { NULL, NULL, NULL, NAME##_3, NAME##_4, NAME##_5, NAME##_6 }
-#define OF_ALL(NAME)                                                                                         \
-    { NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6 }
-#define OF_STRIPS(NAME)                                                                                      \
-    {                                                                                                        \
-        [1] = OF_ALL(NAME##_1), [2] = {NULL, NAME##_2_1, NAME##_2_2, NAME##_2_3}, [4] = { NULL, NAME##_4_1 } \
+    default: { /* E4M3: halves of the same exponent and mantissa are 2^-8 of it; 0x7F is no number */
+        __m128i b = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)at));
+        __m128i magnitude = _mm_and_si128(b, _mm_set1_epi16(0x7F));
+        __m128i none =
+            _mm_and_si128(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7F)), _mm_set1_epi16(0x7E00));
+        __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
+        __m128i half = _mm_or_si128(_mm_or_si128(_mm_slli_epi16(magnitude, 7), sign), none);
+        return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
     }
-
-/* Strips in memory: by strips and inputs. */
-static const tile_fn asking[DTYPE_COUNT][F32_STRIPS + 1][F32_INPUTS + 1] = {
-    [DTYPE_F32] = OF_STRIPS(ask_f32),
-    [DTYPE_F16] = OF_STRIPS(ask_f16),
-    [DTYPE_BF16] = OF_STRIPS(ask_bf16),
-    [DTYPE_F8_E4M3] = OF_STRIPS(ask_f8)};
-/* A strip anywhere that fills a panel: by inputs. */
-static const tile_fn keeping[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F16] = OF_MANY(keep_f16_1),
-                                                             [DTYPE_BF16] = OF_MANY(keep_bf16_1),
-                                                             [DTYPE_F8_E4M3] = OF_MANY(keep_f8_1)};
-/* A strip in the first-level cache. */
-static const tile_fn cached[DTYPE_COUNT][F32_INPUTS + 1] = {
-    [DTYPE_F32] = OF_ALL(here_f32_1), [DTYPE_F16] = OF_ALL(here_f16_1), [DTYPE_BF16] = OF_ALL(here_bf16_1)};
-/* Whole rows that lie by themselves, and those that fill a panel. */
-static const tile_fn streaming[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F32] = OF_ALL(stream_f32),
-                                                               [DTYPE_F16] = OF_ALL(stream_f16),
-                                                               [DTYPE_BF16] = OF_ALL(stream_bf16),
-                                                               [DTYPE_F8_E4M3] = OF_ALL(stream_f8)};
-static const tile_fn stream_keeping[DTYPE_COUNT][F32_INPUTS + 1] = {[DTYPE_F32] = OF_MANY(stream_f32_keep),
-                                                                    [DTYPE_F16] = OF_MANY(stream_f16_keep),
-                                                                    [DTYPE_BF16] = OF_MANY(stream_bf16_keep),
-                                                                    [DTYPE_F8_E4M3] =
-                                                                        OF_MANY(stream_f8_keep)};
-
-/* A product. Its rows are those from first_row on of a matrix whose strips begin at w, or of rows that lie by
- * themselves, from w on; then first_row is 0. */
-struct job {
-    enum dtype type, as; /* as stored, and as its pieces are in a strip */
-    bool packed, blocks; /* side by side; of types of blocks */
-    const uint8_t *w;
-    size_t row_bytes;
-    int first_row, n_rows;
-    const char *x;
-    size_t x_stride;
-    int n_cols, k;
-    float *out;
-    size_t out_stride;
-};
-
-static int min(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int n_strips(const struct job *job) {
-    return (job->first_row % PACK_ROWS + job->n_rows + PACK_ROWS - 1) / PACK_ROWS;
-}
-
-/* A part of a piece (struct f32_tile) is sixteen elements of the strip, or the piece of one row. */
-static size_t ask_stride(const struct job *job) {
-    return job->packed ? convert_row_bytes(job->type, 16) * PACK_ROWS : job->row_bytes;
-}
-
-/* Where element `first` of the rows of a strip is, or of its first row where they lie by themselves. */
-static const uint8_t *strip_at(const struct job *job, int strip, int first) {
-    size_t row = (size_t)(job->first_row / PACK_ROWS + strip) * PACK_ROWS;
-    return job->w + row * job->row_bytes +
-           convert_row_bytes(job->type, first) * (job->packed ? PACK_ROWS : 1);
-}
-
-/* Sums of C inputs from c on, with a strip. */
-static void put(const struct job *job, int strip, int c, int n, float (*sums)[PACK_ROWS]) {
-    int row = strip * PACK_ROWS - job->first_row % PACK_ROWS; /* of the product; the first may be before it */
-    int from = row < 0 ? -row : 0, to = min(PACK_ROWS, job->n_rows - row);
-    for (int i = 0; i < n; i++)
-        memcpy(job->out + (size_t)(c + i) * job->out_stride + (row + from), sums[i] + from,
-               (size_t)(to - from) * sizeof(float));
-}
-
-/* ---- rows that lie by themselves ---- */
-
-/* A piece of a strip side by side, in job->as. */
-struct piece {
-    _Alignas(64) uint8_t bytes[F32_PIECE * PACK_ROWS * 4];
-};
-
-/* Pieces of sixteen rows, not all in the same few sets of a cache. */
-struct rows {
-    _Alignas(64) uint8_t bytes[PACK_ROWS][F32_PIECE * 4 + 64];
-};
-
-/* Rows one after another: memory likes that better than a line of each. */
-AVX2_TARGET static void fetch(const struct job *job, const uint8_t *at, int n_rows, size_t bytes,
-                              struct rows *rows) {
-    for (int r = 0; r < PACK_ROWS; r++) {
-        /* Again the last where there are no more. */
-        const uint8_t *from = at + (size_t)min(r, n_rows - 1) * job->row_bytes;
-        uint8_t *to = rows->bytes[r];
-        size_t i = 0, ahead = ROWS_AHEAD * job->row_bytes;
-        for (; i + 64 <= bytes; i += 64) {
-            _mm_prefetch((const char *)((uintptr_t)from + i + ahead), _MM_HINT_T0);
-            __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
-            __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(from + i + 32));
-            _mm256_store_si256((__m256i *)(void *)(to + i), low);
-            _mm256_store_si256((__m256i *)(void *)(to + i + 32), high);
-        }
-        memcpy(to + i, from + i, bytes - i);
     }
 }
 
-AVX2_TARGET static void turn_halves(const struct rows *rows, int n, uint8_t *to) {
-    const size_t bytes = 2;
-    for (int i = 0; i < n; i += 2 * LANES)
-        for (int half = 0; half < PACK_ROWS; half += LANES)
-            f32_turn_halves(rows->bytes[half] + (size_t)i * bytes, sizeof rows->bytes[0],
-                            to + (size_t)(i * PACK_ROWS + half) * bytes);
-}
-
-AVX2_INLINE void turn_floats(enum dtype type, const struct rows *rows, int n, float *to) {
-    for (int i = 0; i < n; i += LANES)
-        for (int half = 0; half < PACK_ROWS; half += LANES) {
-            __m256 a[LANES];
-            AVX2_UNROLL
-            for (int r = 0; r < LANES; r++)
-                a[r] = load(type, rows->bytes[half + r] + (size_t)i * element_bytes(type));
-            f32_turn(a, to + i * PACK_ROWS + half);
-        }
-}
-
-AVX2_TARGET static void turn_f32(const struct rows *rows, int n, float *to) {
-    turn_floats(DTYPE_F32, rows, n, to);
-}
-
-AVX2_TARGET static void turn_f8(const struct rows *rows, int n, float *to) {
-    turn_floats(DTYPE_F8_E4M3, rows, n, to);
-}
-
-/* n elements from `first` on of the rows of a strip, followed by whatever up to a multiple of 16. */
-static void put_side_by_side(const struct job *job, int strip, int first, int n, struct piece *piece) {
-    struct rows rows;
-    const uint8_t *at = strip_at(job, strip, first);
-    float *floats = (float *)(void *)piece->bytes;
-    int n_rows = min(PACK_ROWS, job->n_rows - strip * PACK_ROWS);
-    if (job->blocks) {
-        for (int r = 0; r < PACK_ROWS; r++)
-            convert_row(job->type, at + (size_t)min(r, n_rows - 1) * job->row_bytes, n,
-                        (float *)(void *)rows.bytes[r]);
-        turn_f32(&rows, n, floats);
-        return;
+/* Eight elements of four bytes of eight rows. */
+F32_INLINE void f32_turn_eight(const uint8_t *rows, size_t between, float *to) {
+    __m256 a[8], b[8], c[8];
+    F32_UNROLL
+    for (int r = 0; r < 8; r++)
+        a[r] = _mm256_loadu_ps((const float *)(const void *)(rows + (size_t)r * between));
+    F32_UNROLL
+    for (int r = 0; r < 8; r += 2) { /* two rows: elements 0 1 | 4 5, and 2 3 | 6 7 */
+        b[r] = _mm256_unpacklo_ps(a[r], a[r + 1]);
+        b[r + 1] = _mm256_unpackhi_ps(a[r], a[r + 1]);
     }
-    fetch(job, at, n_rows, convert_row_bytes(job->type, n), &rows);
-    if (job->as != DTYPE_F32)
-        turn_halves(&rows, n, piece->bytes);
-    else if (job->type == DTYPE_F32)
-        turn_f32(&rows, n, floats);
-    else
-        turn_f8(&rows, n, floats);
-}
-
-/* Whether n elements of the rows of a strip can be put side by side on the way (f32_stream()). */
-static bool streams(const struct job *job, int strip, int n) {
-    return !job->packed && !job->blocks && convert_row_bytes(job->type, n) % 64 == 0 &&
-           job->n_rows - strip * PACK_ROWS >= PACK_ROWS;
-}
-
-/* ---- few inputs ---- */
-
-/* Strips `strip`, strip + apart, … of a job, S of them, times all inputs. */
-static void few(const struct job *job, int strip, int S, int apart) {
-    struct piece piece;
-    _Alignas(64) float sums[F32_STRIPS][F32_INPUTS][PACK_ROWS];
-    struct f32_tile t = {.ask_stride = ask_stride(job),
-                         .x_stride = job->x_stride,
-                         .sums = sums[0][0],
-                         .sum_stride = F32_INPUTS * PACK_ROWS};
-    for (int first = 0; first < job->k; first += F32_PIECE) {
-        t.x = (const float *)(const void *)job->x + first;
-        t.n = min(F32_PIECE, job->k - first);
-        t.first = first == 0;
-        for (int s = 0; s < S; s++) {
-            t.strip[s] = strip_at(job, strip + s * apart, first);
-            t.ask[s] = t.strip[s] + BYTES_AHEAD;
-        }
-        if (job->packed) {
-            asking[job->type][S][job->n_cols](&t);
-            continue;
-        }
-        bool last = first + F32_PIECE >= job->k;
-        t.ask[0] = last ? strip_at(job, strip + 1, 0) : strip_at(job, strip, first + F32_PIECE);
-        if (streams(job, strip, t.n)) {
-            streaming[job->type][job->n_cols](&t);
-        } else {
-            put_side_by_side(job, strip, first, t.n, &piece);
-            t.strip[0] = piece.bytes;
-            cached[job->as][job->n_cols](&t);
-        }
+    F32_UNROLL
+    for (int r = 0; r < 8; r += 4) { /* four rows: element i | i + 4 */
+        c[r] = _mm256_shuffle_ps(b[r], b[r + 2], 0x44);
+        c[r + 1] = _mm256_shuffle_ps(b[r], b[r + 2], 0xEE);
+        c[r + 2] = _mm256_shuffle_ps(b[r + 1], b[r + 3], 0x44);
+        c[r + 3] = _mm256_shuffle_ps(b[r + 1], b[r + 3], 0xEE);
     }
-    for (int s = 0; s < S; s++)
-        put(job, strip + s * apart, 0, job->n_cols, sums[s]);
-}
-
-/* Several strips at a time, from different parts of the rows, where their sums fit into registers: additions
- * wait less for each other, and more of memory is on its way. */
-static void few_inputs(const struct job *job) {
-    int n = n_strips(job), strip = 0;
-    for (int S = !job->packed ? 1 : job->n_cols == 1 ? 4 : job->n_cols <= 3 ? 2 : 1; strip < n; S /= 2) {
-        int part = (n - strip) / S;
-        for (int i = 0; i < part; i++)
-            few(job, strip + i, S, part);
-        strip += part * S;
+    F32_UNROLL
+    for (int i = 0; i < 4; i++) {
+        _mm256_store_ps(to + i * PACK_ROWS, _mm256_permute2f128_ps(c[i], c[i + 4], 0x20));
+        _mm256_store_ps(to + (i + 4) * PACK_ROWS, _mm256_permute2f128_ps(c[i], c[i + 4], 0x31));
     }
 }
 
-/* ---- many ---- */
-
-struct group {
-    _Alignas(64) float panel[F32_PIECE * PACK_ROWS];
-    _Alignas(64) float sums[MANY_STRIPS][MANY_INPUTS][PACK_ROWS];
-    struct piece piece;
-    int n_cols, strip, n_strips; /* those of the job from `strip` on */
-    const float *x;              /* the piece of the first input */
-};
-
-/* A piece of a strip times the inputs; n elements from `first` on. */
-static void many_strip(const struct job *job, struct group *g, int strip, int first, int n) {
-    const uint8_t *at = strip_at(job, strip, first);
-    bool last = strip + 1 == g->strip + g->n_strips;
-    const uint8_t *next = last ? strip_at(job, g->strip, first + n) : strip_at(job, strip + 1, first);
-    struct f32_tile t = {.strip = {at},
-                         .ask = {next},
-                         .ask_stride = ask_stride(job),
-                         .x_stride = job->x_stride,
-                         .n = n,
-                         .panel = g->panel,
-                         .first = first == 0};
-    bool stream = streams(job, strip, n);
-    const tile_fn *of = stream                 ? stream_keeping[job->type]
-                        : job->as != DTYPE_F32 ? keeping[job->as]
-                        : job->packed          ? asking[DTYPE_F32][1]
-                                               : cached[DTYPE_F32];
-    if (!job->packed && !stream) {
-        put_side_by_side(job, strip, first, n, &g->piece);
-        t.strip[0] = g->piece.bytes;
-    }
-    int tiles = (g->n_cols + F32_INPUTS - 1) / F32_INPUTS;
-    for (int i = 0, c = 0, inputs; i < tiles; i++, c += inputs) {
-        inputs = (g->n_cols + i) / tiles;
-        t.x = (const float *)(const void *)((const char *)g->x + (size_t)c * job->x_stride);
-        t.sums = g->sums[strip - g->strip][c];
-        of[inputs](&t);
-        if (of == stream_keeping[job->type] || of == keeping[job->as])
-            t.strip[0] = (const uint8_t *)(const void *)g->panel;
-        of = cached[DTYPE_F32];
-    }
+/* Of sixteen. */
+F32_INLINE void f32_turn_singles(const uint8_t *rows, size_t between, float *to) {
+    f32_turn_eight(rows, between, to);
+    f32_turn_eight(rows + 8 * between, between, to + 8);
 }
 
-/* Inputs from c on. */
-static void many(const struct job *job, struct group *g, int c) {
-    for (int first = 0; first < job->k; first += F32_PIECE) {
-        g->x = (const float *)(const void *)(job->x + (size_t)c * job->x_stride) + first;
-        for (int s = 0; s < g->n_strips; s++)
-            many_strip(job, g, g->strip + s, first, min(F32_PIECE, job->k - first));
-    }
-    for (int s = 0; s < g->n_strips; s++)
-        put(job, g->strip + s, c, g->n_cols, g->sums[s]);
-}
-
-static void many_inputs(const struct job *job) {
-    struct group g;
-    int n = n_strips(job), passes = (job->n_cols + MANY_INPUTS - 1) / MANY_INPUTS;
-    int together = ((job->n_cols + passes - 1) / passes + F32_INPUTS - 1) / F32_INPUTS * F32_INPUTS;
-    for (g.strip = 0; g.strip < n; g.strip += MANY_STRIPS) {
-        g.n_strips = min(MANY_STRIPS, n - g.strip);
-        for (int c = 0; c < job->n_cols; c += together) {
-            g.n_cols = min(together, job->n_cols - c);
-            many(job, &g, c);
-        }
-    }
-}
-
-static void product(struct job job) {
-    job.row_bytes = convert_row_bytes(job.type, job.k);
-    if (job.n_cols <= F32_INPUTS)
-        few_inputs(&job);
-    else
-        many_inputs(&job);
-}
+#define F32_INPUTS               6
+#define F32_FOUR_STRIPS          1
+#define F32_EACH_OF_FOUR(X, ...) X(1, __VA_ARGS__)
+#define F32_TWO_STRIPS           3
+#define F32_EACH_OF_TWO(X, ...)  X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__)
+#define F32_EACH_OF_MANY(X, ...) X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)
+#define F32_EACH_OF_ALL(X, ...)  X(1, __VA_ARGS__) X(2, __VA_ARGS__) F32_EACH_OF_MANY(X, __VA_ARGS__)
+#include "kernels/cpu/f32_products.h"
 
 void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                       int k, float *out, size_t out_stride) {
-    const enum dtype as = type == DTYPE_F16 || type == DTYPE_BF16 ? type : DTYPE_F32;
-    const bool blocks = dtype_info(type)->block_elements > 1;
-    product((struct job){type, as, false, blocks, w, 0, 0, n_rows, x, x_stride, n_cols, k, out, out_stride});
+    f32_product(type, w, n_rows, x, x_stride, n_cols, k, out, out_stride);
 }
 
 void avx2_product_packed_floats(enum dtype type, const void *w, int first, int n_rows, const void *x,
                                 size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
-    product(
-        (struct job){type, type, true, false, w, 0, first, n_rows, x, x_stride, n_cols, k, out, out_stride});
+    f32_product_packed(type, w, first, n_rows, x, x_stride, n_cols, k, out, out_stride);
 }
 #else
 typedef int avx2_floats_is_for_x86;

@@ -14,15 +14,21 @@
     __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-"       \
                           "width=512")))
 #define AVX512_INLINE static inline __attribute__((always_inline)) AVX512_TARGET
-/* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. */
+/* Before a loop over the parts of a tile: its sums stay in registers only when every index is known. Not
+ * where every load is checked: that would compile for minutes. */
+#if defined(__SANITIZE_ADDRESS__)
+#define AVX512_UNROLL _Pragma("GCC unroll 1")
+#else
 #define AVX512_UNROLL _Pragma("GCC unroll 16")
-/* The value stays in its register: it is not loaded once more. */
-#define AVX512_KEEP(v) __asm__("" : "+v"(v))
+#endif
 #endif
 
 /* Inputs in F32, all types: avx512_floats.c. */
 void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                     int k, float *out, size_t out_stride);
+/* The same, types without blocks, of rows that lie side by side: avx512_floats.c. */
+void avx512_product_packed_floats(enum dtype type, const void *w, int first, int n_rows, const void *x,
+                                  size_t x_stride, int n_cols, int k, float *out, size_t out_stride);
 /* Inputs as CPU_Q8_ROW, quantised types: avx512_bytes.c. */
 void avx512_product_q8(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                        int k, float *out, size_t out_stride);

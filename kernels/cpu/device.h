@@ -13,7 +13,7 @@
 #define CPU_MAX_PRODUCTS 3
 /* Of kernels_ops.page_layout(): raised whenever bytes of a page come to lie elsewhere, or are computed
  * differently. */
-#define CPU_PAGE_VERSION 4
+#define CPU_PAGE_VERSION 5
 
 struct cpu_device {
     struct kernels_device base;

@@ -1,19 +1,18 @@
 /* AVX-512 with VNNI: its own products and attention; the rest is that of the AVX2 table. */
 #if defined(__x86_64__)
-#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/ops_avx2.h"
 #include "kernels/dtype.h"
 
 static void product_packed(enum dtype type, const void *w, int first, int n_rows, const void *x,
                            size_t x_stride, int n_cols, int k, float *out, size_t out_stride) {
-    (dtype_info(type)->block_elements > 1 ? avx512_packed_q8 : avx2_product_packed_floats)(
+    (dtype_info(type)->block_elements > 1 ? avx512_packed_q8 : avx512_product_packed_floats)(
         type, w, first, n_rows, x, x_stride, n_cols, k, out, out_stride);
 }
 
 const struct cpu_ops cpu_ops_avx512 = {
     .name = "avx512",
-    .product = ops_avx2_product,
+    .product = avx512_product,
     .product_q8 = avx512_product_q8,
     .product_packed = product_packed,
     .quantise = ops_avx2_quantise,

@@ -417,15 +417,98 @@ static void test_side_by_side_changes_no_bit(void **state) {
     }
 }
 
+/* Products with inputs in F32 of two tables, of a matrix as in a file and side by side, are the same bits. */
+static void check_same(const struct cpu_ops *one, const struct cpu_ops *other, enum dtype type, int k) {
+    enum { most = 20 };
+    size_t stride = ((size_t)k * 4 + 63) / 64 * 64, row_bytes = convert_row_bytes(type, k);
+    size_t bytes = pack_bytes(type, COMPANY_ROWS, k);
+    uint8_t *w = malloc(COMPANY_ROWS * row_bytes), *x = aligned_alloc(64, most * stride),
+            *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    bool side_by_side = dtype_info(type)->block_elements == 1 && other->product_packed != NULL;
+    static float want[most * COMPANY_ROWS], got[most * COMPANY_ROWS];
+    assert_true(w != NULL && x != NULL && packed != NULL);
+    for (int r = 0; r < COMPANY_ROWS; r++)
+        fill(type, w + (size_t)r * row_bytes, k);
+    pack_rows(type, w, COMPANY_ROWS, k, packed);
+    for (size_t i = 0; i < most * stride; i += 4) {
+        float v = random_float(&noise);
+        memcpy(x + i, &v, 4);
+    }
+    for (int cols = 1; cols <= most; cols++)
+        for (int side = 0; side < (side_by_side ? 2 : 1); side++) {
+            int rows = 1 + (int)(bits() % COMPANY_ROWS),
+                r = (int)(bits() % (unsigned)(COMPANY_ROWS - rows + 1));
+            memset(want, 0xFF, sizeof want);
+            memset(got, 0xFF, sizeof got);
+            one->product(type, w + (size_t)r * row_bytes, rows, x, stride, cols, k, want, COMPANY_ROWS);
+            if (side == 0)
+                other->product(type, w + (size_t)r * row_bytes, rows, x, stride, cols, k, got, COMPANY_ROWS);
+            else
+                other->product_packed(type, packed, r, rows, x, stride, cols, k, got, COMPANY_ROWS);
+            if (memcmp(want, got, sizeof got) != 0)
+                fail_msg("%s and %s differ: %s of %d%s, %d rows from %d on, %d inputs", one->name,
+                         other->name, dtype_info(type)->name, k, side == 0 ? "" : " side by side", rows, r,
+                         cols);
+        }
+    free(w);
+    free(x);
+    free(packed);
+}
+
+static void test_vectors_of_any_length_give_the_same_bits(void **state) {
+    (void)state;
+    const struct cpu_ops *avx2 = cpu_ops_find("avx2"), *avx512 = cpu_ops_find("avx512");
+    if (avx2 == NULL || avx512 == NULL) {
+        print_message("skipped: this CPU cannot run both the avx2 and the avx512 kernels\n");
+        skip();
+    }
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        enum dtype type = (enum dtype)t;
+        int block = dtype_info(type)->block_elements;
+        const int sizes[] = {block == 1 ? 37 : block, block == 1 ? 601 : 1024 / block * block + block};
+        for (size_t s = 0; s < 2; s++)
+            check_same(avx2, avx512, type, sizes[s]);
+    }
+}
+
+/* Every number of eight bits, those that are none as well, times 1. */
+static void test_every_f8(void **state) {
+    (void)state;
+    enum { n = 256 };
+    static _Alignas(64) uint8_t w[n];
+    static _Alignas(64) float x[16] = {1}, out[2][n];
+    for (int i = 0; i < n; i++)
+        w[i] = (uint8_t)i; /* rows of one element lie side by side already */
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
+        if (ops == NULL) {
+            print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
+            continue;
+        }
+        ops->product(DTYPE_F8_E4M3, w, n, x, sizeof x, 1, 1, out[0], n);
+        memcpy(out[1], out[0], sizeof out[1]);
+        if (ops->product_packed != NULL)
+            ops->product_packed(DTYPE_F8_E4M3, w, 0, n, x, sizeof x, 1, 1, out[1], n);
+        for (int j = 0; j < 2 * n; j++) {
+            float want = convert_f8_e4m3_to_f32((uint8_t)(j % n)), got = out[j / n][j % n];
+            if (isnan(want) ? !isnan(got) : !(got == want))
+                fail_msg("%s: 0x%02X is %g and should be %g", ops->name, (unsigned)(j % n), (double)got,
+                         (double)want);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_every_f8),
         cmocka_unit_test(test_rounding_is_the_same_everywhere),
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_long_rows),
         cmocka_unit_test(test_many_rows_and_inputs),
         cmocka_unit_test(test_side_by_side_every_byte_has_its_place),
         cmocka_unit_test(test_side_by_side_changes_no_bit),
+        cmocka_unit_test(test_vectors_of_any_length_give_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

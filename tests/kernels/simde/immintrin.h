@@ -16,7 +16,6 @@
 #define AVX512_TARGET
 #define AVX512_INLINE static inline
 #define AVX512_UNROLL
-#define AVX512_KEEP(v) (void)(v)
 #define KV8_TARGET
 
 /* ---- what the packaged SIMDe lacks, or has under no name of Intel's ----
