@@ -7,7 +7,7 @@
 #include "kernels/cpu/avx512_tile.h"
 
 /* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. */
-#define BYTES_AHEAD 8192
+#define BYTES_AHEAD 6144
 
 /* Lines of a group, which will be wanted soon: into the second-level cache, because the first has too few
  * requests under way for so many. Addresses past the end of the weights do no harm. */
