@@ -287,30 +287,59 @@ static void test_long_rows(void **state) {
     check_company(ops, DTYPE_Q6_K, true, 8192 + 512);
 }
 
-/* More rows and inputs than are laid out at a time: against each row and input alone. */
+/* More rows and inputs than are laid out at a time: together, as they are and side by side, against each row
+ * and input alone. */
+static void check_many(const struct cpu_ops *ops, enum dtype type, int k) {
+    enum { rows = 261, cols = 131 };
+    const bool rounded = dtype_info(type)->block_elements > 1;
+    const size_t stride = rounded ? CPU_Q8_ROW_BYTES(k) : ((size_t)k * 4 + 63) / 64 * 64;
+    const size_t row_bytes = convert_row_bytes(type, k), bytes = pack_bytes(type, rows, k);
+    static float all[2][cols * rows], one[cols * rows];
+    uint8_t *w = malloc(rows * row_bytes), *x = aligned_alloc(64, (cols * stride + 63) / 64 * 64),
+            *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    float *in = malloc((size_t)k * sizeof *in);
+    assert_true(w != NULL && x != NULL && packed != NULL && in != NULL);
+    for (int r = 0; r < rows; r++)
+        fill(type, w + (size_t)r * row_bytes, k);
+    pack_rows(type, w, rows, k, packed);
+    for (int c = 0; c < cols; c++) {
+        for (int i = 0; i < k; i++)
+            in[i] = random_float(&noise);
+        if (rounded)
+            ops->quantise(x + (size_t)c * stride, in, k);
+        else
+            memcpy(x + (size_t)c * stride, in, (size_t)k * sizeof *in);
+    }
+    cpu_product_fn product = rounded ? ops->product_q8 : ops->product;
+    memset(all, 0xFF, sizeof all);
+    product(type, w, rows, x, stride, cols, k, all[0], rows);
+    if (ops->product_packed != NULL)
+        ops->product_packed(type, packed, 0, rows, x, stride, cols, k, all[1], rows);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            product(type, w + (size_t)r * row_bytes, 1, x + (size_t)c * stride, stride, 1, k,
+                    &one[c * rows + r], 1);
+    assert_memory_equal(one, all[0], sizeof one);
+    if (ops->product_packed != NULL)
+        assert_memory_equal(one, all[1], sizeof one);
+    free(w);
+    free(x);
+    free(packed);
+    free(in);
+}
+
 static void test_many_rows_and_inputs(void **state) {
     (void)state;
-    enum { rows = 261, cols = 131, k = 40 };
-    static uint16_t w[rows * k];
-    static _Alignas(64) float x[cols * 48];
-    static float all[cols * rows], one;
-    for (int i = 0; i < cols * 48; i++)
-        x[i] = random_float(&noise);
-    for (int r = 0; r < rows; r++)
-        fill(DTYPE_F16, (uint8_t *)&w[r * k], k);
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         const struct cpu_ops *ops = cpu_ops_find(isas[i]);
         if (ops == NULL) {
             print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
         }
-        memset(all, 0xFF, sizeof all);
-        ops->product(DTYPE_F16, w, rows, x, 48 * sizeof *x, cols, k, all, rows);
-        for (int r = 0; r < rows; r++)
-            for (int c = 0; c < cols; c++) {
-                ops->product(DTYPE_F16, &w[r * k], 1, x + (size_t)c * 48, 48 * sizeof *x, 1, k, &one, 1);
-                assert_memory_equal(&one, &all[c * rows + r], sizeof one);
-            }
+        check_many(ops, DTYPE_F16, 40);
+        check_many(ops, DTYPE_Q8_0, 96);
+        check_many(ops, DTYPE_Q4_K, 256);
+        check_many(ops, DTYPE_Q6_K, 256);
     }
 }
 
