@@ -43,11 +43,4 @@ void avx512_scores(float *scores, size_t stride, const void *keys, bool half, co
 void avx512_mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
                 int head_dim, int n);
 
-/* Asks for the lines of `bytes` bytes, which are stored rows of the near future: into the second-level cache,
- * because the first has no room for them. Addresses past the end of the weights do no harm. */
-AVX512_INLINE void avx512_prefetch(const uint8_t *at, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)at + i, _MM_HINT_T1);
-}
-
 #endif

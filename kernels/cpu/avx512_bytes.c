@@ -37,8 +37,8 @@ AVX512_INLINE void product(enum dtype type, const struct x86_job *job, int n_row
                            void (*make)(const uint8_t *const *, int, struct avx512_panel *,
                                         const uint8_t *)) {
     const int most = x86_most_inputs(job, AVX512_INPUT_BYTES);
-    if (job->n_cols <= FEW)
-        avx512_prefetch(job->w, 16 * job->row_bytes);
+    for (size_t i = 0; i < 16 * job->row_bytes && job->n_cols <= FEW; i += 64)
+        _mm_prefetch((const char *)job->w + i, _MM_HINT_T1);
     for (int c = 0; c < job->n_cols; c += most)
         for (int r = 0; r < n_rows; r += 16)
             strip(type, job, r, n_rows - r < 16 ? n_rows - r : 16, c,
