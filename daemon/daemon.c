@@ -79,7 +79,7 @@ static void on_engine_wake(uv_async_t *async) {
     tell_lost(d);
     const char *why = engine_failure(d->engine);
     if (why != NULL && d->exit_code == DAEMON_EXIT_OK) {
-        log_error("%s; the daemon ends, unfinished jobs go on at the next start", why);
+        log_error("%s The daemon ends; unfinished jobs go on at the next start.", why);
         d->exit_code = DAEMON_EXIT_TEMPORARY;
         finish(d);
     }
@@ -123,8 +123,8 @@ static void keep_prefixes(struct daemon *d) {
     }
 }
 
-/* One whose GPU has failed stays open, for the rest of the process: the GPU may still be at work, and closing
- * it may wait for that. So may what the driver does at exit(). */
+/* One that has failed stays open, for the rest of the process: its GPU may still be at work, and closing it
+ * may wait for that. So may what the driver does at exit(). */
 static void close_engine(struct daemon *d) {
     if (d->engine != NULL && engine_failure(d->engine) != NULL) {
         d->at_once = true;
@@ -291,9 +291,9 @@ static int check_model(const struct config *c, char *err, size_t errlen) {
     if (config_text(c, CONFIG_SCRIPTED) != NULL) {
         return 0;
     }
-    if (model_check_is_open(model)) {
-        log_warn("every user may write to the model %s: what is checked now may be another file later",
-                 model);
+    char who[64];
+    if (model_check_others(model, who, sizeof who)) {
+        log_warn("%s may write to the model %s: what is checked now may be another file later", who, model);
     }
     int rc = sum != NULL ? model_check_sum(model, sum, err, errlen) : 0;
     return rc == 0 ? model_check(config_text(c, CONFIG_LOADER), model, 60000, err, errlen) : rc;

@@ -12,8 +12,9 @@ static void on_lost_file(int number, siginfo_t *info, void *context) {
         "hermesd: a file that it reads has been cut off, or its disk has failed: the model's, most likely; "
         "files in use are replaced by renaming others over them, never written to\n";
     (void)context;
-    if (info->si_code != BUS_ADRERR) { /* a fault of the program: what it would be without this */
+    if (info->si_code != BUS_ADRERR) { /* a fault of the program, or sent: what it would be without this */
         (void)signal(number, SIG_DFL);
+        (void)raise(number); /* comes when this has returned */
         return;
     }
     if (write(STDERR_FILENO, sentence, strlen(sentence)) < 0) {

@@ -102,9 +102,16 @@ int model_check(const char *loader, const char *model, int timeout_ms, char *err
     return judge(&end, model, said, err, errlen);
 }
 
-bool model_check_is_open(const char *model) {
+bool model_check_others(const char *model, char *who, size_t size) {
     struct stat st;
-    return stat(model, &st) == 0 && (st.st_mode & S_IWOTH) != 0;
+    if (stat(model, &st) != 0)
+        return false;
+    bool every = (st.st_mode & S_IWOTH) != 0, other = st.st_uid != 0 && st.st_uid != geteuid();
+    if (every)
+        (void)snprintf(who, size, "every user");
+    else if (other)
+        (void)snprintf(who, size, "its owner, user %u,", (unsigned)st.st_uid);
+    return every || other;
 }
 
 /* ---- the sum ---- */

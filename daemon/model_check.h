@@ -20,9 +20,10 @@
 HX_MUST_CHECK int model_check(const char *loader, const char *model, int timeout_ms, char *err,
                               size_t errlen);
 
-/* True when users other than its owner and group may write to the file, or into the folder: what was checked
- * may be another file a moment later. */
-bool model_check_is_open(const char *model);
+/* True when others than root, this user and its group may write to the file, or into the folder: what was
+ * checked may be another file a moment later. `who` says which, as "every user" or "its owner, user 1000,".
+ */
+bool model_check_others(const char *model, char *who, size_t size);
 
 /* True for 64 hexadecimal digits. */
 bool model_check_is_sum(const char *hex);

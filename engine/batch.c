@@ -150,11 +150,12 @@ void batch_run(struct local_engine *e) {
                                   .outputs = step->outputs,
                                   .n_outputs = step->n_outputs,
                                   .samples = choose_prepare(e)};
-    char sentence[256];
+    char sentence[512];
     if (e->observe != NULL)
         e->observe(e->observe_arg, e);
     uint64_t from = clock_mono_ns();
-    int rc = forward_run(e->forward, &batch, sentence, sizeof sentence);
+    int rc = e->reads_files ? model_unchanged(e->model, sentence, sizeof sentence) : 0;
+    rc = rc ? rc : forward_run(e->forward, &batch, sentence, sizeof sentence);
     if (rc == 0)
         choose_all(e);
     uint64_t now = clock_mono_ns();
@@ -166,7 +167,7 @@ void batch_run(struct local_engine *e) {
     }
     pthread_mutex_lock(&e->lock);
     e->n_steps++;
-    if (rc == -EIO) { /* the device runs nothing any more, in this process */
+    if (rc == -EIO) { /* the device runs nothing any more, or the weights are gone, in this process */
         e->stop = true;
         events_break(&e->base.events, sentence);
     } else if (rc < 0) {

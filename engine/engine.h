@@ -79,9 +79,10 @@ void engine_close(struct engine *e);
  * with the sentence. */
 HX_MUST_CHECK int engine_keep_prefixes(struct engine *e, char *err, size_t errlen);
 
-/* Why the engine runs nothing any more (its GPU has failed), a sentence that is borrowed until
- * engine_close(), which may take for ever then; NULL while it does. Generations that were running get no
- * event: they can go on only in another process. `wake` is called when it happens. [any-thread] */
+/* Why the engine runs nothing any more (its GPU has failed, its model was altered), a sentence that is
+ * borrowed until engine_close(), which may take for ever then; NULL while it does. Generations that were
+ * running get no event: they can go on only in another process. `wake` is called when it happens.
+ * [any-thread] */
 const char *engine_failure(struct engine *e);
 
 struct engine_info {

@@ -12,7 +12,7 @@ struct events {
     struct engine_event *first, **last;
     bool woken;        /* wake() was called and nothing was taken since */
     bool held;         /* wake() waits for events_release() */
-    char failure[256]; /* why the engine runs nothing any more; "": it does */
+    char failure[512]; /* why the engine runs nothing any more; "": it does */
     void (*wake)(void *arg);
     void *wake_arg;
 };

@@ -3,12 +3,8 @@
 #include "kernels/dtype.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_VALUES       65536
 #define MAX_TENSORS      65536
@@ -218,14 +214,15 @@ static int place(struct cursor *c, struct gguf *g) {
             continue;
         size_t at = (size_t)((const uint8_t *)t->name.data - c->data);
         c->field = t->name;
-        if (start > g->size || t->offset > g->size - start || t->bytes > g->size - start - t->offset)
+        if (start > g->file.size || t->offset > g->file.size - start ||
+            t->bytes > g->file.size - start - t->offset)
             return bad_at(c, at, "a tensor that ends behind the file, which is cut off or lies");
         if (t->offset % (uint64_t)alignment != 0)
             return bad_at(c, at, "a tensor at an offset that is not aligned");
         if (t->offset < end)
             return bad_at(c, at, "a tensor that overlaps the one before it");
         end = t->offset + t->bytes;
-        t->tensor.data = g->map + start + t->offset;
+        t->tensor.data = g->file.data + start + t->offset;
     }
     qsort(g->tensors, g->n_tensors, sizeof *g->tensors, by_name);
     for (size_t i = 1; i < g->n_tensors; i++) {
@@ -276,33 +273,20 @@ static int parse(struct cursor *c, struct gguf *g) {
 }
 
 int gguf_open(const char *path, struct gguf **out, char *err, size_t errlen) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-        int rc = fd < 0 ? -errno : -EINVAL;
-        if (fd >= 0)
-            close(fd);
-        return err_set(err, errlen, rc, "Cannot read model file '%s': %s.", path,
-                       rc == -EINVAL ? "it is empty or no file" : strerror(-rc));
-    }
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    int rc = map == MAP_FAILED ? -errno : 0;
-    close(fd);
-    if (rc < 0)
-        return err_set(err, errlen, rc, "Cannot map model file '%s': %s.", path, strerror(-rc));
     struct gguf *g = calloc(1, sizeof *g);
-    char *copy = strdup(path);
-    if (g == NULL || copy == NULL) {
-        munmap(map, (size_t)st.st_size);
+    if (g == NULL || (g->path = strdup(path)) == NULL) {
         free(g);
-        free(copy);
         return err_set(err, errlen, -ENOMEM, "Not enough memory for model file '%s'.", path);
     }
-    g->path = copy;
-    g->map = map;
-    g->size = (size_t)st.st_size;
-    struct cursor c = {.data = g->map, .size = g->size, .path = path, .err = err, .errlen = errlen};
-    rc = parse(&c, g);
+    int rc = mapped_file_open(&g->file, path, 1);
+    if (rc < 0) {
+        rc = err_set(err, errlen, rc, "Cannot read model file '%s': %s.", path,
+                     rc == -EINVAL ? "it is empty or no file" : strerror(-rc));
+    } else {
+        struct cursor c = {
+            .data = g->file.data, .size = g->file.size, .path = path, .err = err, .errlen = errlen};
+        rc = parse(&c, g);
+    }
     if (rc < 0) {
         gguf_close(g);
         return rc;
@@ -318,7 +302,7 @@ void gguf_close(struct gguf *g) {
         free(g->values[i].texts);
     free(g->values);
     free(g->tensors);
-    munmap((void *)(uintptr_t)g->map, g->size);
+    mapped_file_close(&g->file);
     free(g->path);
     free(g);
 }

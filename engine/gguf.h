@@ -8,6 +8,7 @@
 #define ENGINE_GGUF_H
 
 #include "base/err.h"
+#include "base/mapped_file.h"
 #include "kernels/tensor.h"
 
 #include <stdbool.h>
@@ -56,8 +57,7 @@ struct gguf_tensor {
 
 struct gguf {
     char *path; /* as given, owned */
-    const uint8_t *map;
-    size_t size;
+    struct mapped_file file;
     uint32_t version;
     struct gguf_value *values; /* sorted by key once the file is open */
     size_t n_values;

@@ -58,7 +58,7 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *nam
 }
 
 static size_t offset_of(const struct gguf *g, const struct gguf_value *v) {
-    return (size_t)(v->data - g->map);
+    return (size_t)(v->data - g->file.data);
 }
 
 static int wrong_type(const struct gguf *g, const struct gguf_value *v, const char *key, const char *wanted,

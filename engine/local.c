@@ -168,7 +168,9 @@ static int open_device(struct local_engine *e, const struct engine_config *confi
     if (rc < 0)
         return rc;
     bool gpu = config->device != ENGINE_DEVICE_CPU && config->gpu_module != NULL && e->no_gpu[0] == '\0';
-    rc = open_pages(e, config, n_pages, gpu, err, errlen);
+    e->reads_files = !gpu;
+    rc = model_unchanged(e->model, err, errlen); /* while a GPU took all of it */
+    rc = rc ? rc : open_pages(e, config, n_pages, gpu, err, errlen);
     if (rc < 0)
         return rc;
     e->scratch = calloc((size_t)e->model->n_vocab, sizeof *e->scratch);

@@ -160,6 +160,7 @@ struct local_engine {
     struct prefix_file *prefix_file; /* [engine] of an earlier process; NULL: there is none */
     int kept_tokens;                 /* that may be found there */
     char kept_ignored[400];          /* why not; "" otherwise */
+    bool reads_files;                /* weights lie in the model's files while steps run */
     char no_gpu[400];                /* why the CPU runs the model though a GPU was wanted; "": it was not */
 
     pthread_t thread;

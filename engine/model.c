@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 int model_build_rope(struct model *m, char *err, size_t errlen) {
@@ -181,8 +180,8 @@ void model_close(struct model *m) {
     struct model_files *files = m->files;
     if (files != NULL) {
         gguf_set_close(files->gguf);
-        for (int i = 0; i < files->n_maps; i++)
-            munmap(files->maps[i], files->map_sizes[i]);
+        for (int i = 0; i < files->n_shards; i++)
+            mapped_file_close(&files->shards[i]);
         for (int i = 0; i < files->n_floats; i++)
             free(files->floats[i]);
         free(files->floats);
@@ -196,6 +195,26 @@ void model_close(struct model *m) {
     free(m->name);
     free(m->path);
     free(m);
+}
+
+static int changed(const struct mapped_file *file, const struct model *m, char *err, size_t errlen) {
+    const char *change = mapped_file_change(file);
+    if (change == NULL)
+        return 0;
+    return err_set(err, errlen, -EIO,
+                   "A file of the model '%s' %s while it was in use; files in use are replaced by renaming "
+                   "others over them, never written to.",
+                   m->path, change);
+}
+
+int model_unchanged(const struct model *m, char *err, size_t errlen) {
+    const struct model_files *files = m->files;
+    int rc = 0;
+    for (int i = 0; files != NULL && files->gguf != NULL && rc == 0 && i < files->gguf->n; i++)
+        rc = changed(&files->gguf->parts[i]->file, m, err, errlen);
+    for (int i = 0; files != NULL && rc == 0 && i < files->n_shards; i++)
+        rc = changed(&files->shards[i], m, err, errlen);
+    return rc;
 }
 
 bool model_is_eog(const struct model *m, int32_t token) {

@@ -72,6 +72,10 @@ HX_MUST_CHECK int model_open_weights(const char *path, struct model **out, char 
 /* A Hugging Face folder without weights (config.json alone): shape, types and counts as its config says. Its
  * tensors have no data, so it can be looked at and not run. -EINVAL for a folder with weights. */
 HX_MUST_CHECK int model_open_config(const char *path, struct model **out, char *err, size_t errlen);
+/* Whether its files are as they were opened (base/mapped_file.h). -EIO with the sentence when one was cut
+ * off, written to, or given to another user: weights may be others by now, or be gone. Does not allocate.
+ * [any-thread] */
+HX_MUST_CHECK int model_unchanged(const struct model *m, char *err, size_t errlen);
 void model_close(struct model *m);
 
 /* True for a token that ends generation. */

@@ -2,6 +2,7 @@
 #ifndef ENGINE_MODEL_BUILD_H
 #define ENGINE_MODEL_BUILD_H
 
+#include "base/mapped_file.h"
 #include "engine/model.h"
 
 /* Of rows of the embedding. */
@@ -10,9 +11,8 @@
 /* m->files: what the readers keep until model_close(). */
 struct model_files {
     struct gguf_set *gguf;
-    void *maps[256]; /* safetensors files */
-    size_t map_sizes[256];
-    int n_maps;
+    struct mapped_file shards[256]; /* safetensors files */
+    int n_shards;
     float **floats; /* converted norms, row scales */
     int n_floats;
 };

@@ -148,7 +148,7 @@ static const char *foreign_type(uint32_t type) {
 }
 
 static size_t offset_of(const struct gguf *g, const struct gguf_tensor *t) {
-    return (size_t)((const uint8_t *)t->name.data - g->map);
+    return (size_t)((const uint8_t *)t->name.data - g->file.data);
 }
 
 static int refuse_tensor(const struct gguf *g, const struct gguf_tensor *t, const char *name, char *err,

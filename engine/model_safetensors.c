@@ -5,12 +5,9 @@
 #include "kernels/dtype.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_FILES 256
@@ -219,58 +216,42 @@ static int place_all(const struct shard *s, const cJSON *header) {
     return rc;
 }
 
-static int map_file(struct model *m, const char *path, const uint8_t **data, size_t *size, char *err,
+static int map_file(struct model *m, const char *path, const struct mapped_file **out, char *err,
                     size_t errlen) {
     struct model_files *files = m->files;
-    struct stat st = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int rc = fd < 0 ? -errno : 0;
-    if (rc == 0 && fstat(fd, &st) < 0)
-        rc = -errno;
-    if (rc < 0) {
-        if (fd >= 0)
-            close(fd);
-        return err_set(err, errlen, rc, "Cannot open '%s': %s.", path, strerror(-rc));
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size < 8 || files->n_maps == MAX_FILES) {
-        close(fd);
-        return err_set(err, errlen, -EINVAL, "'%s' is %s.", path,
-                       files->n_maps == MAX_FILES ? "the 257th file of its model; at most 256 are possible"
-                       : S_ISREG(st.st_mode)      ? "too short for a safetensors file"
-                                                  : "no file");
-    }
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    rc = map == MAP_FAILED ? -errno : 0;
-    close(fd);
+    if (files->n_shards == MAX_FILES)
+        return err_set(err, errlen, -EINVAL, "'%s' is the 257th file of its model; at most 256 are possible.",
+                       path);
+    struct mapped_file *file = &files->shards[files->n_shards];
+    int rc = mapped_file_open(file, path, 8);
+    if (rc == -EINVAL)
+        return err_set(err, errlen, rc, "'%s' is too short for a safetensors file, or no file.", path);
     if (rc < 0)
-        return err_set(err, errlen, rc, "Cannot map '%s': %s.", path, strerror(-rc));
-    files->maps[files->n_maps] = map;
-    files->map_sizes[files->n_maps++] = (size_t)st.st_size;
-    *data = map;
-    *size = (size_t)st.st_size;
+        return err_set(err, errlen, rc, "Cannot open '%s': %s.", path, strerror(-rc));
+    files->n_shards++;
+    *out = file;
     return 0;
 }
 
 static int read_file(struct model *m, struct model_fp8 *fp8, const char *name, char *err, size_t errlen) {
     char path[MODEL_HF_PATH_BYTES];
-    const uint8_t *data = NULL;
-    size_t size = 0;
+    const struct mapped_file *file = NULL;
     int rc = model_hf_path(m, name, path, err, errlen);
-    rc = rc ? rc : map_file(m, path, &data, &size, err, errlen);
+    rc = rc ? rc : map_file(m, path, &file, err, errlen);
     if (rc < 0)
         return rc;
     uint64_t header = 0;
-    memcpy(&header, data, 8);
-    if (header > size - 8 || header > MODEL_HF_JSON_BYTES)
+    memcpy(&header, file->data, 8);
+    if (header > file->size - 8 || header > MODEL_HF_JSON_BYTES)
         return err_set(err, errlen, -EINVAL,
                        "'%s' is damaged at byte 0: a header of %llu bytes does not fit into it.", path,
                        (unsigned long long)header);
     cJSON *json = NULL;
     char why[300] = "";
-    rc = json_parse((const char *)data + 8, (size_t)header, &model_hf_limits, &json, why, sizeof why);
+    rc = json_parse((const char *)file->data + 8, (size_t)header, &model_hf_limits, &json, why, sizeof why);
     if (rc < 0)
         return err_set(err, errlen, rc, "The header of '%s' (from byte 8) cannot be read: %s.", path, why);
-    struct shard s = {m, fp8, path, data + 8 + header, size - 8 - (size_t)header, err, errlen};
+    struct shard s = {m, fp8, path, file->data + 8 + header, file->size - 8 - (size_t)header, err, errlen};
     rc = cJSON_IsObject(json)
              ? place_all(&s, json)
              : err_set(err, errlen, -EINVAL, "The header of '%s' should be an object.", path);

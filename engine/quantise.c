@@ -343,6 +343,7 @@ static int write_model(struct job *j, struct quantise_total *total) {
         rc = write_head(j, &w);
     gguf_write_finish(&w);
     rc = rc ? rc : write_tensors(j);
+    rc = rc ? rc : model_unchanged(j->m, j->err, j->errlen);
     if (rc == 0 && !j->o->dry_run)
         rc = quantise_file_keep(j->file, j->err, j->errlen);
     return rc;

@@ -117,6 +117,7 @@ void forced_writer_run(const struct forced_writer *w, struct grammar *g, struct 
         must(may_come(w, token), "the wanted token may not come");
         must(grammar_matcher_token(&m, w->vocab, token) == 1, "the mask is wrong");
         out->n_choices++;
+        out->last = out->text.len;
         if (w->vocab->tokens[token].kind == GRAMMAR_TOKEN_END)
             token = FORCED_END;
     }

@@ -24,6 +24,7 @@ struct forced_text {
     size_t n_choices;  /* tokens that were chosen: steps of a model */
     size_t n_replaced; /* times that a chosen token was replaced */
     size_t n_rerun;    /* tokens to compute again because of it */
+    size_t last;       /* bytes that were there before the last choice */
     bool complete;
 };
 

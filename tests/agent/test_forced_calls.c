@@ -1,7 +1,8 @@
 /* Forced tokens in calls of functions from the Berkeley leaderboard, with the vocabulary of the default model
  * and that of Llama 3. Right answers come out token by token as the tokenizer writes them. Of calls that are
- * drawn at random, byte by byte where it comes so, every word with forced bytes in it does. HERMESD_CALLS and
- * HERMESD_LLAMA3_CALLS say how many are drawn (200, 16). */
+ * drawn at random, byte by byte where it comes so, every word with forced bytes in it does. No call's closing
+ * brace is there a step before its </tool_call>, at which it starts. HERMESD_CALLS and HERMESD_LLAMA3_CALLS
+ * say how many are drawn (200, 16). */
 #include "engine/model.h"
 #include "tests/agent/bfcl.h"
 #include "tests/agent/forced_writer.h"
@@ -25,6 +26,16 @@ static size_t wanted(const char *name, size_t usual) {
     return text != NULL ? strtoul(text, NULL, 10) : usual;
 }
 
+/* What closes the call came with the model's last choice. */
+static void expect_close(const struct forced_text *t) {
+    static const char close[] = "}\n</tool_call>";
+    size_t n = sizeof close - 1;
+    assert_true(t->text.len > n);
+    assert_memory_equal(t->text.data + t->text.len - n, close, n);
+    if (t->last > t->text.len - n)
+        fail_msg("the last choice came behind the brace, at byte %zu: %s", t->last, t->text.data);
+}
+
 static void write_answers(struct forced_writer w, size_t step) {
     size_t n_calls = 0, n_tokens = 0, n_forced = 0;
     w.max_tokens = 4000;
@@ -37,6 +48,7 @@ static void write_answers(struct forced_writer w, size_t step) {
             assert_string_equal(t.text.data, w.target);
             if (!forced_text_is_canonical(&t, w.tokenizer))
                 fail_msg("other tokens than the tokenizer's: %s", w.target);
+            expect_close(&t);
             assert_int_equal(t.n_replaced, 0); /* who writes as the tokenizer does is never corrected */
             n_calls++;
             n_tokens += t.ids.n;
@@ -57,6 +69,7 @@ static void draw_calls(struct forced_writer w, size_t n, uint32_t most) {
         w.max_tokens = most;
         forced_writer_run(&w, data.entries[i * 997 % data.n].grammar, &t);
         assert_true(t.complete);
+        expect_close(&t);
         size_t others = forced_text_others(&t, w.tokenizer, &words);
         if (others > 0)
             fail_msg("call %zu: %zu of %zu words have other tokens: %s", i, others, words, t.text.data);

@@ -101,6 +101,8 @@ static void add_event(struct harness *h, const struct engine_event *event) {
         o->text = must(realloc(o->text, o->len + event->len + 1));
         memcpy(o->text + o->len, event->text, event->len + 1);
         o->len += event->len;
+        if (o->n_text_events < HARNESS_TEXT_ENDS)
+            o->text_ends[o->n_text_events] = o->len;
         o->n_text_events++;
         return;
     }

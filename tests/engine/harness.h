@@ -6,7 +6,8 @@
 
 #include <pthread.h>
 
-#define HARNESS_SESSIONS 64
+#define HARNESS_SESSIONS  64
+#define HARNESS_TEXT_ENDS 64
 
 /* What came of one generation. */
 struct outcome {
@@ -14,7 +15,8 @@ struct outcome {
     char *text; /* all TEXT, joined */
     size_t len;
     int n_text_events;
-    int32_t *tokens; /* of TEXT and DONE events, joined */
+    size_t text_ends[HARNESS_TEXT_ENDS]; /* of the first ones: bytes of text that had come with each */
+    int32_t *tokens;                     /* of TEXT and DONE events, joined */
     int n_tokens;
     struct engine_logprobs *logprobs; /* n_tokens of them; NULL: not asked for */
     bool done, failed;

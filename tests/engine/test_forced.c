@@ -273,6 +273,41 @@ static void test_turn_ends_in_a_word(void **state) {
     grammar_unref(g);
 }
 
+/* What closes a call is told in the step of its last brace: agents start a call at its closing tag. */
+static void test_a_call_closes_at_its_brace(void **state) {
+    (void)state;
+    static const char *const texts[] = {"hello ", "help "};
+    struct grammar_builder *b = grammar_builder_create();
+    uint32_t items[] = {grammar_literal(b, "a", 1), grammar_literal(b, "bb", 2)};
+    uint32_t words[] = {grammar_literal(b, texts[0], strlen(texts[0])),
+                        grammar_literal(b, texts[1], strlen(texts[1]))};
+    uint32_t parts[] = {grammar_literal(b, "{", 1), grammar_repeat(b, grammar_choice(b, items, 2), 1, 6),
+                        grammar_literal(b, "}}\n", 3), grammar_tag(b, "<tool_call>"),
+                        grammar_repeat(b, grammar_choice(b, words, 2), 3, 3)};
+    struct grammar *g = compile(b, grammar_sequence(b, parts, 5));
+    struct harness h;
+    start(&h, 0);
+    int n_events = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct engine_session *s;
+        struct engine_generate how = {
+            .sampling = {.temperature = 1.5f, .seed = seed}, .max_tokens = 60, .grammar = g};
+        struct outcome *o = run(&h, &s, &how);
+        const char *brace = strchr(o->text, '}'), *tag = strstr(o->text, "<tool_call>");
+        assert_true(brace != NULL && tag != NULL && o->n_text_events <= HARNESS_TEXT_ENDS);
+        size_t from = (size_t)(brace - o->text), to = (size_t)(tag - o->text) + strlen("<tool_call>");
+        for (int i = 0; i < o->n_text_events; i++)
+            if (o->text_ends[i] > from && o->text_ends[i] < to)
+                fail_msg("seed %d: the brace came without the tag: %.*s", (int)seed, (int)o->text_ends[i],
+                         o->text);
+        n_events += o->n_text_events;
+        harness_destroy(&h, s);
+    }
+    assert_true(n_events > 20); /* steps that were not waited for share an event */
+    harness_finish(&h);
+    grammar_unref(g);
+}
+
 /* Every number of tokens is kept, in the middle of a forced text too. */
 static void test_max_tokens(void **state) {
     (void)state;
@@ -504,6 +539,7 @@ int main(void) {
         cmocka_unit_test(test_stop_token),
         cmocka_unit_test(test_healing),
         cmocka_unit_test(test_turn_ends_in_a_word),
+        cmocka_unit_test(test_a_call_closes_at_its_brace),
         cmocka_unit_test(test_max_tokens),
         cmocka_unit_test(test_context_ceiling),
         cmocka_unit_test(test_cancel),

@@ -414,13 +414,14 @@ static void test_lengths_that_change_later(void **state) {
         fail_msg("%s", err);
     const struct gguf_value *tokens = NULL;
     struct gguf_text name = {0};
-    size_t at = (size_t)(gguf_find(g, "general.name")->data - g->map);
+    size_t at = (size_t)(gguf_find(g, "general.name")->data - g->file.data);
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
     assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
     assert_int_equal(fwrite(&large, 1, 8, file), 8);
     assert_int_equal(gguf_read_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err, sizeof err), 1);
-    assert_int_equal(fseek(file, (long)((const uint8_t *)tokens->texts[259].data - g->map) - 8, SEEK_SET), 0);
+    assert_int_equal(
+        fseek(file, (long)((const uint8_t *)tokens->texts[259].data - g->file.data) - 8, SEEK_SET), 0);
     assert_int_equal(fwrite(&large, 1, 8, file), 8);
     assert_int_equal(fclose(file), 0);
     assert_int_equal(gguf_read_string(g, "general.name", &name, err, sizeof err), 1);
