@@ -92,24 +92,40 @@ typedef uint64_t line __attribute__((vector_size(64)));
 /* How early a line is asked for. */
 #define LINES_AHEAD 32
 
-/* Four places at once, each asked for early, into the second-level cache: of the loops tried (one, two, four
- * places; asked for 2, 4, 8 and 16 KB ahead, into either cache, or left to the processor) the one that reads
- * most on the machines at hand, and it has to be the best one, or what decoding reaches of it would look
- * better than it is. */
-static void read_all(struct worker *w) {
-    size_t quarter = w->bytes / (4 * sizeof(line));
-    const line *from = (const line *)(const void *)w->from;
-    line sum[4] = {{0}};
-    for (size_t i = 0; i < quarter; i++)
-#pragma GCC unroll 4
-        for (size_t place = 0; place < 4; place++) {
-            const line *at = from + place * quarter + i;
-            __builtin_prefetch(at + LINES_AHEAD, 0, 2);
-            sum[place] += *at;
-        }
-    line all = sum[0] + sum[1] + sum[2] + sum[3];
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        w->result += all[i];
+/* Four places at once, each asked for early, into the second-level cache, in the longest vectors there are:
+ * of the loops tried (one, two, four places; asked for 2, 4, 8 and 16 KB ahead, into either cache, or left to
+ * the processor; 16, 32 and 64 bytes at a time) the one that reads most on the machines at hand, and it has
+ * to be the best one, or what decoding reaches of it would look better than it is. */
+#define READ_LOOP(NAME, TARGET)                                                                              \
+    TARGET static void NAME(struct worker *w) {                                                              \
+        size_t quarter = w->bytes / (4 * sizeof(line));                                                      \
+        const line *from = (const line *)(const void *)w->from;                                              \
+        line sum[4] = {{0}};                                                                                 \
+        for (size_t i = 0; i < quarter; i++)                                                                 \
+            _Pragma("GCC unroll 4") for (size_t place = 0; place < 4; place++) {                             \
+                const line *at = from + place * quarter + i;                                                 \
+                __builtin_prefetch(at + LINES_AHEAD, 0, 2);                                                  \
+                sum[place] += *at;                                                                           \
+            }                                                                                                \
+        line all = sum[0] + sum[1] + sum[2] + sum[3];                                                        \
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)                                              \
+            w->result += all[i];                                                                             \
+    }
+
+READ_LOOP(read_portable, )
+#if defined(__x86_64__)
+READ_LOOP(read_avx2, __attribute__((target("avx2"))))
+READ_LOOP(read_avx512, __attribute__((target("avx512f"))))
+#endif
+
+static void (*read_loop(void))(struct worker *w) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        return read_avx512;
+    if (__builtin_cpu_supports("avx2"))
+        return read_avx2;
+#endif
+    return read_portable;
 }
 
 int limits_read(int n_threads, size_t bytes, int rounds, double *bytes_per_s, char *err, size_t errlen) {
@@ -131,7 +147,7 @@ int limits_read(int n_threads, size_t bytes, int rounds, double *bytes_per_s, ch
         double seconds = 0;
         for (int i = 0; i < n; i++)
             workers[i] =
-                (struct worker){.work = read_all, .from = memory + share * (size_t)i, .bytes = share};
+                (struct worker){.work = read_loop(), .from = memory + share * (size_t)i, .bytes = share};
         rc = together(workers, n, &seconds, err, errlen);
         double reached = seconds > 0 ? (double)(share * (size_t)n) / seconds : 0;
         best = reached > best ? reached : best;

@@ -9,7 +9,8 @@
 #include <stddef.h>
 
 /* Bytes per second that `n_threads` (0: one per CPU) threads read together, each from four streams at once
- * that are asked for early, over `bytes` of memory in large pages where there are any: the best of `rounds`.
+ * that are asked for early, in the longest vectors the processor has, over `bytes` of memory in large pages
+ * where there are any: the best of `rounds`.
  * -ENOMEM, -EAGAIN when a thread cannot be started. */
 HX_MUST_CHECK int limits_read(int n_threads, size_t bytes, int rounds, double *bytes_per_s, char *err,
                               size_t errlen);
