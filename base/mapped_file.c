@@ -33,7 +33,7 @@ int mapped_file_open(struct mapped_file *f, const char *path, size_t least) {
 const char *mapped_file_change(const struct mapped_file *f) {
     struct stat st;
     if (fstat(f->fd, &st) < 0)
-        return "cannot be asked for its size";
+        return "was lost";
     if ((size_t)st.st_size < f->size)
         return "was cut off";
     if ((size_t)st.st_size > f->size || st.st_mtim.tv_sec != f->written.tv_sec ||
