@@ -141,6 +141,15 @@ static int prompt_rows(const struct local_session *s) {
     return !s->gen.running || left > s->n_rows ? s->n_rows : left > 0 ? left : 0;
 }
 
+/* Before it, so that what is gone is not read; behind it, so that what others wrote meanwhile is not kept. */
+static int compute(struct local_engine *e, const struct kernels_batch *batch, char *err, size_t errlen) {
+    int rc = e->reads_files ? model_unchanged(e->model, err, errlen) : 0;
+    if (rc == 0 && e->observe != NULL)
+        e->observe(e->observe_arg, e);
+    rc = rc ? rc : forward_run(e->forward, batch, err, errlen);
+    return rc == 0 && e->reads_files ? model_unchanged(e->model, err, errlen) : rc;
+}
+
 void batch_run(struct local_engine *e) {
     struct step *step = &e->step;
     struct kernels_batch batch = {.rows = step->rows,
@@ -151,11 +160,8 @@ void batch_run(struct local_engine *e) {
                                   .n_outputs = step->n_outputs,
                                   .samples = choose_prepare(e)};
     char sentence[512];
-    if (e->observe != NULL)
-        e->observe(e->observe_arg, e);
     uint64_t from = clock_mono_ns();
-    int rc = e->reads_files ? model_unchanged(e->model, sentence, sizeof sentence) : 0;
-    rc = rc ? rc : forward_run(e->forward, &batch, sentence, sizeof sentence);
+    int rc = compute(e, &batch, sentence, sizeof sentence);
     if (rc == 0)
         choose_all(e);
     uint64_t now = clock_mono_ns();

@@ -302,8 +302,6 @@ int model_verify(const char *path, bool json, int n_threads, struct buf *out, in
     }
     if (rc == 0 && k.m != NULL && k.m->tokenizer != NULL)
         rc = check_tokenizer(&k);
-    if (rc == 0 && k.m != NULL)
-        rc = model_unchanged(k.m, err, errlen);
     if (rc == 0) {
         rc = json ? write_json(&k, path, out) : write_text(&k, path, out);
         if (rc < 0)

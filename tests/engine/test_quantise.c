@@ -30,7 +30,7 @@ static struct quantise_tensor seen[160];
 static char names[160][64];
 static int n_seen;
 static volatile sig_atomic_t stop;
-static int stop_after;
+static int stop_after, write_after; /* so many tensors */
 
 static void see(void *arg, const struct quantise_tensor *t) {
     (void)arg;
@@ -39,6 +39,12 @@ static void see(void *arg, const struct quantise_tensor *t) {
     (void)snprintf(names[n_seen], sizeof names[0], "%s", t->name);
     n_seen++;
     stop = n_seen == stop_after ? 1 : 0;
+    if (n_seen == write_after) {
+        FILE *file = fopen(in, "abe");
+        assert_non_null(file);
+        assert_int_equal(fputc(0, file), 0);
+        assert_int_equal(fclose(file), 0);
+    }
 }
 
 static int quantise(const char *from, const char *type, bool dry_run, struct quantise_total *total) {
@@ -316,6 +322,21 @@ static void test_an_interrupted_one_leaves_nothing(void **state) {
     random_model_finish(&m);
 }
 
+/* What was read may be of two files. */
+static void test_a_source_that_is_written_to(void **state) {
+    (void)state;
+    struct random_shape shape = QUANTISED_SHAPE(DTYPE_F32);
+    struct kernels_model m;
+    struct quantise_total total;
+    write_random(&shape, &m);
+    write_after = 5;
+    assert_int_equal(quantise(in, "Q8_0", false, &total), -EIO);
+    assert_non_null(strstr(err, "was written to while it was in use"));
+    assert_nothing_left();
+    write_after = 0;
+    random_model_finish(&m);
+}
+
 static void test_numbers_that_do_not_fit(void **state) {
     (void)state;
     static const float bad[] = {NAN, INFINITY, 1e6f};
@@ -366,6 +387,7 @@ int main(void) {
         cmocka_unit_test(test_a_folder),
         cmocka_unit_test(test_dry_run_writes_nothing),
         cmocka_unit_test(test_an_interrupted_one_leaves_nothing),
+        cmocka_unit_test(test_a_source_that_is_written_to),
         cmocka_unit_test(test_numbers_that_do_not_fit),
         cmocka_unit_test(test_quantised_ones_are_refused),
     };
