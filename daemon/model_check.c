@@ -110,7 +110,7 @@ bool model_check_others(const char *model, char *who, size_t size) {
     if (every)
         (void)snprintf(who, size, "every user");
     else if (other)
-        (void)snprintf(who, size, "its owner, user %u,", (unsigned)st.st_uid);
+        (void)snprintf(who, size, "user %u (its owner)", (unsigned)st.st_uid);
     return every || other;
 }
 

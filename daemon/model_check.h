@@ -21,7 +21,7 @@ HX_MUST_CHECK int model_check(const char *loader, const char *model, int timeout
                               size_t errlen);
 
 /* True when others than root, this user and its group may write to the file, or into the folder: what was
- * checked may be another file a moment later. `who` says which, as "every user" or "its owner, user 1000,".
+ * checked may be another file a moment later. `who` says which, as "every user" or "user 1000 (its owner)".
  */
 bool model_check_others(const char *model, char *who, size_t size);
 
