@@ -6,7 +6,8 @@
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
  *
  * Prints one line of JSON: medians over the runs, memory, and how much of the machine's read bandwidth
- * decoding reached (weights read per step times steps per second; above 100 % when they stay in a cache).
+ * decoding reached (weights, keys and values read per step, times steps per second; above 100 % when they
+ * stay in a cache).
  * The bandwidth is the median of readings before the first run and after each: on a machine shared with
  * others it changes from second to second, and a run is compared with what it had. Every run has other
  * tokens, so no prefix is found. */
@@ -229,6 +230,8 @@ static size_t bytes_per_step(const struct model *m) {
 static void print(const struct options *o, const struct engine_info *info, const struct model *m,
                   double prefill, double decode, double read, double peak) {
     double mib = 1024.0 * 1024.0, step = (double)bytes_per_step(m);
+    /* Keys and values of the prompt and of half of what is written, of each session. */
+    double kv = (double)info->kv_bytes_per_token * (o->prompt + 0.5 * o->new_tokens);
     printf(
         "{\"model\": \"%s\", \"format\": \"%s\", \"device\": \"%s\", \"prompt\": %d, \"new\": %d, "
         "\"sessions\": %d, "
@@ -237,7 +240,7 @@ static void print(const struct options *o, const struct engine_info *info, const
         o->file != NULL ? o->file : o->random, info->format, info->device, o->prompt, o->new_tokens,
         o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, peak);
     if (o->bandwidth_mib > 0) {
-        double reached = step * decode / o->sessions;
+        double reached = (step / o->sessions + kv) * decode;
         printf(
             ", \"read_bandwidth_gb_per_s\": %.1f, \"decode_gb_per_s\": %.2f, \"percent_of_bandwidth\": %.0f",
             read * 1e-9, reached * 1e-9, read > 0 ? 100 * reached / read : 0);
