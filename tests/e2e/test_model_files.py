@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import signal
 import struct
 import unittest
 
@@ -121,6 +122,9 @@ class ModelFiles(unittest.TestCase):
     def test_a_file_that_is_cut_off_while_it_is_used(self):
         shutil.copy(MODEL, self.path)
         api = self.room.start("--model", self.path, "--device", "cpu", plugins=(harness.PLUGINS,))
+        with open(f"/proc/{self.room.daemon.pid}/status") as status:
+            caught = int(next(line.split()[1] for line in status if line.startswith("SigCgt:")), 16)
+        self.assertTrue(caught >> signal.SIGBUS - 1 & 1, "a file cut off within a step is not explained (daemon/lost_file.h)")
         os.truncate(self.path, os.path.getsize(self.path) - 1)
         self.expect_end(api, "was cut off")
         os.replace(shutil.copy(MODEL, self.path + ".new"), self.path)
