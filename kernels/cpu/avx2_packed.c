@@ -36,8 +36,9 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
         AVX2_UNROLL
         for (int s = 0; s < S; s++) {
             const uint8_t *at = strip + (size_t)s * apart;
-            w[s] = (struct avx2_sixteen){.from = {{.strip = at}, {.strip = at, .half = 1}},
-                                         .factors = {&f[s][0], &f[s][1]}};
+            w[s] = (struct avx2_sixteen){
+                .from = {avx2_group_at(type, at, 0, groups), avx2_group_at(type, at, 1, groups)},
+                .factors = {&f[s][0], &f[s][1]}};
             avx2_factors(type, w[s].from[0], groups, &f[s][0]);
             avx2_factors(type, w[s].from[1], groups, &f[s][1]);
         }
@@ -91,8 +92,8 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     AVX2_TARGET static __attribute__((noinline)) void NAME##_panels(                                         \
         const uint8_t *strip, int groups, struct avx2_panel *p, const uint8_t *ahead) {                      \
         size_t half = x86_super_bytes(TYPE) * (size_t)groups / 8 * PACK_ROWS / 4;                            \
-        avx2_panel_make(TYPE, (struct avx2_from){.strip = strip}, groups, &p[0], ahead);                     \
-        avx2_panel_make(TYPE, (struct avx2_from){.strip = strip, .half = 1}, groups, &p[1], ahead + half);   \
+        avx2_panel_make(TYPE, avx2_group_at(TYPE, strip, 0, groups), groups, &p[0], ahead);                  \
+        avx2_panel_make(TYPE, avx2_group_at(TYPE, strip, 1, groups), groups, &p[1], ahead + half);           \
     }                                                                                                        \
     AVX2_TARGET static __attribute__((noinline)) void NAME##_many(                                           \
         const struct x86_job *job, const uint8_t *strip, const char *x, int n, struct x86_outputs *o) {      \

@@ -5,6 +5,7 @@
 #define KERNELS_CPU_AVX2_PANEL_H
 
 #include "kernels/cpu/avx2.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/x86_blocks.h"
 
 #include <string.h>
@@ -27,13 +28,21 @@ struct avx2_panel {
     struct avx2_factors f;
 };
 
-/* Where the next blocks of eight rows are: each row by itself, or, rows being NULL, those of half a strip
- * that lies side by side. Which of the two is known when this is compiled. */
+/* Where the next blocks of eight rows are: each row by itself, or, rows being NULL, side by side in half a
+ * strip, a group of them (pack.h): the numbers in F16, and the rest. Which of the two is known when this is
+ * compiled. */
 struct avx2_from {
     const uint8_t *const *rows;
-    const uint8_t *strip;
-    int half;
+    const uint8_t *halves, *rest;
 };
+
+/* The next `groups` groups of 32 elements of a strip, which begin at `at`; those of its rows from 8 half on.
+ */
+AVX2_INLINE struct avx2_from avx2_group_at(enum dtype type, const uint8_t *at, int half, int groups) {
+    const int n = x86_is_small(type) ? groups : 1;
+    return (struct avx2_from){.halves = at + half * 2 * AVX2_ROWS,
+                              .rest = at + n * pack_halves(type) * PACK_ROWS + half * 4 * AVX2_ROWS};
+}
 
 /* Asks for a 16th of the bytes of two panels, which are stored rows of the near future: into the second-level
  * cache, because the first has no room for them. Addresses past the end of the weights do no harm. Quarters
@@ -47,50 +56,64 @@ AVX2_INLINE void avx2_ask(enum dtype type, const uint8_t *at, int part) {
 
 /* ---- bytes of eight rows ---- */
 
-/* Of rows side by side: four bytes at `at` of each. */
-AVX2_INLINE __m256i avx2_beside(struct avx2_from from, size_t at) {
-    return _mm256_load_si256((const __m256i *)(const void *)(from.strip + at * 16 + (size_t)from.half * 32));
+/* Of rows side by side: four bytes of each, which are stored at `at` of its blocks, or `on` bytes behind them
+ * where they lie now. */
+AVX2_INLINE __m256i avx2_beside(enum dtype type, struct avx2_from from, int at, size_t on) {
+    const uint8_t *four = from.rest + (size_t)pack_place(type, at) * PACK_ROWS + on * PACK_ROWS;
+    return _mm256_load_si256((const __m256i *)(const void *)four);
 }
 
-/* 16 bytes at `at` of each row: v[i] = the i-th four of all rows. */
-AVX2_INLINE void avx2_columns(struct avx2_from from, size_t at, __m256i v[4]) {
+/* Bytes from one block to the next: of a row, and of what is left of it in a group. */
+AVX2_INLINE size_t avx2_block(enum dtype type) {
+    return x86_is_small(type) ? x86_super_bytes(type) / 8 : x86_super_bytes(type);
+}
+
+AVX2_INLINE size_t avx2_rest(enum dtype type) {
+    return avx2_block(type) - (size_t)pack_halves(type);
+}
+
+/* 16 bytes at `at` of each row's block b: v[i] = the i-th four of all rows. Of rows side by side: where they
+ * are no numbers in F16. */
+AVX2_INLINE void avx2_columns(enum dtype type, struct avx2_from from, int b, int at, __m256i v[4]) {
+    const size_t in_row = (size_t)b * avx2_block(type) + (size_t)at;
     const uint8_t *const *rows = from.rows;
     __m256i z[4];
     if (rows == NULL) {
         AVX2_UNROLL
-        for (size_t i = 0; i < 4; i++)
-            v[i] = avx2_beside(from, at + 4 * i);
+        for (int i = 0; i < 4; i++)
+            if (at + 4 * i >= pack_halves_at(type) + pack_halves(type) || at + 4 * i < pack_halves_at(type))
+                v[i] = avx2_beside(type, from, at + 4 * i, (size_t)b * avx2_rest(type));
         return;
     }
     AVX2_UNROLL
     for (int r = 0; r < 4; r++) {
-        __m128i low = _mm_loadu_si128((const __m128i *)(const void *)(rows[r] + at));
-        __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(rows[r + 4] + at));
+        __m128i low = _mm_loadu_si128((const __m128i *)(const void *)(rows[r] + in_row));
+        __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(rows[r + 4] + in_row));
         z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     }
-    __m256i a = _mm256_unpacklo_epi32(z[0], z[1]), b = _mm256_unpackhi_epi32(z[0], z[1]);
-    __m256i c = _mm256_unpacklo_epi32(z[2], z[3]), d = _mm256_unpackhi_epi32(z[2], z[3]);
-    v[0] = _mm256_unpacklo_epi64(a, c);
-    v[1] = _mm256_unpackhi_epi64(a, c);
-    v[2] = _mm256_unpacklo_epi64(b, d);
-    v[3] = _mm256_unpackhi_epi64(b, d);
+    __m256i low01 = _mm256_unpacklo_epi32(z[0], z[1]), high01 = _mm256_unpackhi_epi32(z[0], z[1]);
+    __m256i low23 = _mm256_unpacklo_epi32(z[2], z[3]), high23 = _mm256_unpackhi_epi32(z[2], z[3]);
+    v[0] = _mm256_unpacklo_epi64(low01, low23);
+    v[1] = _mm256_unpackhi_epi64(low01, low23);
+    v[2] = _mm256_unpacklo_epi64(high01, high23);
+    v[3] = _mm256_unpackhi_epi64(high01, high23);
 }
 
 /* The same of 32 bytes. */
-AVX2_INLINE void avx2_columns32(struct avx2_from from, size_t at, __m256i v[8]) {
-    avx2_columns(from, at, v);
-    avx2_columns(from, at + 16, v + 4);
+AVX2_INLINE void avx2_columns32(enum dtype type, struct avx2_from from, int b, int at, __m256i v[8]) {
+    avx2_columns(type, from, b, at, v);
+    avx2_columns(type, from, b, at + 16, v + 4);
 }
 
-/* Four bytes at `at` of each row. */
-AVX2_INLINE __m256i avx2_fours(struct avx2_from from, size_t at) {
+/* Four bytes at `at` of each row's block b. */
+AVX2_INLINE __m256i avx2_fours(enum dtype type, struct avx2_from from, int b, int at) {
     const uint8_t *const *rows = from.rows;
     __m128i z[8];
     if (rows == NULL)
-        return avx2_beside(from, at);
+        return avx2_beside(type, from, at, (size_t)b * avx2_rest(type));
     AVX2_UNROLL
     for (int r = 0; r < 8; r++)
-        z[r] = _mm_loadu_si32(rows[r] + at);
+        z[r] = _mm_loadu_si32(rows[r] + (size_t)b * avx2_block(type) + at);
     __m128i low = _mm_unpacklo_epi64(_mm_unpacklo_epi32(z[0], z[1]), _mm_unpacklo_epi32(z[2], z[3]));
     __m128i high = _mm_unpacklo_epi64(_mm_unpacklo_epi32(z[4], z[5]), _mm_unpacklo_epi32(z[6], z[7]));
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
@@ -126,18 +149,18 @@ AVX2_INLINE __m256i avx2_fifths(__m256i bits, int j) {
 /* Block b of 32. */
 AVX2_INLINE void avx2_small(enum dtype type, struct avx2_from from, int b, struct avx2_panel *p) {
     const bool fifth = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-    const size_t bytes = x86_super_bytes(type) / 8, at = (size_t)b * bytes;
+    const int bytes = (int)avx2_block(type);
     __m256i v[8], fifths = _mm256_setzero_si256();
     if (type == DTYPE_Q8_0) {
-        avx2_columns32(from, at + 2, v);
+        avx2_columns32(type, from, b, 2, v);
         AVX2_UNROLL
         for (int j = 0; j < 8; j++)
             avx2_put(p, b * 8 + j, v[j]);
         return;
     }
-    avx2_columns(from, at + bytes - 16, v);
+    avx2_columns(type, from, b, bytes - 16, v);
     if (fifth)
-        fifths = avx2_fours(from, at + bytes - 20);
+        fifths = avx2_fours(type, from, b, bytes - 20);
     AVX2_UNROLL
     for (int j = 0; j < 8; j++) {
         __m256i q = avx2_bits(v[j % 4], j / 4 * 4, 15, 0);
@@ -152,11 +175,11 @@ AVX2_INLINE void avx2_q4_q5_k(enum dtype type, struct avx2_from from, struct avx
     const bool fifth = type == DTYPE_Q5_K;
     __m256i v[8], high[8];
     if (fifth)
-        avx2_columns32(from, 16, high);
+        avx2_columns32(type, from, 0, 16, high);
     AVX2_UNROLL
     for (int i = 0; i < 4; i++) {
         avx2_ask(type, ahead, i);
-        avx2_columns32(from, (fifth ? 48 : 16) + (size_t)i * 32, v);
+        avx2_columns32(type, from, 0, (fifth ? 48 : 16) + i * 32, v);
         AVX2_UNROLL
         for (int j = 0; j < 8; j++) {
             __m256i low = avx2_bits(v[j], 0, 15, 0), top = avx2_bits(v[j], 4, 15, 0);
@@ -174,11 +197,11 @@ AVX2_INLINE void avx2_q6_k(struct avx2_from from, struct avx2_panel *p, const ui
     __m256i v[8], high[8];
     AVX2_UNROLL
     for (int h = 0; h < 2; h++) {
-        avx2_columns32(from, 128 + (size_t)h * 32, high);
+        avx2_columns32(DTYPE_Q6_K, from, 0, 128 + h * 32, high);
         AVX2_UNROLL
         for (int i = 0; i < 2; i++) {
             avx2_ask(DTYPE_Q6_K, ahead, h * 2 + i);
-            avx2_columns32(from, (size_t)(h * 64 + i * 32), v);
+            avx2_columns32(DTYPE_Q6_K, from, 0, h * 64 + i * 32, v);
             AVX2_UNROLL
             for (int j = 0; j < 8; j++) {
                 avx2_put(p, h * 32 + i * 8 + j,
@@ -195,10 +218,10 @@ AVX2_INLINE void avx2_q2_q3_k(enum dtype type, struct avx2_from from, struct avx
     const bool third = type == DTYPE_Q3_K;
     __m256i v[8], high[8];
     if (third)
-        avx2_columns32(from, 0, high);
+        avx2_columns32(type, from, 0, 0, high);
     AVX2_UNROLL
     for (int h = 0; h < 2; h++) {
-        avx2_columns32(from, (third ? 32 : 16) + (size_t)h * 32, v);
+        avx2_columns32(type, from, 0, (third ? 32 : 16) + h * 32, v);
         AVX2_UNROLL
         for (int i = 0; i < 4; i++) {
             if (i % 2 == 0)
@@ -223,33 +246,34 @@ AVX2_INLINE int avx2_span(enum dtype type) {
 
 /* Elements 4 j … of group `sub` of a span. */
 AVX2_INLINE __m256i avx2_direct(enum dtype type, struct avx2_from from, int span, int sub, int j) {
-    const size_t bytes = x86_super_bytes(type) / 8, quad = (size_t)j * 4, s = (size_t)span;
+    const int bytes = (int)avx2_block(type), quad = j * 4;
+    const size_t s = (size_t)span, block = s * avx2_rest(type); /* of 32 */
     switch (type) {
     case DTYPE_Q8_0:
-        return avx2_beside(from, s * bytes + 2 + quad);
+        return avx2_beside(type, from, 2 + quad, block);
     case DTYPE_Q4_K:
-        return avx2_bits(avx2_beside(from, 16 + s * 32 + quad), sub * 4, 15, 0);
+        return avx2_bits(avx2_beside(type, from, 16 + quad, s * 32), sub * 4, 15, 0);
     case DTYPE_Q5_K: {
-        __m256i high = _mm256_srl_epi16(avx2_beside(from, 16 + quad), _mm_cvtsi32_si128(2 * span));
-        return _mm256_or_si256(avx2_bits(avx2_beside(from, 48 + s * 32 + quad), sub * 4, 15, 0),
+        __m256i high = _mm256_srl_epi16(avx2_beside(type, from, 16 + quad, 0), _mm_cvtsi32_si128(2 * span));
+        return _mm256_or_si256(avx2_bits(avx2_beside(type, from, 48 + quad, s * 32), sub * 4, 15, 0),
                                avx2_bits(high, sub, 1, 4));
     }
-    case DTYPE_Q6_K:
+    case DTYPE_Q6_K: /* 32 bytes of upper bits and 64 of lower ones to a span */
         return _mm256_or_si256(
-            avx2_bits(avx2_beside(from, s * 64 + (size_t)(sub % 2) * 32 + quad), sub / 2 * 4, 15, 0),
-            avx2_bits(avx2_beside(from, 128 + s * 32 + quad), 2 * sub, 3, 4));
+            avx2_bits(avx2_beside(type, from, sub % 2 * 32 + quad, s * 96), sub / 2 * 4, 15, 0),
+            avx2_bits(avx2_beside(type, from, 128 + quad, s * 96), 2 * sub, 3, 4));
     case DTYPE_Q2_K:
-        return avx2_bits(avx2_beside(from, 16 + s * 32 + quad), 2 * sub, 3, 0);
+        return avx2_bits(avx2_beside(type, from, 16 + quad, s * 32), 2 * sub, 3, 0);
     case DTYPE_Q3_K: {
-        __m256i high = _mm256_srl_epi16(avx2_beside(from, quad), _mm_cvtsi32_si128(4 * span));
-        return _mm256_or_si256(avx2_bits(avx2_beside(from, 32 + s * 32 + quad), 2 * sub, 3, 0),
+        __m256i high = _mm256_srl_epi16(avx2_beside(type, from, quad, 0), _mm_cvtsi32_si128(4 * span));
+        return _mm256_or_si256(avx2_bits(avx2_beside(type, from, 32 + quad, s * 32), 2 * sub, 3, 0),
                                avx2_bits(high, sub, 1, 2));
     }
     default: {
-        __m256i q = avx2_beside(from, s * bytes + bytes - 16 + quad % 16);
+        __m256i q = avx2_beside(type, from, bytes - 16 + quad % 16, block);
         q = avx2_bits(q, j / 4 * 4, 15, 0);
         if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1)
-            q = _mm256_or_si256(q, avx2_fifths(avx2_beside(from, s * bytes + bytes - 20), j));
+            q = _mm256_or_si256(q, avx2_fifths(avx2_beside(type, from, bytes - 20, block), j));
         return q;
     }
     }
@@ -257,27 +281,34 @@ AVX2_INLINE __m256i avx2_direct(enum dtype type, struct avx2_from from, int span
 
 /* ---- factors ---- */
 
-/* Two numbers in F16 at `at` of each row. */
-AVX2_INLINE void avx2_halves(struct avx2_from from, size_t at, __m256 *low, __m256 *high) {
+/* The numbers in F16 of each row's block b; second: where there is one. */
+AVX2_INLINE void avx2_halves(enum dtype type, struct avx2_from from, int b, __m256 *first, __m256 *second) {
+    const bool two = pack_halves(type) == 4;
     if (from.rows == NULL) {
-        const uint8_t *strip = from.strip + at * 16 + (size_t)from.half * 16;
-        *low = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)strip));
-        *high = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(strip + 32)));
+        const uint8_t *at = from.halves + (size_t)(b * pack_halves(type)) * PACK_ROWS;
+        *first = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)at));
+        *second = _mm256_setzero_ps();
+        if (two)
+            *second = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(at + 2 * PACK_ROWS)));
         return;
     }
-    __m256i v = avx2_fours(from, at);
+    /* Where one ends a block the two bytes before it are loaded too. */
+    const bool at_end = !two && pack_halves_at(type) != 0;
+    __m256i v = avx2_fours(type, from, b, pack_halves_at(type) - (at_end ? 2 : 0));
     __m256i words =
         _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xFFFF)), _mm256_srli_epi32(v, 16));
     words = _mm256_permute4x64_epi64(words, 0xD8);
-    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(words));
-    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(words, 1));
+    __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(words));
+    __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(words, 1));
+    *first = at_end ? high : low;
+    *second = two ? high : _mm256_setzero_ps();
 }
 
 /* Up to eight blocks of 32, which begin with their factors. The minima are what the types with an offset have
  * too much, or minus what others add. */
 AVX2_INLINE void avx2_factors_small(enum dtype type, struct avx2_from from, int b, struct avx2_factors *p) {
     __m256 d, m;
-    avx2_halves(from, (size_t)b * (x86_super_bytes(type) / 8), &d, &m);
+    avx2_halves(type, from, b, &d, &m);
     _mm256_store_ps(p->scale[b], d);
     if (type == DTYPE_Q4_0 || type == DTYPE_Q5_0)
         m = _mm256_mul_ps(d, _mm256_set1_ps(type == DTYPE_Q4_0 ? 8 : 16));
@@ -296,11 +327,11 @@ AVX2_INLINE void avx2_put_scaled(float out[8], __m256i v, int j, __m256 factor) 
     _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(v), factor));
 }
 
-AVX2_INLINE void avx2_factors_k4(struct avx2_from from, struct avx2_factors *p) {
+AVX2_INLINE void avx2_factors_k4(enum dtype type, struct avx2_from from, struct avx2_factors *p) {
     __m256i t[4];
     __m256 d, m;
-    avx2_columns(from, 0, t);
-    avx2_halves(from, 0, &d, &m);
+    avx2_columns(type, from, 0, 0, t);
+    avx2_halves(type, from, 0, &d, &m);
     __m256i scales = avx2_bits(t[1], 0, 63, 0), minima = avx2_bits(t[2], 0, 63, 0);
     __m256i more_scales = _mm256_or_si256(avx2_bits(t[3], 0, 15, 0), avx2_bits(t[1], 6, 3, 4));
     __m256i more_minima = _mm256_or_si256(avx2_bits(t[3], 4, 15, 0), avx2_bits(t[2], 6, 3, 4));
@@ -333,27 +364,28 @@ AVX2_INLINE void avx2_put_groups(struct avx2_factors *p, const __m256i s[4], con
 }
 
 AVX2_INLINE void avx2_factors_by_16(enum dtype type, struct avx2_from from, struct avx2_factors *p) {
-    __m256i t[4], s[4], m[4];
-    __m256 low, high;
-    if (type != DTYPE_Q3_K || from.rows != NULL)
-        avx2_columns(from, type == DTYPE_Q6_K ? 192 : type == DTYPE_Q3_K ? 94 : 0, t);
+    __m256i t[4], s[4], pairs[4];
+    __m256 d, m;
+    if (type != DTYPE_Q3_K)
+        avx2_columns(type, from, 0, type == DTYPE_Q6_K ? 192 : 0, t);
     if (type == DTYPE_Q6_K) {
         avx2_put_groups(p, t, t, 3); /* 32 times */
     } else if (type == DTYPE_Q2_K) {
         AVX2_UNROLL
         for (int i = 0; i < 4; i++) {
             s[i] = avx2_bits(t[i], 0, 15, 0);
-            m[i] = avx2_bits(t[i], 4, 15, 0);
+            pairs[i] = avx2_bits(t[i], 4, 15, 0);
         }
-        avx2_put_groups(p, s, m, 8);
+        avx2_put_groups(p, s, pairs, 8);
     } else {
-        /* The twelve bytes and the scale end a row's block, so two bytes before them were loaded too. */
+        /* The twelve bytes and the scale end a row's block, so two bytes before them are loaded too. */
         __m256i a[4];
+        avx2_columns(type, from, 0, from.rows == NULL ? 96 : 94, a);
         AVX2_UNROLL
         for (int i = 0; i < 3; i++)
             a[i] = from.rows == NULL
-                       ? avx2_beside(from, 96 + 4 * (size_t)i)
-                       : _mm256_or_si256(_mm256_srli_epi32(t[i], 16), _mm256_slli_epi32(t[i + 1], 16));
+                       ? a[i]
+                       : _mm256_or_si256(_mm256_srli_epi32(a[i], 16), _mm256_slli_epi32(a[i + 1], 16));
         AVX2_UNROLL
         for (int i = 0; i < 4; i++) {
             s[i] = _mm256_or_si256(avx2_bits(a[i % 2], i / 2 * 4, 15, 0), avx2_bits(a[2], 2 * i, 3, 4));
@@ -361,9 +393,9 @@ AVX2_INLINE void avx2_factors_by_16(enum dtype type, struct avx2_from from, stru
         }
         avx2_put_groups(p, s, s, 6); /* 4 times */
     }
-    avx2_halves(from, type == DTYPE_Q2_K ? 80 : type == DTYPE_Q3_K ? 106 : 206, &low, &high);
-    _mm256_store_ps(p->scale[0], type == DTYPE_Q2_K ? low : high);
-    _mm256_store_ps(p->minimum[0], high); /* Q2_K alone has it */
+    avx2_halves(type, from, 0, &d, &m);
+    _mm256_store_ps(p->scale[0], d);
+    _mm256_store_ps(p->minimum[0], m); /* Q2_K alone has it */
 }
 
 /* Those of the next `groups` groups of 32. */
@@ -374,7 +406,7 @@ AVX2_INLINE void avx2_factors(enum dtype type, struct avx2_from from, int groups
     else if (x86_by_16(type))
         avx2_factors_by_16(type, from, p);
     else
-        avx2_factors_k4(from, p);
+        avx2_factors_k4(type, from, p);
 }
 
 #endif

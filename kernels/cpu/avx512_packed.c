@@ -30,8 +30,9 @@ AVX512_INLINE void direct(enum dtype type, int C, const struct x86_job *job, con
         acc[c] = _mm512_setzero_ps();
     for (int first = 0; first < job->k; first += AVX512_PANEL, strip += bytes) {
         const int groups = job->k - first < AVX512_PANEL ? (job->k - first) / 32 : 8;
-        const struct avx512_sixteen w = {.strip = strip, .factors = &f};
-        avx512_factors_of(type, (struct avx512_from){.strip = strip}, groups, &f);
+        const struct avx512_from from = avx512_group_at(type, strip, groups);
+        const struct avx512_sixteen w = {.rest = from.rest, .factors = &f};
+        avx512_factors_of(type, from, groups, &f);
         avx512_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, &in);
         for (int i = 0; i < groups / span; i++) {
             AVX512_UNROLL
@@ -76,7 +77,7 @@ AVX512_INLINE void by_panels(enum dtype type, const struct x86_job *job, const u
     DIRECT(NAME, TYPE, 4)                                                                                    \
     AVX512_TARGET static __attribute__((noinline)) void NAME##_panel(                                        \
         const uint8_t *strip, int groups, struct avx512_panel *p, const uint8_t *ahead) {                    \
-        avx512_panel_make(TYPE, (struct avx512_from){.strip = strip}, groups, p, ahead);                     \
+        avx512_panel_make(TYPE, avx512_group_at(TYPE, strip, groups), groups, p, ahead);                     \
     }                                                                                                        \
     AVX512_TARGET static __attribute__((noinline)) void NAME##_many(                                         \
         const struct x86_job *job, const uint8_t *strip, const char *x, int n, struct x86_outputs *o) {      \

@@ -5,6 +5,7 @@
 #define KERNELS_CPU_AVX512_PANEL_H
 
 #include "kernels/cpu/avx512.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/x86_blocks.h"
 
 #define AVX512_PANEL 256 /* elements */
@@ -21,12 +22,18 @@ struct avx512_panel {
     struct avx512_factors f;
 };
 
-/* Where the next blocks of sixteen rows are: each row by itself, or, rows being NULL, those of a strip that
- * lies side by side. Which of the two is known when this is compiled. */
+/* Where the next blocks of sixteen rows are: each row by itself, or, rows being NULL, side by side, a group
+ * of them (pack.h): the numbers in F16, and the rest. Which of the two is known when this is compiled. */
 struct avx512_from {
     const uint8_t *const *rows;
-    const uint8_t *strip;
+    const uint8_t *halves, *rest;
 };
+
+/* The next `groups` groups of 32 elements of a strip, which begin at `at`. */
+AVX512_INLINE struct avx512_from avx512_group_at(enum dtype type, const uint8_t *at, int groups) {
+    const int n = x86_is_small(type) ? groups : 1;
+    return (struct avx512_from){.halves = at, .rest = at + n * pack_halves(type) * PACK_ROWS};
+}
 
 /* Asks for a 16th of the bytes of a panel, which are stored rows of the near future: into the second-level
  * cache, because the first has no room for them. Addresses past the end of the weights do no harm. A panel
@@ -216,9 +223,11 @@ AVX512_INLINE void avx512_panel_turn(enum dtype type, const uint8_t *const rows[
 
 /* ---- elements of rows side by side ---- */
 
-/* Four bytes at `at` of each row. */
-AVX512_INLINE __m512i avx512_beside(const uint8_t *strip, size_t at) {
-    return _mm512_loadu_si512(strip + at * 16);
+/* Four bytes of each row, which are stored at `at` of its blocks, or `on` bytes behind them where they lie
+ * now.
+ */
+AVX512_INLINE __m512i avx512_beside(enum dtype type, const uint8_t *rest, int at, size_t on) {
+    return _mm512_loadu_si512(rest + (size_t)pack_place(type, at) * PACK_ROWS + on * PACK_ROWS);
 }
 
 /* (a & mask) | (b & bits) of each byte. */
@@ -252,34 +261,35 @@ AVX512_INLINE int avx512_span(enum dtype type) {
 }
 
 /* Elements 4 j … of group `sub` of a span. */
-AVX512_INLINE __m512i avx512_direct(enum dtype type, const uint8_t *strip, int span, int sub, int j) {
-    const size_t bytes = x86_super_bytes(type) / 8, quad = (size_t)j * 4, s = (size_t)span;
+AVX512_INLINE __m512i avx512_direct(enum dtype type, const uint8_t *rest, int span, int sub, int j) {
+    const int bytes = (int)x86_super_bytes(type) / 8, quad = j * 4;
+    const size_t s = (size_t)span, block = s * (size_t)(bytes - pack_halves(type)); /* of 32 */
     const __m512i three = _mm512_set1_epi8(3);
     switch (type) {
     case DTYPE_Q8_0:
-        return _mm512_xor_si512(avx512_beside(strip, s * bytes + 2 + quad), _mm512_set1_epi8((char)0x80));
+        return _mm512_xor_si512(avx512_beside(type, rest, 2 + quad, block), _mm512_set1_epi8((char)0x80));
     case DTYPE_Q4_K:
-        return avx512_bits(avx512_beside(strip, 16 + s * 32 + quad), sub * 4, 15, 0);
+        return avx512_bits(avx512_beside(type, rest, 16 + quad, s * 32), sub * 4, 15, 0);
     case DTYPE_Q5_K: {
-        __m512i high = _mm512_srl_epi32(avx512_beside(strip, 16 + quad), _mm_cvtsi32_si128(2 * span));
-        return avx512_merge(avx512_move(avx512_beside(strip, 48 + s * 32 + quad), sub * 4, 0), 15,
+        __m512i high = _mm512_srl_epi32(avx512_beside(type, rest, 16 + quad, 0), _mm_cvtsi32_si128(2 * span));
+        return avx512_merge(avx512_move(avx512_beside(type, rest, 48 + quad, s * 32), sub * 4, 0), 15,
                             avx512_move(high, sub, 4), 16);
     }
-    case DTYPE_Q6_K:
+    case DTYPE_Q6_K: /* 32 bytes of upper bits and 64 of lower ones to a span */
         return avx512_merge(
-            avx512_move(avx512_beside(strip, s * 64 + (size_t)(sub % 2) * 32 + quad), sub / 2 * 4, 0), 15,
-            avx512_move(avx512_beside(strip, 128 + s * 32 + quad), 2 * sub, 4), 48);
+            avx512_move(avx512_beside(type, rest, sub % 2 * 32 + quad, s * 96), sub / 2 * 4, 0), 15,
+            avx512_move(avx512_beside(type, rest, 128 + quad, s * 96), 2 * sub, 4), 48);
     case DTYPE_Q2_K:
-        return _mm512_and_si512(avx512_move(avx512_beside(strip, 16 + s * 32 + quad), 2 * sub, 0), three);
+        return _mm512_and_si512(avx512_move(avx512_beside(type, rest, 16 + quad, s * 32), 2 * sub, 0), three);
     case DTYPE_Q3_K: {
-        __m512i high = _mm512_srl_epi32(avx512_beside(strip, quad), _mm_cvtsi32_si128(4 * span));
-        return avx512_merge(avx512_move(avx512_beside(strip, 32 + s * 32 + quad), 2 * sub, 0), 3,
+        __m512i high = _mm512_srl_epi32(avx512_beside(type, rest, quad, 0), _mm_cvtsi32_si128(4 * span));
+        return avx512_merge(avx512_move(avx512_beside(type, rest, 32 + quad, s * 32), 2 * sub, 0), 3,
                             avx512_move(high, sub, 2), 4);
     }
     default: {
-        __m512i q = avx512_bits(avx512_beside(strip, s * bytes + bytes - 16 + quad % 16), j / 4 * 4, 15, 0);
+        __m512i q = avx512_bits(avx512_beside(type, rest, bytes - 16 + quad % 16, block), j / 4 * 4, 15, 0);
         if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1)
-            q = avx512_fifths(q, avx512_beside(strip, s * bytes + bytes - 20), j);
+            q = avx512_fifths(q, avx512_beside(type, rest, bytes - 20, block), j);
         return q;
     }
     }
@@ -287,13 +297,15 @@ AVX512_INLINE __m512i avx512_direct(enum dtype type, const uint8_t *strip, int s
 
 /* ---- factors ---- */
 
-/* 16 bytes at `at` of each row: out[i] = the i-th four of all rows. */
-AVX512_INLINE void avx512_columns(struct avx512_from from, size_t at, __m512i out[4]) {
+/* 16 bytes at `at` of each row's block, a multiple of four: out[i] = the i-th four of all rows, where they
+ * are no numbers in F16. */
+AVX512_INLINE void avx512_columns(enum dtype type, struct avx512_from from, int at, __m512i out[4]) {
     __m512i z[4];
     if (from.rows == NULL) {
         AVX512_UNROLL
-        for (size_t i = 0; i < 4; i++)
-            out[i] = avx512_beside(from.strip, at + 4 * i);
+        for (int i = 0; i < 4; i++)
+            if (at + 4 * i >= pack_halves_at(type) + pack_halves(type) || at + 4 * i < pack_halves_at(type))
+                out[i] = avx512_beside(type, from.rest, at + 4 * i, 0);
         return;
     }
     for (int j = 0; j < 4; j++) {
@@ -315,13 +327,13 @@ AVX512_INLINE __m512 avx512_halves(__m512i v) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
 }
 
-/* The number in F16 at `at` of each row. */
-AVX512_INLINE __m512 avx512_halves_at(struct avx512_from from, size_t at) {
+/* The i-th number in F16 of each row's next block of 256. */
+AVX512_INLINE __m512 avx512_halves_at(enum dtype type, struct avx512_from from, int i) {
     _Alignas(32) uint16_t halves[16];
     if (from.rows == NULL)
-        return _mm512_cvtph_ps(avx512_load32(from.strip + at * 16));
+        return _mm512_cvtph_ps(avx512_load32(from.halves + i * 2 * PACK_ROWS));
     for (int r = 0; r < 16; r++)
-        halves[r] = avx512_u16(from.rows[r] + at);
+        halves[r] = avx512_u16(from.rows[r] + pack_halves_at(type) + 2 * i);
     return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)halves));
 }
 
@@ -330,12 +342,12 @@ AVX512_INLINE void avx512_put(float out[16], __m512i v, __m512 factor) {
     _mm512_store_ps(out, _mm512_mul_ps(_mm512_cvtepi32_ps(v), factor));
 }
 
-AVX512_INLINE void avx512_factors_k4(struct avx512_from from, struct avx512_factors *f) {
+AVX512_INLINE void avx512_factors_k4(enum dtype type, struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_columns(from, 0, t);
+    avx512_columns(type, from, 0, t);
     bool beside = from.rows == NULL;
-    __m512 d = beside ? avx512_halves_at(from, 0) : avx512_halves(t[0]);
-    __m512 m = beside ? avx512_halves_at(from, 2) : avx512_halves(_mm512_srli_epi32(t[0], 16));
+    __m512 d = beside ? avx512_halves_at(type, from, 0) : avx512_halves(t[0]);
+    __m512 m = beside ? avx512_halves_at(type, from, 1) : avx512_halves(_mm512_srli_epi32(t[0], 16));
     const __m512i six = _mm512_set1_epi32(63), four = _mm512_set1_epi32(15), top = _mm512_set1_epi32(48);
     for (unsigned j = 0; j < 4; j++) {
         __m512i a = _mm512_srli_epi32(t[1], 8 * j), b = _mm512_srli_epi32(t[2], 8 * j);
@@ -352,8 +364,8 @@ AVX512_INLINE void avx512_factors_k4(struct avx512_from from, struct avx512_fact
 
 AVX512_INLINE void avx512_factors_q2(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_columns(from, 0, t);
-    __m512 d = avx512_halves_at(from, 80), m = avx512_halves_at(from, 82);
+    avx512_columns(DTYPE_Q2_K, from, 0, t);
+    __m512 d = avx512_halves_at(DTYPE_Q2_K, from, 0), m = avx512_halves_at(DTYPE_Q2_K, from, 1);
     const __m512i four = _mm512_set1_epi32(15);
     for (unsigned g = 0; g < 16; g++) {
         __m512i v = _mm512_srli_epi32(t[g / 4], g % 4 * 8);
@@ -364,14 +376,12 @@ AVX512_INLINE void avx512_factors_q2(struct avx512_from from, struct avx512_fact
 
 AVX512_INLINE void avx512_factors_q3(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    __m512 d = avx512_halves_at(from, 108);
+    __m512 d = avx512_halves_at(DTYPE_Q3_K, from, 0);
     if (from.rows == NULL) {
-        AVX512_UNROLL
-        for (size_t i = 0; i < 3; i++)
-            t[i] = avx512_beside(from.strip, 96 + 4 * i);
+        avx512_columns(DTYPE_Q3_K, from, 96, t);
     } else {
         /* The twelve bytes and the scale end a row's block, so two bytes before them are loaded too. */
-        avx512_columns(from, 94, t);
+        avx512_columns(DTYPE_Q3_K, from, 94, t);
         AVX512_UNROLL
         for (int i = 0; i < 3; i++)
             t[i] = _mm512_or_si512(_mm512_srli_epi32(t[i], 16), _mm512_slli_epi32(t[i + 1], 16));
@@ -387,8 +397,8 @@ AVX512_INLINE void avx512_factors_q3(struct avx512_from from, struct avx512_fact
 
 AVX512_INLINE void avx512_factors_q6(struct avx512_from from, struct avx512_factors *f) {
     __m512i t[4];
-    avx512_columns(from, 192, t);
-    __m512 d = avx512_halves_at(from, 208);
+    avx512_columns(DTYPE_Q6_K, from, 192, t);
+    __m512 d = avx512_halves_at(DTYPE_Q6_K, from, 0);
     for (unsigned g = 0; g < 16; g++) {
         __m512i v = _mm512_slli_epi32(t[g / 4], 24 - g % 4 * 8);
         avx512_put(f->scale[g], _mm512_srai_epi32(v, 24), d);
@@ -418,10 +428,13 @@ AVX512_INLINE void avx512_factors_small(enum dtype type, struct avx512_from from
     __m512i starts[8];
     if (from.rows == NULL) {
         for (int b = 0; b < blocks; b++) {
-            _mm512_store_ps(f->scale[b], avx512_halves_at(from, (size_t)b * bytes));
+            const uint8_t *at = from.halves + b * pack_halves(type) * PACK_ROWS;
+            _mm512_store_ps(f->scale[b], _mm512_cvtph_ps(avx512_load32(at)));
+            /* These types add their minimum. */
             if (avx512_has_minima(type))
-                _mm512_store_ps(f->minimum[b], _mm512_sub_ps(_mm512_setzero_ps(),
-                                                             avx512_halves_at(from, (size_t)b * bytes + 2)));
+                _mm512_store_ps(
+                    f->minimum[b],
+                    _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(avx512_load32(at + 2 * PACK_ROWS))));
         }
         return;
     }
@@ -429,7 +442,6 @@ AVX512_INLINE void avx512_factors_small(enum dtype type, struct avx512_from from
     AVX512_UNROLL
     for (int b = 0; b < 8; b++) {
         _mm512_store_ps(f->scale[b], avx512_halves(starts[b]));
-        /* These types add their minimum. */
         if (avx512_has_minima(type))
             _mm512_store_ps(f->minimum[b], _mm512_sub_ps(_mm512_setzero_ps(),
                                                          avx512_halves(_mm512_srli_epi32(starts[b], 16))));
@@ -448,7 +460,7 @@ AVX512_INLINE void avx512_factors_of(enum dtype type, struct avx512_from from, i
         break;
     case DTYPE_Q4_K:
     case DTYPE_Q5_K:
-        avx512_factors_k4(from, f);
+        avx512_factors_k4(type, from, f);
         break;
     case DTYPE_Q6_K:
         avx512_factors_q6(from, f);

@@ -29,8 +29,7 @@ AVX512_INLINE void avx512_panel_make(enum dtype type, struct avx512_from from, i
             avx512_ask(type, ahead, i * span + sub);
             AVX512_UNROLL
             for (int j = 0; j < 8; j++)
-                _mm512_store_si512(p->q[(i * span + sub) * 8 + j],
-                                   avx512_direct(type, from.strip, i, sub, j));
+                _mm512_store_si512(p->q[(i * span + sub) * 8 + j], avx512_direct(type, from.rest, i, sub, j));
         }
     }
 }
@@ -39,7 +38,7 @@ AVX512_INLINE void avx512_panel_make(enum dtype type, struct avx512_from from, i
  * is known when this is compiled. */
 struct avx512_sixteen {
     const struct avx512_panel *panel;
-    const uint8_t *strip;
+    const uint8_t *rest; /* as avx512_from has it */
     const struct avx512_factors *factors;
 };
 
@@ -100,7 +99,7 @@ AVX512_INLINE __m512i avx512_quad(enum dtype type, const struct avx512_sixteen *
                                   int j) {
     if (w->panel != NULL)
         return _mm512_load_si512(w->panel->q[at.g * 8 + j]);
-    return avx512_direct(type, w->strip, at.span, at.sub, j);
+    return avx512_direct(type, w->rest, at.span, at.sub, j);
 }
 
 /* A group times C inputs, added to acc: all of its 32 elements, or (half 0, 1) sixteen. */

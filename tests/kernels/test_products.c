@@ -343,33 +343,53 @@ static void test_many_rows_and_inputs(void **state) {
     }
 }
 
+/* What is in a block side by side, in order: where it is stored, how many bytes. The first are numbers in
+ * F16.
+ */
+static const struct part {
+    int from, bytes;
+} parts[DTYPE_COUNT][8] = {
+    [DTYPE_Q8_0] = {{0, 2}, {2, 32}},
+    [DTYPE_Q4_0] = {{0, 2}, {2, 16}},
+    [DTYPE_Q4_1] = {{0, 4}, {4, 16}},
+    [DTYPE_Q5_0] = {{0, 2}, {2, 20}},
+    [DTYPE_Q5_1] = {{0, 4}, {4, 20}},
+    [DTYPE_Q2_K] = {{80, 4}, {0, 80}},
+    [DTYPE_Q3_K] = {{108, 2}, {96, 12}, {0, 96}},
+    [DTYPE_Q4_K] = {{0, 4}, {4, 140}},
+    [DTYPE_Q5_K] = {{0, 4}, {4, 172}},
+    [DTYPE_Q6_K] = {{208, 2}, {192, 16}, {128, 32}, {0, 64}, {160, 32}, {64, 64}},
+};
+
 /* Where byte i of row r of a matrix side by side lies, as kernels/cpu/pack.h says. */
 static size_t packed_at(enum dtype type, size_t row_bytes, size_t r, size_t i) {
-    size_t block = (size_t)dtype_info(type)->block_bytes, o = i % block, n = 4;
-    int half[2];
-    halves_of(type, half);
-    if (dtype_info(type)->block_elements == 1)
-        n = block;
-    else
-        for (int h = 0; h < 2; h++)
-            if (half[h] >= 0 && o - (size_t)half[h] < 2)
-                n = 2;
-    /* Parts begin behind those before them: of Q8_0 at 2, 6, …, of others at multiples of four. */
-    size_t begin = dtype_info(type)->block_elements == 1 ? 0 : o;
-    if (n == 2 && dtype_info(type)->block_elements > 1)
-        begin = o % 2 == 0 ? o : o - 1;
-    else if (n == 4 && dtype_info(type)->block_elements > 1)
-        begin = half[0] == 0 && half[1] < 0 ? (o - 2) / 4 * 4 + 2 : o / 4 * 4;
-    return r / PACK_ROWS * PACK_ROWS * row_bytes + (i - o) * PACK_ROWS + begin * PACK_ROWS +
-           n * (r % PACK_ROWS) + (o - begin);
+    const struct dtype_info *info = dtype_info(type);
+    const size_t strip = r / PACK_ROWS * PACK_ROWS * row_bytes, lane = r % PACK_ROWS;
+    const size_t block = (size_t)info->block_bytes, per_group = info->block_elements == 32 ? 8 : 1;
+    if (info->block_elements == 1)
+        return strip + i / block * block * PACK_ROWS + lane * block + i % block;
+    const size_t group = i / (per_group * block) * per_group * block, b = (i - group) / block, o = i % block;
+    const size_t left = (row_bytes - group) / block, n = left < per_group ? left : per_group;
+    const struct part *p = parts[type];
+    const size_t first = (size_t)p->bytes, start = strip + group * PACK_ROWS;
+    if (o - (size_t)p->from < first) {
+        size_t at = o - (size_t)p->from;
+        return start + (b * first + at / 2 * 2) * PACK_ROWS + lane * 2 + at % 2;
+    }
+    size_t before = n * first + b * (block - first);
+    for (p++; o - (size_t)p->from >= (size_t)p->bytes; p++)
+        before += (size_t)p->bytes;
+    size_t at = o - (size_t)p->from;
+    return start + (before + at / 4 * 4) * PACK_ROWS + lane * 4 + at % 4;
 }
 
 static void test_side_by_side_every_byte_has_its_place(void **state) {
     (void)state;
-    enum { rows = 21, k = 512 };
-    static uint8_t w[rows * k * 4], packed[32 * k * 4];
+    enum { rows = 21, most = 512 };
+    static uint8_t w[rows * most * 4], packed[32 * most * 4];
     for (int t = 0; t < DTYPE_COUNT; t++) {
         enum dtype type = (enum dtype)t;
+        const int k = dtype_info(type)->block_elements == 256 ? most : most - 5 * 32;
         size_t row_bytes = convert_row_bytes(type, k);
         assert_int_equal(pack_bytes(type, rows, k), 32 * row_bytes);
         for (size_t i = 0; i < rows * row_bytes; i++)
