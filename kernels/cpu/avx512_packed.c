@@ -9,6 +9,13 @@
 /* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. */
 #define BYTES_AHEAD 6144
 
+/* Whether memory is asked early. Where there is little to do for a line, the processor is as far ahead of
+ * itself as it can be, has seen that lines follow each other, and reads as fast as it can read at all:
+ * requests of ours would only take the places of others. */
+AVX512_INLINE bool asks(enum dtype type, int C) {
+    return C > 1 && type != DTYPE_Q8_0;
+}
+
 /* Lines of a group, which will be wanted soon: into the second-level cache, because the first has too few
  * requests under way for so many. Addresses past the end of the weights do no harm. */
 AVX512_INLINE void ask(const uint8_t *at, size_t bytes) {
@@ -38,7 +45,8 @@ AVX512_INLINE void direct(enum dtype type, int C, const struct x86_job *job, con
             AVX512_UNROLL
             for (int sub = 0; sub < span; sub++) {
                 const int g = i * span + sub;
-                ask(strip + bytes / 8 * (size_t)g, bytes / 8);
+                if (asks(type, C))
+                    ask(strip + bytes / 8 * (size_t)g, bytes / 8);
                 avx512_group_all(type, C, &w, (struct avx512_group){g, i, sub}, &in, acc);
             }
         }

@@ -11,6 +11,7 @@
  *   F32_TWO_STRIPS, F32_FOUR_STRIPS      inputs, at most, that meet so many strips at a time; and of them
  *   F32_EACH_OF_TWO(X, …)
  *   F32_EACH_OF_FOUR(X, …)
+ *   F32_SEVERAL                          F32_ASK when lines of several strips are asked for, else 0
  *
  * Rows that lie by themselves are put side by side in the first-level cache, a line or a piece at a time;
  * types of blocks are made F32 first. Up to F32_INPUTS inputs meet rows in one pass over memory. With more, a
@@ -45,8 +46,8 @@ typedef void (*tile_fn)(const struct f32_tile *t);
 #define STREAM(C, NAME, TYPE, ALSO)  FUNCTION(NAME##_##C, f32_stream(TYPE, C, ALSO, t))
 #define STRIPS(NAME, TYPE)                                                                                   \
     F32_EACH_OF_ALL(TILE, NAME##_1, TYPE, 1, F32_ASK)                                                        \
-    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_ASK)                                                        \
-    F32_EACH_OF_FOUR(TILE, NAME##_4, TYPE, 4, F32_ASK)
+    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_SEVERAL)                                                        \
+    F32_EACH_OF_FOUR(TILE, NAME##_4, TYPE, 4, F32_SEVERAL)
 
 STRIPS(ask_f32, DTYPE_F32)
 STRIPS(ask_f16, DTYPE_F16)

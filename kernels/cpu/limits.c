@@ -90,10 +90,10 @@ static int together(struct worker *workers, int n, double *seconds, char *err, s
 typedef uint64_t line __attribute__((vector_size(64)));
 
 /* How early a line is asked for. */
-#define LINES_AHEAD 32
+#define LINES_AHEAD 16
 
 /* Four places at once, each asked for early, into the second-level cache, in the longest vectors there are:
- * of the loops tried (one, two, four places; asked for 2, 4, 8 and 16 KB ahead, into either cache, or left to
+ * of the loops tried (one to eight places; asked for 256 bytes to 16 KB ahead, into either cache, or left to
  * the processor; 16, 32 and 64 bytes at a time) the one that reads most on the machines at hand, and it has
  * to be the best one, or what decoding reaches of it would look better than it is. */
 #define READ_LOOP(NAME, TARGET)                                                                              \
