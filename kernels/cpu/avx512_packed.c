@@ -9,11 +9,11 @@
 /* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. */
 #define BYTES_AHEAD 6144
 
-/* Whether memory is asked early. Where there is little to do for a line, the processor is as far ahead of
+/* Whether lines are asked for early. Where there is little to do for each, the processor is as far ahead of
  * itself as it can be, has seen that lines follow each other, and reads as fast as it can read at all:
  * requests of ours would only take the places of others. */
 AVX512_INLINE bool asks(enum dtype type, int C) {
-    return C > 1 && type != DTYPE_Q8_0;
+    return C == 1 ? type == DTYPE_Q6_K : type != DTYPE_Q8_0;
 }
 
 /* Lines of a group, which will be wanted soon: into the second-level cache, because the first has too few
@@ -24,36 +24,47 @@ AVX512_INLINE void ask(const uint8_t *at, size_t bytes) {
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T1);
 }
 
-/* A strip times C inputs (x86_few_fn). */
-AVX512_INLINE void direct(enum dtype type, int C, const struct x86_job *job, const uint8_t *strip,
-                          float (*sums)[PACK_ROWS]) {
+/* S strips times C inputs (x86_few_fn, x86_two_fn). */
+AVX512_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job, const uint8_t *strip,
+                          size_t apart, float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
     const int span = avx512_span(type);
-    struct avx512_factors f;
+    struct avx512_factors f[2];
     struct avx512_inputs in;
-    __m512 acc[AVX512_INPUTS];
+    __m512 acc[2][AVX512_INPUTS];
     AVX512_UNROLL
+    for (int s = 0; s < S; s++)
+        AVX512_UNROLL
     for (int c = 0; c < C; c++)
-        acc[c] = _mm512_setzero_ps();
+        acc[s][c] = _mm512_setzero_ps();
     for (int first = 0; first < job->k; first += AVX512_PANEL, strip += bytes) {
         const int groups = job->k - first < AVX512_PANEL ? (job->k - first) / 32 : 8;
-        const struct avx512_from from = avx512_group_at(type, strip, groups);
-        const struct avx512_sixteen w = {.rest = from.rest, .factors = &f};
-        avx512_factors_of(type, from, groups, &f);
+        struct avx512_sixteen w[2];
+        AVX512_UNROLL
+        for (int s = 0; s < S; s++) {
+            const struct avx512_from from = avx512_group_at(type, strip + (size_t)s * apart, groups);
+            w[s] = (struct avx512_sixteen){.rest = from.rest, .factors = &f[s]};
+            avx512_factors_of(type, from, groups, &f[s]);
+        }
         avx512_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, &in);
         for (int i = 0; i < groups / span; i++) {
             AVX512_UNROLL
             for (int sub = 0; sub < span; sub++) {
                 const int g = i * span + sub;
-                if (asks(type, C))
-                    ask(strip + bytes / 8 * (size_t)g, bytes / 8);
-                avx512_group_all(type, C, &w, (struct avx512_group){g, i, sub}, &in, acc);
+                AVX512_UNROLL
+                for (int s = 0; s < S; s++) {
+                    if (asks(type, C))
+                        ask(strip + (size_t)s * apart + bytes / 8 * (size_t)g, bytes / 8);
+                    avx512_group_all(type, C, &w[s], (struct avx512_group){g, i, sub}, &in, acc[s]);
+                }
             }
         }
     }
     AVX512_UNROLL
+    for (int s = 0; s < S; s++)
+        AVX512_UNROLL
     for (int c = 0; c < C; c++)
-        _mm512_store_ps(sums[c], acc[c]);
+        _mm512_store_ps(sums[s * C + c], acc[s][c]);
 }
 
 /* A strip times n inputs, by way of panels. */
@@ -76,9 +87,15 @@ AVX512_INLINE void by_panels(enum dtype type, const struct x86_job *job, const u
 #define DIRECT(NAME, TYPE, C)                                                                                \
     AVX512_TARGET static __attribute__((noinline)) void NAME##_##C(                                          \
         const struct x86_job *job, const uint8_t *strip, float(*sums)[PACK_ROWS]) {                          \
-        direct(TYPE, C, job, strip, sums);                                                                   \
+        direct(TYPE, 1, C, job, strip, 0, sums);                                                             \
     }
-#define PRODUCT(NAME, TYPE)                                                                                  \
+#define DIRECT_TWO(NAME, TYPE, C)                                                                            \
+    AVX512_TARGET static __attribute__((noinline)) void NAME##_two_##C(                                      \
+        const struct x86_job *job, const uint8_t *strip, size_t apart, float(*sums)[PACK_ROWS]) {            \
+        direct(TYPE, 2, C, job, strip, apart, sums);                                                         \
+    }
+/* …: by number of inputs, what there is for two strips at a time. */
+#define PRODUCT(NAME, TYPE, ...)                                                                             \
     DIRECT(NAME, TYPE, 1)                                                                                    \
     DIRECT(NAME, TYPE, 2)                                                                                    \
     DIRECT(NAME, TYPE, 3)                                                                                    \
@@ -93,22 +110,27 @@ AVX512_INLINE void by_panels(enum dtype type, const struct x86_job *job, const u
     }                                                                                                        \
     static void NAME(const struct x86_part *p) {                                                             \
         static x86_few_fn *const few[X86_FEW + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4};          \
+        static x86_two_fn *const two[X86_FEW + 1] = {__VA_ARGS__};                                           \
         if (p->job->n_cols <= X86_FEW)                                                                       \
-            x86_few(p, NULL, few[p->job->n_cols]);                                                           \
+            x86_few(p, two[p->job->n_cols], few[p->job->n_cols]);                                            \
         else                                                                                                 \
             x86_many(p, x86_most_inputs(p->job, AVX512_INPUT_BYTES), NAME##_many);                           \
     }
 
-PRODUCT(packed_q8_0, DTYPE_Q8_0)
-PRODUCT(packed_q4_0, DTYPE_Q4_0)
-PRODUCT(packed_q4_1, DTYPE_Q4_1)
-PRODUCT(packed_q5_0, DTYPE_Q5_0)
-PRODUCT(packed_q5_1, DTYPE_Q5_1)
-PRODUCT(packed_q2_k, DTYPE_Q2_K)
-PRODUCT(packed_q3_k, DTYPE_Q3_K)
-PRODUCT(packed_q4_k, DTYPE_Q4_K)
-PRODUCT(packed_q5_k, DTYPE_Q5_K)
-PRODUCT(packed_q6_k, DTYPE_Q6_K)
+/* Three and four long inputs fill the first-level cache, and come again with each strip. Of other types,
+ * which have more to do for each line, two strips at a time are slower. */
+DIRECT_TWO(packed_q8_0, DTYPE_Q8_0, 3)
+DIRECT_TWO(packed_q8_0, DTYPE_Q8_0, 4)
+PRODUCT(packed_q8_0, DTYPE_Q8_0, [3] = packed_q8_0_two_3, [4] = packed_q8_0_two_4)
+PRODUCT(packed_q4_0, DTYPE_Q4_0, NULL)
+PRODUCT(packed_q4_1, DTYPE_Q4_1, NULL)
+PRODUCT(packed_q5_0, DTYPE_Q5_0, NULL)
+PRODUCT(packed_q5_1, DTYPE_Q5_1, NULL)
+PRODUCT(packed_q2_k, DTYPE_Q2_K, NULL)
+PRODUCT(packed_q3_k, DTYPE_Q3_K, NULL)
+PRODUCT(packed_q4_k, DTYPE_Q4_K, NULL)
+PRODUCT(packed_q5_k, DTYPE_Q5_K, NULL)
+PRODUCT(packed_q6_k, DTYPE_Q6_K, NULL)
 
 void avx512_packed_q8(enum dtype type, const void *w, int first, int n_rows, const void *x, size_t x_stride,
                       int n_cols, int k, float *out, size_t out_stride) {

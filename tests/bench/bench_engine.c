@@ -4,13 +4,15 @@
  *                [-k q8_0|q4_k|f16|…]         element type of random weights (q8_0)
  *                [-t THREADS] [-p PROMPT] [-n NEW] [-s SESSIONS] [-x RUNS]
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
+ *                [-c]                         sessions in turns with one alone
  *
- * Prints one line of JSON: medians over the runs, memory, and how much of the machine's read bandwidth
- * decoding reached (weights, keys and values read per step, times steps per second; above 100 % when they
- * stay in a cache).
- * The bandwidth is the median of readings before the first run and after each: on a machine shared with
- * others it changes from second to second, and a run is compared with what it had. Every run has other
- * tokens, so no prefix is found. */
+ * Prints one line of JSON: medians over the runs, memory, how much of the machine's read bandwidth decoding
+ * reached (weights, keys and values read per step, times steps per second; above 100 % when they stay in a
+ * cache), and with -c how many times as fast as one session all of them are together.
+ * On a machine shared with others the bandwidth changes within seconds, to half and back. So decoding stops
+ * every PIECE tokens: for the bandwidth to be read, and for the session alone to take its turn. What is
+ * printed of both is the median of what each piece was beside its neighbours. Every run has other tokens, so
+ * no prefix is found. */
 #include "base/clock.h"
 #include "engine/local.h"
 #include "engine/model.h"
@@ -25,18 +27,32 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define MAX_RUNS 64
-#define READINGS 5 /* of the bandwidth, at a time */
+#define MAX_RUNS   64
+#define MAX_TOKENS 4096
+#define PIECE      16 /* tokens of a session */
+#define MAX_PIECES (MAX_TOKENS / PIECE)
 
 struct options {
     const char *file, *random, *type;
     int threads, prompt, new_tokens, sessions, runs, bandwidth_mib;
+    bool company;
+};
+
+/* Of all runs. A piece's rates are those of all sessions, of the one alone and of reading before and behind
+ * it; the last two are there when they are wanted. */
+struct result {
+    double prefill[MAX_RUNS], decode[MAX_RUNS], alone[MAX_RUNS]; /* tokens/s */
+    double reads[MAX_RUNS * (MAX_PIECES + 1)];                   /* bytes/s */
+    double shares[MAX_RUNS * MAX_PIECES];                        /* bytes of a piece per byte of reading */
+    double times[MAX_RUNS * MAX_PIECES];                         /* of the one alone */
+    int n_reads, n_shares, n_times;
+    double peak; /* MiB */
 };
 
 static int usage(void) {
     (void)fprintf(stderr,
                   "usage: bench_engine -m FILE | -r tiny|small|100m|1b [-k TYPE] [-t THREADS] [-p PROMPT] "
-                  "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB]\n");
+                  "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB] [-c]\n");
     return 2;
 }
 
@@ -51,7 +67,7 @@ static int parse(int argc, char **argv, struct options *o) {
     *o = (struct options){
         .type = "q8_0", .prompt = 512, .new_tokens = 128, .sessions = 1, .runs = 5, .bandwidth_mib = 512};
     int c;
-    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:b:")) != -1) {
+    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:b:c")) != -1) {
         switch (c) {
         case 'm':
             o->file = optarg;
@@ -80,12 +96,15 @@ static int parse(int argc, char **argv, struct options *o) {
         case 'b':
             o->bandwidth_mib = number(optarg);
             break;
+        case 'c':
+            o->company = true;
+            break;
         default:
             return -1;
         }
     }
-    bool fits = o->prompt > 0 && o->new_tokens > 0 && o->sessions > 0 && o->sessions <= HARNESS_SESSIONS &&
-                o->runs > 0 && o->runs <= MAX_RUNS;
+    bool fits = o->prompt > 0 && o->new_tokens > 0 && o->new_tokens <= MAX_TOKENS && o->sessions > 0 &&
+                o->sessions < HARNESS_SESSIONS && o->runs > 0 && o->runs <= MAX_RUNS;
     return (o->file != NULL) != (o->random != NULL) && fits ? 0 : -1;
 }
 
@@ -142,37 +161,6 @@ static double median(double *v, int n) {
     return v[n / 2];
 }
 
-/* One run of all sessions; tokens per second of both parts. */
-static void run(struct harness *h, const struct options *o, int n_vocab, int salt, double *prefill,
-                double *decode) {
-    struct engine_session *s[HARNESS_SESSIONS];
-    int32_t *ids = malloc((size_t)o->prompt * sizeof *ids);
-    if (ids == NULL)
-        abort();
-    uint64_t from = clock_mono_ns();
-    for (int i = 0; i < o->sessions; i++) {
-        for (int j = 0; j < o->prompt; j++)
-            ids[j] = (int32_t)(((unsigned)j * 2654435761u + (unsigned)(salt * 64 + i) * 40503u) %
-                               (unsigned)n_vocab);
-        s[i] = harness_session(h);
-        harness_append_tokens(s[i], ids, (size_t)o->prompt);
-        harness_generate(h, s[i], NULL, 1);
-    }
-    for (int i = 0; i < o->sessions; i++)
-        harness_wait(h, s[i]);
-    *prefill = (double)o->prompt * o->sessions / ((double)(clock_mono_ns() - from) * 1e-9);
-    from = clock_mono_ns();
-    int made = 0;
-    for (int i = 0; i < o->sessions; i++)
-        harness_generate(h, s[i], NULL, o->new_tokens);
-    for (int i = 0; i < o->sessions; i++)
-        made += harness_wait(h, s[i])->n_tokens;
-    *decode = made / ((double)(clock_mono_ns() - from) * 1e-9);
-    for (int i = 0; i < o->sessions; i++)
-        harness_destroy(h, s[i]);
-    free(ids);
-}
-
 /* Most memory this program has held since it began or since forget_peak(), in MiB. Not getrusage(): its
  * figure begins with that of whoever started the program. */
 static double peak_mib(void) {
@@ -196,18 +184,19 @@ static void forget_peak(void) {
     }
 }
 
-/* Readings of the bandwidth: READINGS more behind the n there are. The memory they take is not in *peak. */
-static int read_bandwidth(const struct options *o, double *reads, int n, double *peak) {
+/* Bytes per second; 0 when it is not to be measured, or cannot be. The memory it takes is not in the peak. */
+static double read_bandwidth(const struct options *o, struct result *r) {
     char err[200] = "";
-    double now = peak_mib();
-    *peak = now > *peak ? now : *peak;
-    for (int i = 0; i < READINGS && o->bandwidth_mib > 0; i++, n++)
-        if (limits_read(o->threads, (size_t)o->bandwidth_mib << 20, 1, &reads[n], err, sizeof err) < 0) {
-            (void)fprintf(stderr, "bench_engine: %s\n", err);
-            reads[n] = 0;
-        }
+    double now = peak_mib(), read = 0;
+    r->peak = now > r->peak ? now : r->peak;
+    if (o->bandwidth_mib == 0)
+        return 0;
+    if (limits_read(o->threads, (size_t)o->bandwidth_mib << 20, 1, &read, err, sizeof err) < 0)
+        (void)fprintf(stderr, "bench_engine: %s\n", err);
+    else
+        r->reads[r->n_reads++] = read;
     forget_peak();
-    return n;
+    return read;
 }
 
 static size_t bytes_of(const struct tensor *t) {
@@ -227,24 +216,84 @@ static size_t bytes_per_step(const struct model *m) {
     return n;
 }
 
+/* Tokens per second of n sessions that write `tokens` each. */
+static double write_tokens(struct harness *h, struct engine_session **s, int n, int tokens) {
+    uint64_t from = clock_mono_ns();
+    int made = 0;
+    for (int i = 0; i < n; i++)
+        harness_generate(h, s[i], NULL, tokens);
+    for (int i = 0; i < n; i++)
+        made += harness_wait(h, s[i])->n_tokens;
+    return made / ((double)(clock_mono_ns() - from) * 1e-9);
+}
+
+/* Tokens per second. */
+static double read_prompts(struct harness *h, const struct options *o, int n_vocab, int salt,
+                           struct engine_session **s, int n) {
+    int32_t *ids = malloc((size_t)o->prompt * sizeof *ids);
+    if (ids == NULL)
+        abort();
+    uint64_t from = clock_mono_ns();
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < o->prompt; j++)
+            ids[j] = (int32_t)(((unsigned)j * 2654435761u + (unsigned)(salt * 64 + i) * 40503u) %
+                               (unsigned)n_vocab);
+        s[i] = harness_session(h);
+        harness_append_tokens(s[i], ids, (size_t)o->prompt);
+        harness_generate(h, s[i], NULL, 1);
+    }
+    for (int i = 0; i < n; i++)
+        harness_wait(h, s[i]);
+    free(ids);
+    return (double)o->prompt * n / ((double)(clock_mono_ns() - from) * 1e-9);
+}
+
+/* bytes: read for a token, its share of the weights among them. */
+static void run(struct harness *h, const struct options *o, int n_vocab, int i, double bytes,
+                struct result *r) {
+    struct engine_session *s[HARNESS_SESSIONS];
+    const int n = o->sessions, size = o->bandwidth_mib > 0 || o->company ? PIECE : o->new_tokens;
+    double all = 0, alone = 0; /* seconds for a token of each session */
+    r->prefill[i] = read_prompts(h, o, n_vocab, i, s, n + (o->company ? 1 : 0));
+    double before = read_bandwidth(o, r);
+    for (int made = 0; made < o->new_tokens; made += size) {
+        const int tokens = o->new_tokens - made < size ? o->new_tokens - made : size;
+        double rate = write_tokens(h, s, n, tokens);
+        all += tokens * n / rate;
+        if (o->company) {
+            double one = write_tokens(h, s + n, 1, tokens);
+            alone += tokens / one;
+            r->times[r->n_times++] = rate / one;
+        }
+        double behind = read_bandwidth(o, r);
+        if (before > 0 && behind > 0)
+            r->shares[r->n_shares++] = bytes * rate / ((before + behind) / 2);
+        before = behind;
+    }
+    r->decode[i] = o->new_tokens * n / all;
+    r->alone[i] = o->company ? o->new_tokens / alone : 0;
+    for (int j = 0; j < n + (o->company ? 1 : 0); j++)
+        harness_destroy(h, s[j]);
+}
+
 static void print(const struct options *o, const struct engine_info *info, const struct model *m,
-                  double prefill, double decode, double read, double peak) {
-    double mib = 1024.0 * 1024.0, step = (double)bytes_per_step(m);
-    /* Keys and values of the prompt and of half of what is written, of each session. */
-    double kv = (double)info->kv_bytes_per_token * (o->prompt + 0.5 * o->new_tokens);
+                  double bytes, struct result *r) {
+    double decode = median(r->decode, o->runs);
     printf(
         "{\"model\": \"%s\", \"format\": \"%s\", \"device\": \"%s\", \"prompt\": %d, \"new\": %d, "
         "\"sessions\": %d, "
         "\"prefill_tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, \"weights_read_per_step_mib\": %.1f, "
         "\"kv_bytes_per_token\": %zu, \"peak_memory_mib\": %.1f",
         o->file != NULL ? o->file : o->random, info->format, info->device, o->prompt, o->new_tokens,
-        o->sessions, prefill, decode, step / mib, info->kv_bytes_per_token, peak);
-    if (o->bandwidth_mib > 0) {
-        double reached = (step / o->sessions + kv) * decode;
+        o->sessions, median(r->prefill, o->runs), decode, (double)bytes_per_step(m) / 1048576,
+        info->kv_bytes_per_token, r->peak);
+    if (o->company)
+        printf(", \"alone_tokens_per_s\": %.1f, \"times_alone\": %.2f", median(r->alone, o->runs),
+               median(r->times, r->n_times));
+    if (r->n_shares > 0)
         printf(
             ", \"read_bandwidth_gb_per_s\": %.1f, \"decode_gb_per_s\": %.2f, \"percent_of_bandwidth\": %.0f",
-            read * 1e-9, reached * 1e-9, read > 0 ? 100 * reached / read : 0);
-    }
+            median(r->reads, r->n_reads) * 1e-9, bytes * decode * 1e-9, 100 * median(r->shares, r->n_shares));
     printf("}\n");
 }
 
@@ -279,14 +328,13 @@ int main(int argc, char **argv) {
     }
     struct engine_info info;
     engine_info(h.engine, &info);
-    double prefill[MAX_RUNS], decode[MAX_RUNS], reads[(MAX_RUNS + 1) * READINGS] = {0}, peak = 0;
-    int n_reads = read_bandwidth(&o, reads, 0, &peak);
-    for (int i = 0; i < o.runs; i++) {
-        run(&h, &o, info.n_vocab, i, &prefill[i], &decode[i]);
-        n_reads = read_bandwidth(&o, reads, n_reads, &peak);
-    }
-    print(&o, &info, m, median(prefill, o.runs), median(decode, o.runs),
-          n_reads > 0 ? median(reads, n_reads) : 0, peak);
+    static struct result r;
+    /* The weights; keys and values of the prompt and of half of what is written. */
+    double bytes = (double)bytes_per_step(m) / o.sessions +
+                   (double)info.kv_bytes_per_token * (o.prompt + 0.5 * o.new_tokens);
+    for (int i = 0; i < o.runs; i++)
+        run(&h, &o, info.n_vocab, i, bytes, &r);
+    print(&o, &info, m, bytes, &r);
     harness_finish(&h);
     if (o.random != NULL)
         random_engine_finish(&weights);

@@ -7,8 +7,9 @@ llama.cpp comes as the PyPI package llama-cpp-python; without it only hermesd is
 The two take turns, five rounds; a machine that does other work makes both slower, and memory that is shared with other
 machines gives more at one time than at another. So a ratio is the median of the rounds' ratios, and the least and the
 largest stand behind it. Printed per model, medians: prefill of 512 tokens, decode of 128, decode of four sessions together
-beside that of one behind as many tokens (16), the ratios, how much of the read bandwidth of the same run one session's
-decode reached, and memory at most beside the size of the file plus the keys and values of one session.
+beside that of one behind as many tokens (16 at first), which takes turns with them, the ratios, how much of the read
+bandwidth one session's decode reached, which is read every 16 tokens, and memory at most beside the size of the file plus
+the keys and values of one session.
 """
 import argparse
 import json
@@ -29,9 +30,9 @@ def ours(bench, model, threads):
     """Prefill, decode, decode of a batch and how often that of one (tokens/s), percent of the bandwidth, the bandwidth (GB/s),
     memory and what it may be (MiB)."""
     one = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "1024")
-    short = [run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(n), "-b", "0")["decode_tokens_per_s"] for n in (1, BATCH)]
+    short = run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(BATCH), "-c", "-b", "0")
     least = (os.path.getsize(model) + one["kv_bytes_per_token"] * (PROMPT + NEW)) / 2**20
-    return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], short[1], short[1] / short[0],
+    return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], short["decode_tokens_per_s"], short["times_alone"],
             one["percent_of_bandwidth"], one["read_bandwidth_gb_per_s"], one["peak_memory_mib"], least)
 
 
