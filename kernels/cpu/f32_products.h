@@ -46,7 +46,7 @@ typedef void (*tile_fn)(const struct f32_tile *t);
 #define STREAM(C, NAME, TYPE, ALSO)  FUNCTION(NAME##_##C, f32_stream(TYPE, C, ALSO, t))
 #define STRIPS(NAME, TYPE)                                                                                   \
     F32_EACH_OF_ALL(TILE, NAME##_1, TYPE, 1, F32_ASK)                                                        \
-    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_SEVERAL)                                                        \
+    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_SEVERAL)                                                    \
     F32_EACH_OF_FOUR(TILE, NAME##_4, TYPE, 4, F32_SEVERAL)
 
 STRIPS(ask_f32, DTYPE_F32)

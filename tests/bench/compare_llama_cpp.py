@@ -8,8 +8,8 @@ The two take turns, five rounds; a machine that does other work makes both slowe
 machines gives more at one time than at another. So a ratio is the median of the rounds' ratios, and the least and the
 largest stand behind it. Printed per model, medians: prefill of 512 tokens, decode of 128, decode of four sessions together
 beside that of one behind as many tokens (16 at first), which takes turns with them, the ratios, how much of the read
-bandwidth one session's decode reached, which is read every 16 tokens, and memory at most beside the size of the file plus
-the keys and values of one session.
+bandwidth one session's decode reached in a run of its own, where it is read every 16 tokens, and memory at most beside
+the size of the file plus the keys and values of one session.
 """
 import argparse
 import json
@@ -29,11 +29,12 @@ def run_ours(bench, model, threads, *options):
 def ours(bench, model, threads):
     """Prefill, decode, decode of a batch and how often that of one (tokens/s), percent of the bandwidth, the bandwidth (GB/s),
     memory and what it may be (MiB)."""
-    one = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "1024")
+    one = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "0")
+    share = run_ours(bench, model, threads, "-p", str(PROMPT), "-n", str(NEW), "-b", "512")
     short = run_ours(bench, model, threads, "-p", "16", "-n", "64", "-s", str(BATCH), "-c", "-b", "0")
     least = (os.path.getsize(model) + one["kv_bytes_per_token"] * (PROMPT + NEW)) / 2**20
     return (one["prefill_tokens_per_s"], one["decode_tokens_per_s"], short["decode_tokens_per_s"], short["times_alone"],
-            one["percent_of_bandwidth"], one["read_bandwidth_gb_per_s"], one["peak_memory_mib"], least)
+            share["percent_of_bandwidth"], share["read_bandwidth_gb_per_s"], one["peak_memory_mib"], least)
 
 
 def theirs(llama_cpp, model, threads, salt):

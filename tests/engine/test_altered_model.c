@@ -36,8 +36,8 @@ static void write_to(const char *file) {
     assert_int_equal(close(fd), 0);
 }
 
-/* [engine-thread] Behind the look at the file, before the computation. The prompt may be read in a step of its
- * own, before its generation is asked for: that one gives no token and is not counted. */
+/* [engine-thread] Behind the look at the file, before the computation. The prompt may be read in a step of
+ * its own, before its generation is asked for: that one gives no token and is not counted. */
 static void observe(void *arg, const struct local_engine *e) {
     struct run *r = arg;
     if (e->step.n_samples == 0)
