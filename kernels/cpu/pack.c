@@ -13,17 +13,25 @@ static void spread(const uint8_t *from, int units, size_t n, uint8_t *to) {
         memcpy(to + (size_t)i * n * PACK_ROWS, from + (size_t)i * n, n);
 }
 
+/* Bytes of a stored block, no numbers in F16, that are together in the rest of it too; the last has none. */
+static const struct run {
+    int from, bytes;
+} runs[DTYPE_COUNT][6] = {
+    [DTYPE_Q8_0] = {{2, 32}},           [DTYPE_Q4_0] = {{2, 16}},
+    [DTYPE_Q4_1] = {{4, 16}},           [DTYPE_Q5_0] = {{2, 20}},
+    [DTYPE_Q5_1] = {{4, 20}},           [DTYPE_Q2_K] = {{0, 80}},
+    [DTYPE_Q3_K] = {{0, 96}, {96, 12}}, [DTYPE_Q4_K] = {{4, 140}},
+    [DTYPE_Q5_K] = {{4, 172}},          [DTYPE_Q6_K] = {{0, 64}, {64, 64}, {128, 32}, {160, 32}, {192, 16}},
+};
+
 /* A group of `n` blocks of row r of a strip. */
 static void pack_group(enum dtype type, const uint8_t *from, int n, int r, uint8_t *to) {
-    const int bytes = dtype_info(type)->block_bytes, n_halves = pack_halves(type),
-              begin = pack_halves_at(type);
+    const int bytes = dtype_info(type)->block_bytes, n_halves = pack_halves(type);
     uint8_t *rest = to + n * n_halves * PACK_ROWS + 4 * r;
     for (int b = 0; b < n; b++, from += bytes, rest += (bytes - n_halves) * PACK_ROWS) {
-        spread(from + begin, n_halves / 2, 2, to + b * n_halves * PACK_ROWS + 2 * r);
-        for (int at = 0; at < begin; at += 4)
-            memcpy(rest + pack_place(type, at) * PACK_ROWS, from + at, 4);
-        for (int at = begin + n_halves; at < bytes; at += 4)
-            memcpy(rest + pack_place(type, at) * PACK_ROWS, from + at, 4);
+        spread(from + pack_halves_at(type), n_halves / 2, 2, to + b * n_halves * PACK_ROWS + 2 * r);
+        for (const struct run *run = runs[type]; run->bytes > 0; run++)
+            spread(from + run->from, run->bytes / 4, 4, rest + pack_place(type, run->from) * PACK_ROWS);
     }
 }
 
