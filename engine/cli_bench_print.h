@@ -16,7 +16,8 @@
  *     percent_of_read, percent_of_peak of the limits; null for a GPU, whose limits are not measured
  *     peak         which limit: "int8" for quantised weights, whose activations are rounded to 8 bits,
  *                  "f32" for others
- *     limits       {"read_gb_per_s", "f32_gflop_per_s", "int8_gop_per_s"}, or null */
+ *     limits       {"read_gb_per_s", "f32_gflop_per_s", "int8_gop_per_s"}, or null; what is read is the mean
+ *                  of before and behind the test */
 #ifndef ENGINE_CLI_BENCH_PRINT_H
 #define ENGINE_CLI_BENCH_PRINT_H
 

@@ -44,6 +44,8 @@ class Bench(unittest.TestCase):
             self.assertIn(o["peak"], ("int8", "f32"))
             peak = o["limits"]["int8_gop_per_s" if o["peak"] == "int8" else "f32_gflop_per_s"]
             self.assertAlmostEqual(o["percent_of_peak"], 100 * o["gflop_per_s"] / peak, 6)
+        # Each test is compared with readings of its own.
+        self.assertEqual(len({o["limits"]["read_gb_per_s"] for o in got}), len(got))
 
     def test_bytes_and_operations_are_those_of_the_shape(self):
         # 6 layers of 4 * 256 * 256 - two narrow ones of half that, and 3 * 640 * 256; the head is 2003 * 256. Q8_0: 34 bytes per 32.
