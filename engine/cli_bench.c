@@ -19,7 +19,7 @@
 #define MAX_BATCH        256
 #define REPETITIONS      5                     /* as llama-bench */
 #define READ_BYTES       ((uint64_t)256 << 20) /* or eight times the last cache, if that is more */
-#define READ_ROUNDS      5
+#define READ_ROUNDS      3
 #define MAX_OUTPUT_BYTES ((size_t)1 << 20)
 
 struct list {
