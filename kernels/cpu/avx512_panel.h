@@ -223,9 +223,8 @@ AVX512_INLINE void avx512_panel_turn(enum dtype type, const uint8_t *const rows[
 
 /* ---- elements of rows side by side ---- */
 
-/* Four bytes of each row, which are stored at `at` of its blocks, or `on` bytes behind them where they lie
- * now.
- */
+/* Four bytes of each row, which are stored at `at` of its blocks, or, where they lie now, `on` bytes behind
+ * those. */
 AVX512_INLINE __m512i avx512_beside(enum dtype type, const uint8_t *rest, int at, size_t on) {
     return _mm512_loadu_si512(rest + (size_t)pack_place(type, at) * PACK_ROWS + on * PACK_ROWS);
 }
@@ -297,7 +296,7 @@ AVX512_INLINE __m512i avx512_direct(enum dtype type, const uint8_t *rest, int sp
 
 /* ---- factors ---- */
 
-/* 16 bytes at `at` of each row's block, a multiple of four: out[i] = the i-th four of all rows, where they
+/* 16 bytes at `at` of each row's block: out[i] = the i-th four of all rows. Of rows side by side: where they
  * are no numbers in F16. */
 AVX512_INLINE void avx512_columns(enum dtype type, struct avx512_from from, int at, __m512i out[4]) {
     __m512i z[4];
