@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-#define AVX2_PANEL 256 /* elements */
-#define AVX2_ROWS  8   /* of a panel: the lanes of a register */
+#define AVX2_PANEL (32 * PACK_GROUP) /* elements: whole groups of rows side by side */
+#define AVX2_ROWS  8                 /* of a panel: the lanes of a register */
 
 /* An element is scale * q - minimum, both those of its group of 32. Of types with groups of 16 it is
  * scale * s * (q - offset) - minimum * m: scale and minimum are those of the block, s and m whole numbers of
@@ -81,7 +81,7 @@ AVX2_INLINE void avx2_columns(enum dtype type, struct avx2_from from, int b, int
     if (rows == NULL) {
         AVX2_UNROLL
         for (int i = 0; i < 4; i++)
-            if (at + 4 * i >= pack_halves_at(type) + pack_halves(type) || at + 4 * i < pack_halves_at(type))
+            if (!pack_is_half(type, at + 4 * i))
                 v[i] = avx2_beside(type, from, at + 4 * i, (size_t)b * avx2_rest(type));
         return;
     }

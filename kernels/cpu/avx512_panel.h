@@ -8,7 +8,7 @@
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/x86_blocks.h"
 
-#define AVX512_PANEL 256 /* elements */
+#define AVX512_PANEL (32 * PACK_GROUP) /* elements: whole groups of rows side by side */
 
 /* Factors of 16 rows and 256 elements: a row's element is scale[g] * (q - offset) - minimum[g], g its group.
  */
@@ -64,8 +64,7 @@ AVX512_INLINE int avx512_offset(enum dtype type) {
 }
 
 AVX512_INLINE bool avx512_has_minima(enum dtype type) {
-    return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K ||
-           type == DTYPE_Q5_K;
+    return pack_halves(type) == 4; /* the second number is theirs */
 }
 
 /* ---- elements of a row ---- */
@@ -303,7 +302,7 @@ AVX512_INLINE void avx512_columns(enum dtype type, struct avx512_from from, int 
     if (from.rows == NULL) {
         AVX512_UNROLL
         for (int i = 0; i < 4; i++)
-            if (at + 4 * i >= pack_halves_at(type) + pack_halves(type) || at + 4 * i < pack_halves_at(type))
+            if (!pack_is_half(type, at + 4 * i))
                 out[i] = avx512_beside(type, from.rest, at + 4 * i, 0);
         return;
     }

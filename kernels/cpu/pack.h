@@ -32,6 +32,10 @@ static inline int pack_halves(enum dtype type) {
     return two ? 4 : 2;
 }
 
+static inline bool pack_is_half(enum dtype type, int at) {
+    return at >= pack_halves_at(type) && at < pack_halves_at(type) + pack_halves(type);
+}
+
 /* Where byte `at` of a stored block is in the rest of it: without those numbers, and what is read together
  * beside each other. Of Q6_K the scales, then of each 128 elements the upper bits and the lower ones; of Q3_K
  * the scales, then the upper bits, then the lower ones. */

@@ -104,7 +104,7 @@ static int parse(int argc, char **argv, struct options *o) {
         }
     }
     bool fits = o->prompt > 0 && o->new_tokens > 0 && o->new_tokens <= MAX_TOKENS && o->sessions > 0 &&
-                o->sessions < HARNESS_SESSIONS && o->runs > 0 && o->runs <= MAX_RUNS;
+                o->sessions + (o->company ? 1 : 0) <= HARNESS_SESSIONS && o->runs > 0 && o->runs <= MAX_RUNS;
     return (o->file != NULL) != (o->random != NULL) && fits ? 0 : -1;
 }
 
@@ -253,7 +253,7 @@ static void run(struct harness *h, const struct options *o, int n_vocab, int i, 
                 struct result *r) {
     struct engine_session *s[HARNESS_SESSIONS];
     const int n = o->sessions, size = o->bandwidth_mib > 0 || o->company ? PIECE : o->new_tokens;
-    double all = 0, alone = 0; /* seconds for a token of each session */
+    double all = 0, alone = 0; /* seconds of all sessions, and of the one alone */
     r->prefill[i] = read_prompts(h, o, n_vocab, i, s, n + (o->company ? 1 : 0));
     double before = read_bandwidth(o, r);
     for (int made = 0; made < o->new_tokens; made += size) {
