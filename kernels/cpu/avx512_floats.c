@@ -92,9 +92,9 @@ F32_INLINE void f32_turn_singles(const uint8_t *rows, size_t between, float *to)
 #define F32_EACH_OF_FOUR(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)
 #define F32_TWO_STRIPS           F32_FOUR_STRIPS
 #define F32_EACH_OF_TWO(X, ...)  F32_EACH_OF_FOUR(X, __VA_ARGS__)
-/* The processor is as far ahead of itself as it can be, and foresees four strips: requests of ours would only
- * take the places of others. */
-#define F32_SEVERAL             0
+/* Several strips have up to four inputs, so there is little to do for each line. */
+#define F32_AHEAD(S)            ((S) == 1 ? 4096 : avx512_foresees() ? 0 : 1024)
+#define F32_FURTHER(S)          ((S) == 1 || avx512_foresees() ? 0 : 1024)
 #define F32_SIX_TO_NINE(X, ...) X(6, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)
 #define F32_EACH_OF_MANY(X, ...)                                                                             \
     F32_SIX_TO_NINE(X, __VA_ARGS__) X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__)

@@ -6,22 +6,25 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512_tile.h"
 
-/* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. */
+/* How early a line is asked for: the scales of a block of 256 may be its end, 3 KB from its begin. And when
+ * it is asked for again, to come from the second-level cache into the first. */
 #define BYTES_AHEAD 6144
+#define BYTES_NEAR  3072
 
-/* Whether lines are asked for early. Where there is little to do for each, the processor is as far ahead of
- * itself as it can be, has seen that lines follow each other, and reads as fast as it can read at all:
- * requests of ours would only take the places of others. */
-AVX512_INLINE bool asks(enum dtype type, int C) {
+/* Whether there is so much to do for each line that requests pay even where the processor foresees lines. */
+AVX512_INLINE bool is_slow(enum dtype type, int C) {
     return C == 1 ? type == DTYPE_Q6_K : type != DTYPE_Q8_0;
 }
 
 /* Lines of a group, which will be wanted soon: into the second-level cache, because the first has too few
  * requests under way for so many. Addresses past the end of the weights do no harm. */
-AVX512_INLINE void ask(const uint8_t *at, size_t bytes) {
+AVX512_INLINE void ask(const uint8_t *at, size_t bytes, bool twice) {
     AVX512_UNROLL
-    for (size_t i = 0; i < bytes; i += 64)
+    for (size_t i = 0; i < bytes; i += 64) {
         _mm_prefetch((const char *)at + i + BYTES_AHEAD, _MM_HINT_T1);
+        if (twice)
+            _mm_prefetch((const char *)at + i + BYTES_NEAR, _MM_HINT_T0);
+    }
 }
 
 /* S strips times C inputs (x86_few_fn, x86_two_fn). */
@@ -29,6 +32,7 @@ AVX512_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *j
                           size_t apart, float (*sums)[PACK_ROWS]) {
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
     const int span = avx512_span(type);
+    const bool twice = !avx512_foresees(), asks = twice || is_slow(type, C);
     struct avx512_factors f[2];
     struct avx512_inputs in;
     __m512 acc[2][AVX512_INPUTS];
@@ -53,8 +57,8 @@ AVX512_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *j
                 const int g = i * span + sub;
                 AVX512_UNROLL
                 for (int s = 0; s < S; s++) {
-                    if (asks(type, C))
-                        ask(strip + (size_t)s * apart + bytes / 8 * (size_t)g, bytes / 8);
+                    if (asks)
+                        ask(strip + (size_t)s * apart + bytes / 8 * (size_t)g, bytes / 8, twice);
                     avx512_group_all(type, C, &w[s], (struct avx512_group){g, i, sub}, &in, acc[s]);
                 }
             }

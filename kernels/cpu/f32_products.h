@@ -11,7 +11,9 @@
  *   F32_TWO_STRIPS, F32_FOUR_STRIPS      inputs, at most, that meet so many strips at a time; and of them
  *   F32_EACH_OF_TWO(X, …)
  *   F32_EACH_OF_FOUR(X, …)
- *   F32_SEVERAL                          F32_ASK when lines of several strips are asked for, else 0
+ *   F32_AHEAD(S)                         how early lines of strips that stream past are asked for, where S
+ *                                        do at a time: bytes, 0 never; and how much earlier than that into
+ *   F32_FURTHER(S)                       the second-level cache
  *
  * Rows that lie by themselves are put side by side in the first-level cache, a line or a piece at a time;
  * types of blocks are made F32 first. Up to F32_INPUTS inputs meet rows in one pass over memory. With more, a
@@ -26,10 +28,8 @@
 /* Needs what is above. */
 #include "kernels/cpu/f32_tile.h"
 
-/* How early the lines of strips that stream past are asked for, where S do at a time, and those of rows that
- * are fetched one after another. */
-#define BYTES_AHEAD(S) ((S) == 1 ? 4096 : 2048)
-#define ROWS_AHEAD     4
+/* How early the lines of rows that are fetched one after another are asked for. */
+#define ROWS_AHEAD 4
 /* Inputs and strips that are together in the second-level cache, of 512 KB: the pieces of the inputs are a
  * quarter of it, and so are the sums. */
 #define MANY_INPUTS (128 / F32_INPUTS * F32_INPUTS)
@@ -46,8 +46,8 @@ typedef void (*tile_fn)(const struct f32_tile *t);
 #define STREAM(C, NAME, TYPE, ALSO)  FUNCTION(NAME##_##C, f32_stream(TYPE, C, ALSO, t))
 #define STRIPS(NAME, TYPE)                                                                                   \
     F32_EACH_OF_ALL(TILE, NAME##_1, TYPE, 1, F32_ASK)                                                        \
-    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_SEVERAL)                                                    \
-    F32_EACH_OF_FOUR(TILE, NAME##_4, TYPE, 4, F32_SEVERAL)
+    F32_EACH_OF_TWO(TILE, NAME##_2, TYPE, 2, F32_ASK)                                                        \
+    F32_EACH_OF_FOUR(TILE, NAME##_4, TYPE, 4, F32_ASK)
 
 STRIPS(ask_f32, DTYPE_F32)
 STRIPS(ask_f16, DTYPE_F16)
@@ -215,17 +215,19 @@ static void few(const struct job *job, int strip, int S, int apart) {
     struct piece piece;
     _Alignas(64) float sums[F32_STRIPS][F32_INPUTS][PACK_ROWS];
     struct f32_tile t = {.ask_stride = convert_row_bytes(job->type, 16) * PACK_ROWS,
+                         .ask_further = F32_FURTHER(S),
                          .row_stride = job->row_bytes,
                          .x_stride = job->x_stride,
                          .sums = sums[0][0],
                          .sum_stride = F32_INPUTS * PACK_ROWS};
+    const size_t ahead = F32_AHEAD(S);
     for (int first = 0; first < job->k; first += F32_PIECE) {
         t.x = (const float *)(const void *)job->x + first;
         t.n = min(F32_PIECE, job->k - first);
         t.first = first == 0;
         for (int s = 0; s < S; s++) {
             t.strip[s] = strip_at(job, strip + s * apart, first);
-            t.ask[s] = t.strip[s] + BYTES_AHEAD(S);
+            t.ask[s] = ahead > 0 ? t.strip[s] + ahead : NULL;
         }
         if (job->packed) {
             asking[job->type][S][job->n_cols](&t);

@@ -25,15 +25,16 @@ F32_INLINE size_t f32_element_bytes(enum dtype type) {
 struct f32_tile {
     const uint8_t *strip[F32_STRIPS]; /* where its piece of each strip begins */
     /* Lines that are asked for: those of the piece that will be wanted from there, sixteen parts of it, which
-     * begin so many bytes from each other. */
+     * begin so many bytes from each other. NULL: none are. */
     const uint8_t *ask[F32_STRIPS];
     size_t ask_stride;
-    size_t row_stride; /* bytes from row to row, of those that lie by themselves */
-    const float *x;    /* the piece of the first input */
-    size_t x_stride;   /* bytes */
-    int n;             /* elements */
-    float *panel;      /* takes the first strip's in F32, where they are wanted */
-    float *sums;       /* [strips][inputs][16], sum_stride floats from strip to strip */
+    size_t ask_further; /* unless 0: lines so many bytes behind those, into the second-level cache */
+    size_t row_stride;  /* bytes from row to row, of those that lie by themselves */
+    const float *x;     /* the piece of the first input */
+    size_t x_stride;    /* bytes */
+    int n;              /* elements */
+    float *panel;       /* takes the first strip's in F32, where they are wanted */
+    float *sums;        /* [strips][inputs][16], sum_stride floats from strip to strip */
     size_t sum_stride;
     bool first; /* piece of the row: sums are put there, and added otherwise */
 };
@@ -76,8 +77,12 @@ F32_INLINE void f32_ask(enum dtype type, int S, int steps, const struct f32_tile
     F32_UNROLL
     for (int s = 0; s < S; s++) {
         F32_UNROLL
-        for (size_t line = 0; line < (size_t)steps * bytes; line += 64)
-            _mm_prefetch((const char *)((uintptr_t)t->ask[s] + from + line), _MM_HINT_T0);
+        for (size_t line = 0; line < (size_t)steps * bytes; line += 64) {
+            const uintptr_t at = (uintptr_t)t->ask[s] + from + line;
+            _mm_prefetch((const char *)at, _MM_HINT_T0);
+            if (t->ask_further > 0)
+                _mm_prefetch((const char *)(at + t->ask_further), _MM_HINT_T1);
+        }
     }
 }
 
@@ -110,7 +115,7 @@ F32_INLINE void f32_tile(enum dtype type, int S, int C, int also, const struct f
     f32_no_sums(S, C, acc);
     int i = 0;
     for (; i + STEPS <= t.n; i += STEPS) {
-        if (also & F32_ASK)
+        if (also & F32_ASK && t.ask[0] != NULL)
             f32_ask(type, S, STEPS, &t, i);
         F32_UNROLL
         for (int j = 0; j < STEPS; j++)

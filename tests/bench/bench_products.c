@@ -36,7 +36,7 @@
 #endif
 
 #define MAX_ROWS    256
-#define MAX_COPIES  32
+#define MAX_COPIES  128
 #define PANEL_ROWS  64
 #define WORKING_SET ((size_t)256 << 20)
 #define LARGE_PAGE  ((size_t)2 << 20)
@@ -79,8 +79,11 @@ static void fail(const char *sentence) {
     exit(1);
 }
 
+/* So many that a cache of 260 MB, as there are, does not hold them either. */
 static int copies(size_t bytes) {
-    size_t n = (WORKING_SET + bytes - 1) / bytes;
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    size_t wanted = cache > 0 && (size_t)cache * 4 > WORKING_SET ? (size_t)cache * 4 : WORKING_SET;
+    size_t n = (wanted + bytes - 1) / bytes;
     return n > MAX_COPIES ? MAX_COPIES : (int)n;
 }
 
