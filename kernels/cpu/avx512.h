@@ -25,9 +25,8 @@
 #endif
 
 /* Whether the processor sees itself that lines follow each other, and is as far ahead as it can be: then
- * requests of ours only take the places of others where there is little to do for each line. True of Zen 4;
- * on Sapphire and Emerald Rapids one input meets Q4_K at 61 % of the read bandwidth without requests, and at
- * 90 % with them. */
+ * requests of ours only take the places of others where there is little to do for each line. True of Zen 4.
+ * Emerald Rapids begins anew at each page of 4 KB: docs/performance.md. */
 static inline bool avx512_foresees(void) {
     return __builtin_cpu_is("amd");
 }
