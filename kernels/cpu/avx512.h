@@ -26,7 +26,7 @@
 
 /* Whether the processor sees itself that lines follow each other, and is as far ahead as it can be: then
  * requests of ours only take the places of others where there is little to do for each line. True of Zen 4.
- * Emerald Rapids begins anew at each page of 4 KB: docs/performance.md. */
+ * What Intel's foresee ends with each page of 4 KB (Intel's optimization manual, data prefetching). */
 static inline bool avx512_foresees(void) {
     return __builtin_cpu_is("amd");
 }
