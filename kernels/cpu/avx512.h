@@ -25,8 +25,9 @@
 #endif
 
 /* Whether the processor sees itself that lines follow each other, and is as far ahead as it can be: then
- * requests of ours only take the places of others where there is little to do for each line. True of Zen 4.
- * What Intel's foresee ends with each page of 4 KB (Intel's optimization manual, data prefetching). */
+ * requests of ours only take the places of others where there is little to do for each line. True of Zen 4,
+ * and taken to be so of what AMD made since. What Intel's foresee ends with each page of 4 KB (Intel's
+ * optimization manual, data prefetching). */
 static inline bool avx512_foresees(void) {
     return __builtin_cpu_is("amd");
 }

@@ -110,6 +110,19 @@ static void place_copies(struct subject *s, const struct tensor *w) {
     }
 }
 
+#ifdef HAVE_OPENBLAS
+static void place_f32(struct subject *s, const struct tensor *w) {
+    size_t cols = (size_t)w->cols, row_bytes = dtype_row_bytes(s->type, w->cols);
+    size_t matrix = (size_t)w->rows * cols;
+    s->n_f32 = copies(matrix * sizeof(float));
+    s->f32 = memory(matrix * sizeof(float) * (size_t)s->n_f32);
+    for (int i = 0; i < s->n_f32; i++)
+        for (size_t r = 0; r < (size_t)w->rows; r++)
+            convert_row(s->type, (const uint8_t *)w->data + row_bytes * r, (int)cols,
+                        s->f32 + matrix * (size_t)i + r * cols);
+}
+#endif
+
 static void open_subject(struct subject *s, const struct options *o, enum dtype type) {
     struct random_shape shape = {.n_layers = 1,
                                  .n_heads = 4,
@@ -134,16 +147,11 @@ static void open_subject(struct subject *s, const struct options *o, enum dtype 
         pool_create(o->threads, 0, &s->pool, err, sizeof err) < 0)
         fail(err);
     const struct tensor *w = &s->model.layers[0].w_gate;
-    size_t bytes = dtype_row_bytes(type, o->cols) * (size_t)o->rows,
-           matrix = (size_t)o->rows * (size_t)o->cols;
-    s->n_copies = copies(bytes);
-    s->n_f32 = copies(matrix * sizeof(float));
-    s->f32 = memory(matrix * sizeof(float) * (size_t)s->n_f32);
+    s->n_copies = copies(dtype_row_bytes(type, o->cols) * (size_t)o->rows);
     place_copies(s, w);
-    for (int i = 0; i < s->n_f32; i++)
-        for (int r = 0; r < o->rows; r++)
-            convert_row(type, (const uint8_t *)w->data + dtype_row_bytes(type, o->cols) * (size_t)r, o->cols,
-                        s->f32 + matrix * (size_t)i + (size_t)r * (size_t)o->cols);
+#ifdef HAVE_OPENBLAS
+    place_f32(s, w);
+#endif
     s->x = memory((size_t)MAX_ROWS * (size_t)(o->cols + 16) * sizeof *s->x);
     s->out = memory((size_t)MAX_ROWS * (size_t)o->rows * sizeof *s->out);
     s->panels = memory((size_t)pool_n_threads(s->pool) * PANEL_ROWS * (size_t)o->cols * sizeof *s->panels);
