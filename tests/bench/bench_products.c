@@ -1,6 +1,6 @@
 /* Products of stored weights with 1 to 256 rows of activations, ours beside OpenBLAS.
  *
- *   bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [TYPE …]
+ *   bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [-i ISA] [TYPE …]
  *
  * One matrix of 8192 x 2048 (the feed-forward part of a Llama of one billion parameters) of each type, in so
  * many copies that they do not fit into a cache. Three ways, GFLOP/s (a multiplication and an addition are
@@ -12,8 +12,9 @@
  *   sgemm      cblas_sgemm alone on weights that are F32 already: what panels can be at most
  *
  * With -p our weights lie side by side (kernels/cpu/pack.h), in large pages, as copies do, where the products
- * want that; otherwise as in a file. Beside the ways stands what the machine does at most in F32 and in 8-bit
- * integers. Without OpenBLAS only ours are measured. */
+ * want that; otherwise as in a file. -i takes other instructions than the best this machine has (avx512,
+ * avx2, portable). Beside the ways stands what the machine does at most in F32 and in 8-bit integers. Without
+ * OpenBLAS only ours are measured. */
 #include "base/clock.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu.h"
@@ -45,6 +46,7 @@ struct options {
     int threads, rows, cols;
     double seconds;
     bool packed;
+    const char *isa; /* NULL: the best */
 };
 
 /* One type: a device, and its matrix in several places. */
@@ -143,7 +145,7 @@ static void open_subject(struct subject *s, const struct options *o, enum dtype 
                                     .n_pages = MAX_ROWS / KERNELS_PAGE_TOKENS,
                                     .kv_type = DTYPE_F16,
                                     .n_threads = o->threads};
-    if (cpu_open(&config, &s->device, err, sizeof err) < 0 ||
+    if (cpu_open_isa(&config, o->isa, &s->device, err, sizeof err) < 0 ||
         pool_create(o->threads, 0, &s->pool, err, sizeof err) < 0)
         fail(err);
     const struct tensor *w = &s->model.layers[0].w_gate;
@@ -260,15 +262,17 @@ static void print_type(const struct options *o, enum dtype type, double f32, dou
 
 static int usage(void) {
     (void)fprintf(stderr,
-                  "usage: bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [TYPE …]\n");
+                  "usage: bench_products [-t THREADS] [-n ROWS] [-k COLUMNS] [-s SECONDS] [-p] [-i ISA] "
+                  "[TYPE …]\n");
     return 2;
 }
 
 static bool parse(int argc, char **argv, struct options *o) {
     *o = (struct options){.rows = 8192, .cols = 2048, .seconds = 0.2};
-    for (int c; (c = getopt(argc, argv, "t:n:k:s:p")) != -1;) {
-        if (c == 'p') {
-            o->packed = true;
+    for (int c; (c = getopt(argc, argv, "t:n:k:s:pi:")) != -1;) {
+        if (c == 'p' || c == 'i') {
+            o->packed = o->packed || c == 'p';
+            o->isa = c == 'i' ? optarg : o->isa;
             continue;
         }
         double value = c == '?' ? 0 : strtod(optarg, NULL);
