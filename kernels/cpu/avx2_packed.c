@@ -42,7 +42,7 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
             avx2_factors(type, w[s].from[0], groups, &f[s][0]);
             avx2_factors(type, w[s].from[1], groups, &f[s][1]);
         }
-        avx2_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, &in);
+        avx2_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, false, &in);
         for (int i = 0; i < groups / span; i++) {
             AVX2_UNROLL
             for (int s = 0; s < S; s++) {

@@ -24,7 +24,9 @@ struct avx2_factors {
 };
 
 struct avx2_panel {
-    _Alignas(32) uint8_t q[AVX2_PANEL / 4][32]; /* elements 4 i … 4 i + 3 of all rows; of Q8_0 signed */
+    /* Elements 4 i … 4 i + 3 of all rows. Of Q8_0, whose elements are 128 too much here, their lower four
+     * bits; the upper ones follow as as many more. */
+    _Alignas(32) uint8_t q[2 * AVX2_PANEL / 4][32];
     struct avx2_factors f;
 };
 
@@ -154,8 +156,11 @@ AVX2_INLINE void avx2_small(enum dtype type, struct avx2_from from, int b, struc
     if (type == DTYPE_Q8_0) {
         avx2_columns32(type, from, b, 2, v);
         AVX2_UNROLL
-        for (int j = 0; j < 8; j++)
-            avx2_put(p, b * 8 + j, v[j]);
+        for (int j = 0; j < 8; j++) {
+            __m256i q = _mm256_xor_si256(v[j], _mm256_set1_epi8((char)0x80));
+            avx2_put(p, b * 8 + j, avx2_bits(q, 0, 15, 0));
+            avx2_put(p, AVX2_PANEL / 4 + b * 8 + j, avx2_bits(q, 4, 15, 0));
+        }
         return;
     }
     avx2_columns(type, from, b, bytes - 16, v);

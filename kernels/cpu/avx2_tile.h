@@ -10,6 +10,8 @@
 #include "kernels/cpu/avx2_panel.h"
 #include "kernels/cpu/x86_packed.h"
 
+#include <stdbool.h>
+
 /* The next elements of eight rows: up to 8 groups of 32. */
 AVX2_INLINE void avx2_panel_make(enum dtype type, struct avx2_from from, int groups, struct avx2_panel *p,
                                  const uint8_t *ahead) {
@@ -77,7 +79,86 @@ AVX2_INLINE __m256i avx2_elements(enum dtype type, const struct avx2_sixteen *w,
     return avx2_direct(type, w->from[h], at.span, at.sub, j);
 }
 
-/* sums = those of a group of sixteen rows and C inputs at x. */
+/* A few inputs from the next elements on: their bytes; the scales of groups of 32, and their sums times
+ * those; and the sums of 16, of types that want them. Of Q8_0 in panels: minus 128 times the sums. */
+struct avx2_inputs {
+    const int8_t *x[4];
+    _Alignas(32) float scales[4][8];
+    float totals[4][8];
+    int32_t starts[4][8];
+    int16_t two[4][16];
+};
+
+/* C inputs from element `first` of k on, for `groups` groups, which meet panels or rows side by side. What is
+ * not there of eight groups is not used. */
+AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t stride, int k, int first,
+                                int groups, bool panels, struct avx2_inputs *in) {
+    AVX2_UNROLL
+    for (int c = 0; c < C; c++) {
+        const char *at = row + (size_t)c * stride;
+        const int16_t *two = (const int16_t *)(const void *)(at + k + k / 8) + first / 16;
+        /* The sums follow the scales, so there are as many bytes. */
+        __m256 scales = _mm256_loadu_ps((const float *)(const void *)(at + k) + first / 32);
+        in->x[c] = (const int8_t *)at + first;
+        _mm256_store_ps(in->scales[c], scales);
+        if (type == DTYPE_Q8_0 && !panels)
+            continue;
+        if (groups < 8) {
+            for (int g = 0; g < groups; g++) {
+                in->totals[c][g] = (float)(two[2 * g] + two[2 * g + 1]) * in->scales[c][g];
+                in->starts[c][g] = -128 * (two[2 * g] + two[2 * g + 1]);
+            }
+            continue;
+        }
+        __m256i sums = _mm256_loadu_si256((const __m256i *)(const void *)two);
+        if (type == DTYPE_Q8_0) {
+            _mm256_store_si256((__m256i *)(void *)in->starts[c],
+                               _mm256_madd_epi16(sums, _mm256_set1_epi16(-128)));
+            continue;
+        }
+        if (x86_by_16(type))
+            _mm256_store_si256((__m256i *)(void *)in->two[c], sums);
+        sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+        _mm256_store_ps(in->totals[c], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+    }
+}
+
+/* sums = those of a group of sixteen rows and C inputs, of Q8_0 in panels. Products of eight bits fill
+ * sixteen, and each sum of two would have to be made 32 at once; those of four bits fit eight times. */
+AVX2_INLINE void avx2_group_fours(int C, const struct avx2_sixteen *w, int g, const struct avx2_inputs *x,
+                                  __m256i sums[2][4]) {
+    AVX2_UNROLL
+    for (int part = 0; part < 2; part++) {
+        __m256i parts[2][4];
+        /* Inputs are loaded again: the compiler would keep all of them for the other part, in memory. */
+        __asm__ volatile("" ::: "memory");
+        AVX2_UNROLL
+        for (int j = 0; j < 8; j++) {
+            const int quad = part * AVX2_PANEL / 4 + g * 8 + j;
+            const __m256i q[2] = {avx2_quad(&w->panels[0], quad), avx2_quad(&w->panels[1], quad)};
+            AVX2_UNROLL
+            for (int c = 0; c < C; c++) {
+                __m256i in = avx2_dword(x->x[c] + g * 32 + j * 4);
+                AVX2_UNROLL
+                for (int h = 0; h < 2; h++) {
+                    __m256i v = _mm256_maddubs_epi16(q[h], in);
+                    parts[h][c] = j == 0 ? v : _mm256_add_epi16(parts[h][c], v);
+                    AVX2_KEEP(parts[h][c]);
+                }
+            }
+        }
+        AVX2_UNROLL
+        for (int c = 0; c < C; c++) {
+            AVX2_UNROLL
+            for (int h = 0; h < 2; h++) {
+                __m256i v = _mm256_madd_epi16(parts[h][c], _mm256_set1_epi16(part == 0 ? 1 : 16));
+                sums[h][c] = _mm256_add_epi32(part == 0 ? _mm256_set1_epi32(x->starts[c][g]) : sums[h][c], v);
+            }
+        }
+    }
+}
+
+/* The same of rows side by side: for few inputs taking elements apart costs more than it saves. */
 AVX2_INLINE void avx2_group_q8_0(int C, const struct avx2_sixteen *w, struct avx2_group at,
                                  const int8_t *const x[4], __m256i sums[2][4]) {
     AVX2_UNROLL
@@ -129,42 +210,6 @@ AVX2_INLINE void avx2_group_unsigned(enum dtype type, int C, const struct avx2_s
     }
 }
 
-/* A few inputs from the next elements on: their bytes; the scales of groups of 32, and their sums times
- * those; and the sums of 16, of types that want them. */
-struct avx2_inputs {
-    const int8_t *x[4];
-    _Alignas(32) float scales[4][8];
-    float totals[4][8];
-    int16_t two[4][16];
-};
-
-/* C inputs from element `first` of k on, for `groups` groups. What is not there of eight groups is not used.
- */
-AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t stride, int k, int first,
-                                int groups, struct avx2_inputs *in) {
-    AVX2_UNROLL
-    for (int c = 0; c < C; c++) {
-        const char *at = row + (size_t)c * stride;
-        const int16_t *two = (const int16_t *)(const void *)(at + k + k / 8) + first / 16;
-        /* The sums follow the scales, so there are as many bytes. */
-        __m256 scales = _mm256_loadu_ps((const float *)(const void *)(at + k) + first / 32);
-        in->x[c] = (const int8_t *)at + first;
-        _mm256_store_ps(in->scales[c], scales);
-        if (type == DTYPE_Q8_0)
-            continue;
-        if (groups < 8) {
-            for (int g = 0; g < groups; g++)
-                in->totals[c][g] = (float)(two[2 * g] + two[2 * g + 1]) * in->scales[c][g];
-            continue;
-        }
-        __m256i sums = _mm256_loadu_si256((const __m256i *)(const void *)two);
-        if (x86_by_16(type))
-            _mm256_store_si256((__m256i *)(void *)in->two[c], sums);
-        sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-        _mm256_store_ps(in->totals[c], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
-    }
-}
-
 /* acc plus group g of eight rows times input c, whose sum is given. */
 AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f, int g,
                                   const struct avx2_inputs *in, int c, __m256i sum, __m256 acc) {
@@ -189,7 +234,9 @@ AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f,
 AVX2_INLINE void avx2_group_of(enum dtype type, int C, const struct avx2_sixteen *w, struct avx2_group at,
                                const struct avx2_inputs *in, __m256 acc[2][4]) {
     __m256i sums[2][4];
-    if (type == DTYPE_Q8_0)
+    if (type == DTYPE_Q8_0 && w->panels != NULL)
+        avx2_group_fours(C, w, at.g, in, sums);
+    else if (type == DTYPE_Q8_0)
         avx2_group_q8_0(C, w, at, in->x, sums);
     else
         avx2_group_unsigned(type, C, w, at, in->x, sums);
@@ -228,7 +275,7 @@ AVX2_INLINE void avx2_tile(enum dtype type, int C, const struct avx2_panel p[2],
     struct avx2_inputs in;
     __m256 acc[2][4];
     avx2_load_sums(C, sums, acc);
-    avx2_inputs_at(type, C, x, stride, k, first, groups, &in);
+    avx2_inputs_at(type, C, x, stride, k, first, groups, true, &in);
     for (int g = 0; g < groups; g++) {
         avx2_ask(type, ahead, g);
         avx2_group_of(type, C, &w, (struct avx2_group){.g = g}, &in, acc);
