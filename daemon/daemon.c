@@ -1,5 +1,6 @@
 #include "daemon/daemon.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/api.h"
@@ -9,6 +10,7 @@
 #include "daemon/model_check.h"
 #include "daemon/plugin_paths.h"
 #include "daemon/tools_loop.h"
+#include "engine/cli_inspect.h"
 #include "engine/engine.h"
 #include "tools/tools.h"
 
@@ -42,7 +44,8 @@ struct daemon {
     bool told_lost; /* that something of the prefix cache was lost */
     int signals;
     bool ending;
-    bool at_once; /* the process ends without handlers of exit() */
+    bool at_once;      /* the process ends without handlers of exit() */
+    bool does_not_fit; /* the model, into the memory */
     int exit_code;
 };
 
@@ -299,6 +302,19 @@ static int check_model(const struct config *c, char *err, size_t errlen) {
     return rc == 0 ? model_check(config_text(c, CONFIG_LOADER), model, 60000, err, errlen) : rc;
 }
 
+/* Line by line, behind a refusal. */
+static void log_needs(const char *model) {
+    struct buf table;
+    char err[300];
+    buf_init(&table, 65536);
+    if (engine_cli_needs(model, &table, err, sizeof err) == 0 && buf_putc(&table, '\0') == 0) {
+        for (const char *line = table.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            log_error("%.*s", (int)(end - line), line);
+        }
+    }
+    buf_finish(&table);
+}
+
 static int open_engine(struct daemon *d, char *err, size_t errlen) {
     char prefixes[PATH_MAX];
     (void)!err_set(prefixes, sizeof prefixes, 0, "%s/prefixes.kv", config_text(d->config, CONFIG_STATE));
@@ -407,6 +423,7 @@ static int open_all(struct daemon *d, char *err, size_t errlen) {
     }
     rc = open_engine(d, err, errlen);
     d->at_once = rc == -EIO; /* of a GPU, most likely: see close_engine() */
+    d->does_not_fit = rc == -E2BIG && config_text(d->config, CONFIG_SCRIPTED) == NULL;
     if (rc != 0) {
         return rc == -ENOMEM || rc == -EIO ? DAEMON_EXIT_TEMPORARY : DAEMON_EXIT_CONFIG;
     }
@@ -440,6 +457,9 @@ int daemon_serve(const struct config *config, bool *at_once) {
     d->exit_code = open_all(d, err, sizeof err);
     if (d->exit_code != DAEMON_EXIT_OK) {
         log_error("%s", err);
+        if (d->does_not_fit) {
+            log_needs(config_text(config, CONFIG_MODEL));
+        }
         close_all(d);
     } else {
         struct engine_info info;

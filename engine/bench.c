@@ -107,6 +107,7 @@ static int size_up(const struct bench_config *c, int *context, uint64_t *tokens,
     char needed[32], left[32];
     const struct forward_config forward = configure(c, *context);
     fit_of(m, c->kv_type, fit_memory_bytes(), forward_scratch_bytes(m, &forward), &fit);
+    fit.where = fit_memory_where();
     int rc = fit_check(m, &fit, err, errlen);
     uint64_t bytes = *tokens * fit.kv_bytes_per_token;
     if (rc == 0 && bytes > fit.left_bytes)

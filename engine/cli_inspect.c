@@ -221,12 +221,14 @@ static int memory_text(const struct facts *f, struct buf *out) {
                          "            working memory   %16s at most, on the CPU\n"
                          "            keys and values  %16s for a context of %d, %llu bytes per token\n"
                          "                                              (kv f32: %llu, q8: %llu)\n"
-                         "            this machine     %16s\n",
+                         "            %-16s %16s\n",
                          fit_size(c, f->fit.scratch_bytes),
                          fit_size(a, f->fit.kv_bytes_per_token * (uint64_t)f->m->n_ctx_train),
                          f->m->n_ctx_train, (unsigned long long)f->fit.kv_bytes_per_token,
                          (unsigned long long)kv_per_token(f, DTYPE_F32),
-                         (unsigned long long)kv_per_token(f, DTYPE_Q8_0), fit_size(b, f->fit.memory_bytes));
+                         (unsigned long long)kv_per_token(f, DTYPE_Q8_0),
+                         fit_memory_is_grouped() ? "control group" : "this machine",
+                         fit_size(b, f->fit.memory_bytes));
     if (rc == 0 && f->fit.fits)
         rc = buf_printf(out,
                         "fits        yes, with %llu tokens of keys and values in %s, the default ceiling\n",
@@ -294,6 +296,18 @@ int engine_cli_inspect(const char *path, bool json, struct buf *out, char *err, 
     rc = json ? write_json(&f, out) : write_text(&f, out);
     if (rc < 0)
         err_set(err, errlen, rc, "The facts of '%s' do not fit into the output: %s.", path, strerror(-rc));
+    model_close(f.m);
+    return rc;
+}
+
+int engine_cli_needs(const char *path, struct buf *out, char *err, size_t errlen) {
+    struct facts f = {0};
+    int rc = open_facts(&f, path, err, errlen);
+    if (rc < 0)
+        return rc;
+    rc = memory_text(&f, out);
+    if (rc < 0)
+        err_set(err, errlen, rc, "The table for '%s' does not fit into the output: %s.", path, strerror(-rc));
     model_close(f.m);
     return rc;
 }

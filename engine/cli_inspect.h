@@ -13,6 +13,10 @@
  * reason. model_open_weights()'s errors. */
 HX_MUST_CHECK int engine_cli_inspect(const char *path, bool json, struct buf *out, char *err, size_t errlen);
 
+/* Appends what it needs of the memory alone, as a table: what stands behind the refusal of a model that does
+ * not fit. The same errors. */
+HX_MUST_CHECK int engine_cli_needs(const char *path, struct buf *out, char *err, size_t errlen);
+
 /* How the model would lie on so many devices of so much memory (engine/split.h), as text. Errors of the
  * model's reader and of split_of(). */
 HX_MUST_CHECK int engine_cli_plan(const char *path, int n_devices, uint64_t device_bytes, struct buf *out,

@@ -48,10 +48,12 @@ struct engine_config {
     int n_threads;          /* compute threads; 0 = number of CPUs */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     bool weights_first;     /* weights that are copied into large pages (local.h) are there when the engine is
-                               open,     as a measurement wants it; else they come while it works */
+                               open, as a measurement wants it; else they come while it works */
     enum engine_kv kv;
-    size_t kv_bytes; /* ceiling of all KV pages together; 0 = a quarter of the machine's memory, or what the
-                        weights leave of it; on a GPU four fifths of what it has left beside the weights */
+    /* Ceiling of all KV pages together, -E2BIG when it is more than memory holds; 0 = a quarter of the memory
+     * that the process may use, or what the weights leave of it; on a GPU four fifths of what it has left
+     * beside the weights. */
+    size_t kv_bytes;
     /* Host memory for pages that give way to others, from where they come back; 0 = on a GPU a quarter of the
      * machine's memory, on the CPU none: there they are computed again. */
     size_t host_kv_bytes;

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "engine/forward.h"
 #include "engine/local.h"
+#include "engine/memory_group.h"
 #include "kernels/dtype.h"
 #include "kernels/kernels.h"
 
@@ -12,32 +13,39 @@
 #include <string.h>
 #include <unistd.h>
 
-uint64_t fit_memory_bytes(void) {
+static struct memory_group own_group(void) {
+    return memory_group_of("/proc/self/cgroup", "/sys/fs/cgroup");
+}
+
+static uint64_t machine_bytes(void) {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : (uint64_t)1 << 30;
 }
 
-/* The number behind `key` in a file of lines, or its first number where the key is empty; 0 without one. */
-static uint64_t number_in(const char *path, const char *key) {
-    FILE *f = fopen(path, "r");
-    char line[128];
-    unsigned long long n = 0;
-    while (f != NULL && n == 0 && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, key, strlen(key)) == 0)
-            n = strtoull(line + strlen(key), NULL, 10);
-    if (f != NULL)
-        (void)fclose(f);
-    return n;
+uint64_t fit_memory_bytes(void) {
+    const uint64_t machine = machine_bytes(), group = own_group().most;
+    return group < machine ? group : machine;
+}
+
+bool fit_memory_is_grouped(void) {
+    return own_group().most < machine_bytes();
+}
+
+const char *fit_memory_where(void) {
+    return fit_memory_is_grouped() ? "the memory of its control group" : "this machine";
 }
 
 uint64_t fit_available_bytes(void) {
-    uint64_t machine = number_in("/proc/meminfo", "MemAvailable:") * 1024;
-    uint64_t most = number_in("/sys/fs/cgroup/memory.max", ""); /* 0: "max", or the root */
-    uint64_t used = number_in("/sys/fs/cgroup/memory.current", "");
-    uint64_t files = number_in("/sys/fs/cgroup/memory.stat", "file "); /* given back when wanted */
-    used = used > files ? used - files : 0;
-    uint64_t group = most > used ? most - used : 0;
-    return most > 0 && group < machine ? group : machine;
+    const uint64_t left = own_group().left;
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    unsigned long long kib = 0;
+    while (f != NULL && kib == 0 && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            kib = strtoull(line + 13, NULL, 10);
+    if (f != NULL)
+        (void)fclose(f);
+    return left < kib * 1024 ? left : kib * 1024;
 }
 
 bool fit_copies_weights(const struct model *m, uint64_t kv_bytes, uint64_t scratch_bytes) {

@@ -5,8 +5,8 @@
 #include "engine/model.h"
 
 struct fit {
-    uint64_t memory_bytes;       /* of the machine */
-    const char *where;           /* that is: "this machine"; borrowed */
+    uint64_t memory_bytes;       /* there is */
+    const char *where;           /* that is: "this machine" unless the caller changes it; borrowed */
     uint64_t weight_bytes;       /* mapped from the files, but read at every step */
     uint64_t scratch_bytes;      /* that the device needs at most beside them, keys and values */
     uint64_t left_bytes;         /* beside both */
@@ -17,10 +17,15 @@ struct fit {
     bool fits;                   /* weights, scratch and one page of keys and values */
 };
 
-/* Bytes of this machine's memory; 1 GiB when it does not say. */
+/* Bytes of memory that this process may use: the machine's (1 GiB when it does not say), or what its control
+ * group has at most (engine/memory_group.h). */
 uint64_t fit_memory_bytes(void);
+/* Whether it is the control group that has less; what fit.where is to say: "this machine" or "the memory of
+ * its control group". */
+bool fit_memory_is_grouped(void);
+const char *fit_memory_where(void);
 /* Bytes that this process can still take without others being pushed out: what the kernel thinks is
- * available, and what the control group has left; 0 when neither says. */
+ * available, and what the control group has left; 0 when the kernel does not say. */
 uint64_t fit_available_bytes(void);
 /* Whether the CPU has the weights in large pages of its own (kernels/cpu/weights.c): not when they are below
  * FIT_LEAST_COPIED bytes, which stay in caches anyway; and what is copied cannot be given back to the file

@@ -39,26 +39,26 @@ enum dtype local_kv_type(enum engine_kv kv) {
     return kv == ENGINE_KV_F32 ? DTYPE_F32 : kv == ENGINE_KV_Q8 ? DTYPE_Q8_0 : DTYPE_F16;
 }
 
-/* Bytes for keys and values when nobody said how many; -E2BIG when the rest alone is too much for the
- * machine, -ENOMEM for the GPU, which others may be using. What several GPUs share is counted on all of them
- * together, and what each of them has whole as often as there are. */
+/* Bytes for keys and values when nobody said how many, and at most; -E2BIG when the rest alone is too much
+ * for the machine, -ENOMEM for the GPU, which others may be using. What several GPUs share is counted on all
+ * of them together, and what each of them has whole as often as there are. */
 static int kv_budget(const struct local_engine *e, const struct engine_config *config, const char *gpu_module,
-                     enum dtype kv_type, size_t *budget, char *err, size_t errlen) {
-    struct fit fit;
+                     enum dtype kv_type, size_t *budget, struct fit *fit, char *err, size_t errlen) {
     size_t left = 0;
     if (gpu_module == NULL) {
-        fit_of(e->model, kv_type, fit_memory_bytes(), e->scratch_bytes, &fit);
-        *budget = (size_t)fit.kv_limit_bytes;
-        return fit_check(e->model, &fit, err, errlen);
+        fit_of(e->model, kv_type, fit_memory_bytes(), e->scratch_bytes, fit);
+        fit->where = fit_memory_where();
+        *budget = (size_t)fit->kv_limit_bytes;
+        return fit_check(e->model, fit, err, errlen);
     }
     int n = gpus_count(&config->gpus), rc = cuda_memory_left(gpu_module, &config->gpus, &left, err, errlen);
     if (rc < 0)
         return rc;
-    fit_of_several(e->model, kv_type, n, left, e->scratch_bytes, &fit);
-    fit.where = n > 1 ? "the GPUs" : "the GPU";
-    size_t most = left > fit.weight_bytes ? (left - (size_t)fit.weight_bytes) / 5 * 4 : 0;
-    *budget = most < fit.left_bytes ? most : (size_t)fit.left_bytes;
-    return fit_check(e->model, &fit, err, errlen) < 0 ? -ENOMEM : 0;
+    fit_of_several(e->model, kv_type, n, left, e->scratch_bytes, fit);
+    fit->where = n > 1 ? "the GPUs" : "the GPU";
+    size_t most = left > fit->weight_bytes ? (left - (size_t)fit->weight_bytes) / 5 * 4 : 0;
+    *budget = most < fit->left_bytes ? most : (size_t)fit->left_bytes;
+    return fit_check(e->model, fit, err, errlen) < 0 ? -ENOMEM : 0;
 }
 
 static int context_of(const struct local_engine *e, const struct engine_config *config) {
@@ -66,12 +66,24 @@ static int context_of(const struct local_engine *e, const struct engine_config *
     return context <= 0 || context > LOCAL_CONTEXT ? LOCAL_CONTEXT : context;
 }
 
+/* Pages are mapped and fill as they are used: a ceiling that memory cannot hold would end the process later.
+ */
+static int err_kv_ceiling(size_t kv_bytes, const struct fit *fit, char *err, size_t errlen) {
+    char wanted[32], left[32], weights[32], scratch[32];
+    return err_set(err, errlen, -E2BIG,
+                   "The KV ceiling of %s is more than the %s that %s has beside the model's weights (%s) and "
+                   "working memory (%s); lower it, or set none.",
+                   fit_size(wanted, kv_bytes), fit_size(left, fit->left_bytes), fit->where,
+                   fit_size(weights, fit->weight_bytes), fit_size(scratch, fit->scratch_bytes));
+}
+
 /* Context and number of pages from what was asked, what the model was made for and the memory. */
 static int size_pages(struct local_engine *e, const struct engine_config *config, const char *gpu_module,
                       enum dtype kv_type, int *n_pages, char *err, size_t errlen) {
     int context = context_of(e, config);
     size_t page_bytes = forward_page_bytes(e->model, kv_type), budget = 0;
-    int rc = kv_budget(e, config, gpu_module, kv_type, &budget, err, errlen);
+    struct fit fit;
+    int rc = kv_budget(e, config, gpu_module, kv_type, &budget, &fit, err, errlen);
     if (rc < 0)
         return rc;
     budget = config->kv_bytes > 0 ? config->kv_bytes : budget;
@@ -85,6 +97,8 @@ static int size_pages(struct local_engine *e, const struct engine_config *config
             "The KV ceiling of %zu bytes is below one page of %zu bytes (%d tokens); raise it, or keep "
             "keys and values in fewer bits (kv q8).",
             budget, page_bytes, KERNELS_PAGE_TOKENS);
+    if (pages * page_bytes > fit.left_bytes) /* what was asked for; the budget is no more than that */
+        return err_kv_ceiling(config->kv_bytes, &fit, err, errlen);
     /* One session must always fit alone: that is what keeps a full pool from standing still. */
     if (pages * KERNELS_PAGE_TOKENS < (size_t)context)
         context = (int)(pages * KERNELS_PAGE_TOKENS);

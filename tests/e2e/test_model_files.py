@@ -89,6 +89,10 @@ class ModelFiles(unittest.TestCase):
         self.assertEqual(code, 78, said)
         self.assertRegex(said, r"does not fit into this machine: its weights are 1496\.\d GiB \(F32 1496\.\d GiB\), working memory \d+\.\d MiB, "
                                r"keys and values 516096 bytes per token, and there are [\d.]+ GiB of memory, which leaves room for 0 tokens")
+        # and as a table
+        for row in (r"all weights +1496\.\d GiB", r"working memory +\d+\.\d MiB", r"516096 bytes per token", r"this machine +[\d.]+ GiB",
+                    r"there is room for 0 tokens"):
+            self.assertRegex(said, row)
 
     def test_a_model_is_read_in_a_process_of_its_own_first(self):
         crash = os.path.join(self.room.path, "crash")

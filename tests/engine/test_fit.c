@@ -249,6 +249,35 @@ static void test_a_model_that_does_not_fit(void **state) {
     assert_int_equal(unlink(path), 0);
 }
 
+/* Little to read, and 128 KiB of keys and values per token for 64 sessions of 131,072 tokens: 1 TiB. */
+static void test_a_ceiling_that_does_not_fit(void **state) {
+    (void)state;
+    const struct published wide = {"wide", 32, 256, 256, 8, 0, 0};
+    struct model *m = NULL;
+    struct engine *e = NULL;
+    char err[600] = "";
+    if (fit_memory_bytes() > (uint64_t)900 << 30) {
+        print_message("skipped: this machine has the memory for it\n");
+        return;
+    }
+    fixture_path(path, "fit.gguf");
+    write_holes(&wide, DTYPE_Q4_K, 1024);
+    assert_int_equal(model_open_weights(path, &m, err, sizeof err), 0);
+    struct engine_config config = {.n_threads = 1, .kv_bytes = fit_memory_bytes()};
+    assert_int_equal(local_open_model(&config, m, false, &e, err, sizeof err), -E2BIG);
+    if (strstr(err, "The KV ceiling of ") == NULL || strstr(err, "beside the model's weights (") == NULL ||
+        strstr(err, "; lower it, or set none.") == NULL)
+        fail_msg("'%s'", err);
+    /* A ceiling above what all sessions together can hold does no harm. */
+    config.max_sessions = 1;
+    config.max_context = 64;
+    if (local_open_model(&config, m, false, &e, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    engine_close(e);
+    model_close(m);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_a_vocabulary_of_a_million(void **state) {
     (void)state;
     const struct published tiny = {"tiny", 1, 256, 256, 8, 0, 0};
@@ -342,6 +371,7 @@ int main(void) {
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_gguf_of_holes),
         cmocka_unit_test(test_a_model_that_does_not_fit),
+        cmocka_unit_test(test_a_ceiling_that_does_not_fit),
         cmocka_unit_test(test_a_vocabulary_of_a_million),
         cmocka_unit_test(test_what_is_left_for_keys_and_values),
         cmocka_unit_test(test_folders_that_are_neither),
