@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""No left-overs by name, no paths of one machine, and every debian package has its reason."""
+"""No left-overs by name, no paths of one machine, no symbolic links, and every debian package has its reason."""
 import re
 import sys
 
@@ -24,6 +24,7 @@ def problems():
                 found.append(f"{path}:{n}: a path of one machine: {line.strip()[:100]}")
             if path.endswith((".c", ".h")) and BANNED.search(line):
                 found.append(f"{path}:{n}: a banned function: {line.strip()[:100]}")
+    found += [f"{path}: a symbolic link: it leads to a place of one machine" for path in tree.links()]
     for n, line in enumerate(tree.read("scripts/packages").split("\n"), 1):
         if line.strip() and not line.startswith("#") and not re.match(r"\S+\s+# \S", line):
             found.append(f"scripts/packages:{n}: name, then '# why': {line}")

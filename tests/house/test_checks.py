@@ -8,6 +8,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 LONG_BODY = "\n".join(["    x++;"] * 90)
 CALL = "int f(void) {\n    return tool->invoke(state, call, args);\n}\n"
+LINK = None  # instead of a text
 FAULTS = [
     ("layers", "agent/a.c", '#include "daemon/job.h"\n', "may not include"),
     ("layers", "engine/a.c", "#include <sqlite3.h>\n", "belongs to"),
@@ -19,6 +20,7 @@ FAULTS = [
     ("words", "base/a.c", "/* TO" + "DO */\n", "left-over"),
     ("words", "base/a.c", 'x = "/wo' + 'rk/y";\n', "path of one machine"),
     ("words", "base/a.c", "strcpy(a, b);\n", "banned"),
+    ("words", "here", LINK, "symbolic link"),
 ]
 
 
@@ -29,9 +31,13 @@ def run(check, name, text):
             files[name] = text
         for path, content in files.items():
             os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
+            if content is LINK:
+                os.symlink("/somewhere", os.path.join(root, path))
+                continue
             with open(os.path.join(root, path), "w", encoding="utf-8") as f:
                 f.write(content)
         subprocess.run(["git", "init", "-q", root], check=True)
+        subprocess.run(["git", "-C", root, "add", "-A"], check=True)
         out = subprocess.run([sys.executable, os.path.join(HERE, f"check_{check}.py")], capture_output=True, text=True,
                              env={**os.environ, "HOUSE_ROOT": root})
         return out.returncode, out.stdout + out.stderr

@@ -16,6 +16,15 @@ def files(*suffixes):
     return sorted(f for f in out if f.endswith(suffixes) and os.path.isfile(os.path.join(ROOT, f)))
 
 
+def links():
+    """Symbolic links that git keeps."""
+    try:
+        out = subprocess.run(["git", "-C", ROOT, "ls-files", "-s"], check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [line.split("\t", 1)[1] for line in out.splitlines() if line.startswith("120000 ")]
+
+
 def read(path):
     with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as f:
         return f.read()
