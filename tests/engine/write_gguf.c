@@ -1,7 +1,9 @@
 #include "tests/engine/write_gguf.h"
 
 #include "engine/gguf.h"
+#include "engine/quantise.h"
 #include "kernels/dtype.h"
+#include "tests/kernels/random_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,4 +184,34 @@ void write_gguf(const char *path, const struct kernels_model *m, const struct wr
                    to - from);
     }
     free(all);
+}
+
+static void write_random(const char *path, enum dtype type) {
+    struct random_shape shape = QUANTISED_SHAPE(type);
+    struct kernels_model m;
+    random_model_init(&m, &shape);
+    write_gguf(path, &m, &(struct write_gguf){.n_ctx = 256});
+    random_model_finish(&m);
+}
+
+bool write_quantised(const char *path, const char *type) {
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        if (strcmp(dtype_info((enum dtype)t)->name, type) == 0) {
+            write_random(path, (enum dtype)t);
+            return true;
+        }
+    if (strcmp(type, "Q4_K_M") != 0)
+        return false;
+    char whole[512], err[300];
+    struct quantise_total total;
+    (void)snprintf(whole, sizeof whole, "%s.f32", path);
+    write_random(whole, DTYPE_F32);
+    (void)unlink(path);
+    struct quantise_options o = {.in = whole, .out = path, .type = type, .n_threads = 1};
+    if (quantise_model(&o, &total, err, sizeof err) < 0) {
+        (void)fprintf(stderr, "%s\n", err);
+        abort();
+    }
+    (void)unlink(whole);
+    return true;
 }

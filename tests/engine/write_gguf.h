@@ -20,7 +20,9 @@ void write_gguf(const char *path, const struct kernels_model *m, const struct wr
 const char *write_gguf_part(char out[512], const char *prefix, int part, int n_parts);
 
 /* The Llama whose logits in every type are golden data (tests/oracles/llama_cpp_quantised.py): widths of one
- * and two blocks of 256, grouped heads, a head of its own. */
+ * and two blocks of 256, grouped heads, a head of its own. As a file of random blocks of one type, or, as
+ * "Q4_K_M", what quantise_model() makes of the F32 one. False when there is no such type. */
+bool write_quantised(const char *path, const char *type);
 #define QUANTISED_SHAPE(TYPE)                                                                                \
     {                                                                                                        \
         .n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64, .dim = 256, .ffn_dim = 512,            \

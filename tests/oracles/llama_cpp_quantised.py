@@ -4,7 +4,7 @@
     python tests/oracles/llama_cpp_quantised.py build/dev/tests/engine/make_quantised_model [OUT]
 
 in an environment with llama-cpp-python (tests/oracles/requirements.txt). The program writes the models, which are the same bytes
-everywhere, so only the numbers are kept. Keys and values are in F32 and flash attention is off, as in llama_cpp_logits.py.
+everywhere (one mixture of types too, as `hermesd model quantize` makes it), so only the numbers are kept. Keys and values are in F32 and flash attention is off, as in llama_cpp_logits.py.
 """
 import ctypes
 import json
@@ -17,7 +17,7 @@ import llama_cpp
 
 from llama_cpp_logits import DATA, logits
 
-TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M"]
 VOCABULARY = 96
 IDS = [i * 7 % VOCABULARY for i in range(40)]
 
