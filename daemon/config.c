@@ -21,8 +21,10 @@ const struct config_entry config_table[CONFIG_KEYS] = {
                                 "file whose first line is that token"},
     [CONFIG_MODEL] = {"model", "HERMESD_MODEL", CONFIG_TYPE_PATH, 0, 0, "FILE",
                       "GGUF file or Hugging Face folder"},
-    [CONFIG_MODEL_SHA256] = {"model_sha256", "HERMESD_MODEL_SHA256", CONFIG_TYPE_TEXT, 0, 0, "HEX",
-                             "SHA-256 that the file of the model must have"},
+    [CONFIG_MODEL_SHA256] =
+        {"model_sha256", "HERMESD_MODEL_SHA256", CONFIG_TYPE_TEXT, 0, 0, "HEX",
+         "SHA-256 that the model must have; of several files that of what sha256sum prints for "
+         "them"},
     [CONFIG_SCRIPTED] = {"scripted", "HERMESD_SCRIPTED", CONFIG_TYPE_PATH, 0, 0, "FILE",
                          "replay the texts of FILE in place of a model"},
     [CONFIG_STATE] = {"state", "HERMESD_STATE", CONFIG_TYPE_PATH, 0, 0, "DIR",

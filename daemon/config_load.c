@@ -1,7 +1,7 @@
 /* Where settings come from besides flags: files, the environment, and what is built in. */
 #include "daemon/config.h"
 #include "daemon/config_plugin.h"
-#include "daemon/model_check.h"
+#include "daemon/model_sum.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -297,7 +297,7 @@ int config_check(const struct config *c, char *err, size_t errlen) {
         return err_set(err, errlen, -EINVAL, "no model is set; give one with --model FILE");
     }
     const char *sum = config_text(c, CONFIG_MODEL_SHA256);
-    if (sum != NULL && !model_check_is_sum(sum)) {
+    if (sum != NULL && !model_sum_is_one(sum)) {
         return err_set(err, errlen, -EINVAL, "%s: model_sha256 is '%s'; it must be 64 hexadecimal digits",
                        c->values[CONFIG_MODEL_SHA256].where, sum);
     }

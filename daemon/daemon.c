@@ -8,6 +8,7 @@
 #include "daemon/jobs.h"
 #include "daemon/journal.h"
 #include "daemon/model_check.h"
+#include "daemon/model_sum.h"
 #include "daemon/plugin_paths.h"
 #include "daemon/tools_loop.h"
 #include "engine/cli_inspect.h"
@@ -298,7 +299,7 @@ static int check_model(const struct config *c, char *err, size_t errlen) {
     if (model_check_others(model, who, sizeof who)) {
         log_warn("%s may write to the model %s: what is checked now may be another file later", who, model);
     }
-    int rc = sum != NULL ? model_check_sum(model, sum, err, errlen) : 0;
+    int rc = sum != NULL ? model_sum_check(model, sum, err, errlen) : 0;
     return rc == 0 ? model_check(config_text(c, CONFIG_LOADER), model, 60000, err, errlen) : rc;
 }
 

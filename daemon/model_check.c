@@ -5,14 +5,10 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <nettle/sha2.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,56 +108,4 @@ bool model_check_others(const char *model, char *who, size_t size) {
     else if (other)
         (void)snprintf(who, size, "user %u (its owner)", (unsigned)st.st_uid);
     return every || other;
-}
-
-/* ---- the sum ---- */
-
-bool model_check_is_sum(const char *hex) {
-    size_t n = strspn(hex, "0123456789abcdefABCDEF");
-    return n == 2 * (size_t)SHA256_DIGEST_SIZE && hex[n] == '\0';
-}
-
-static int sum_of(int fd, char hex[2 * SHA256_DIGEST_SIZE + 1]) {
-    struct sha256_ctx s;
-    uint8_t sum[SHA256_DIGEST_SIZE];
-    size_t size = (size_t)1 << 20;
-    char *block = malloc(size);
-    ssize_t n = block != NULL ? 1 : -1;
-    sha256_init(&s);
-    while (n > 0) {
-        do
-            n = read(fd, block, size);
-        while (n < 0 && errno == EINTR);
-        if (n > 0)
-            sha256_update(&s, (size_t)n, (const uint8_t *)block);
-    }
-    int rc = block == NULL ? -ENOMEM : n < 0 ? -errno : 0;
-    free(block);
-    sha256_digest(&s, sizeof sum, sum);
-    for (int i = 0; i < SHA256_DIGEST_SIZE; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-    return rc;
-}
-
-int model_check_sum(const char *model, const char *hex, char *err, size_t errlen) {
-    char found[2 * SHA256_DIGEST_SIZE + 1] = "";
-    struct stat st = {0};
-    int fd = open(model, O_RDONLY | O_CLOEXEC);
-    int rc = fd < 0 || fstat(fd, &st) != 0 ? -errno : 0;
-    if (rc == 0 && (!S_ISREG(st.st_mode) || strstr(model, "-00001-of-") != NULL)) {
-        close(fd);
-        return err_set(err, errlen, -EINVAL,
-                       "model_sha256 is the sum of one file, and the model %s is a folder or in parts.",
-                       model);
-    }
-    rc = rc ? rc : sum_of(fd, found);
-    if (fd >= 0)
-        close(fd);
-    if (rc < 0)
-        return err_set(err, errlen, rc, "The model %s cannot be read: %s.", model, strerror(-rc));
-    if (strcasecmp(found, hex) != 0)
-        return err_set(err, errlen, -EINVAL,
-                       "The model %s has the SHA-256 %s, and model_sha256 says %s: it is another file.",
-                       model, found, hex);
-    return 0;
 }

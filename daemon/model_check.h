@@ -1,5 +1,5 @@
-/* What is done with a model before the daemon maps it: it is read once in a process of its own, and where the
- * configuration says so its SHA-256 is compared. [main thread, before the loop runs] */
+/* What is done with a model before the daemon maps it: it is read once in a process of its own. [main thread,
+ * before the loop runs] */
 #ifndef DAEMON_MODEL_CHECK_H
 #define DAEMON_MODEL_CHECK_H
 
@@ -24,11 +24,5 @@ HX_MUST_CHECK int model_check(const char *loader, const char *model, int timeout
  * checked may be another file a moment later. `who` says which, as "every user" or "user 1000 (its owner)".
  */
 bool model_check_others(const char *model, char *who, size_t size);
-
-/* True for 64 hexadecimal digits. */
-bool model_check_is_sum(const char *hex);
-/* Compares the SHA-256 of the file with `hex`: 0, -EINVAL when it is another, or for a folder or one part of
- * several, of which there is no one sum; errnos of reading. Reads the whole file. */
-HX_MUST_CHECK int model_check_sum(const char *model, const char *hex, char *err, size_t errlen);
 
 #endif

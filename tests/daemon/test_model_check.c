@@ -95,30 +95,6 @@ static void test_who_may_write(void **state) {
     assert_int_equal(chown(file, 0, (gid_t)-1), 0);
 }
 
-/* echo -n hello | sha256sum */
-#define HELLO "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-
-static void test_sums(void **state) {
-    (void)state;
-    char err[600] = "";
-    write_file("hello");
-    assert_int_equal(model_check_sum(file, HELLO, err, sizeof err), 0);
-    assert_int_equal(model_check_sum(file, "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824",
-                                     err, sizeof err),
-                     0);
-    write_file("hellp");
-    assert_int_equal(model_check_sum(file, HELLO, err, sizeof err), -EINVAL);
-    assert_non_null(strstr(err, "and model_sha256 says " HELLO));
-    assert_int_equal(model_check_sum("/tmp", HELLO, err, sizeof err), -EINVAL);
-    assert_non_null(strstr(err, "is a folder or in parts"));
-    assert_int_equal(model_check_sum("/nonexistent", HELLO, err, sizeof err), -ENOENT);
-    assert_true(model_check_is_sum(HELLO));
-    assert_false(model_check_is_sum(HELLO "0"));
-    assert_false(model_check_is_sum(&HELLO[1]));
-    assert_false(model_check_is_sum("g" HELLO));
-    assert_false(model_check_is_sum(""));
-}
-
 static int teardown(void **state) {
     (void)state;
     return unlink(file);
@@ -126,8 +102,7 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_other_ends),
-                                       cmocka_unit_test(test_no_end), cmocka_unit_test(test_who_may_write),
-                                       cmocka_unit_test(test_sums)};
+                                       cmocka_unit_test(test_no_end), cmocka_unit_test(test_who_may_write)};
     const char *temporary = getenv("TMPDIR"), *build = getenv("HERMESD_BINARY_DIR");
     (void)snprintf(loader, sizeof loader, "%s/bin/hermes-loader", build != NULL ? build : "build/dev");
     (void)snprintf(file, sizeof file, "%s/hermesd-model-check-%d", temporary != NULL ? temporary : "/tmp",

@@ -114,7 +114,7 @@ class ModelFiles(unittest.TestCase):
         wrong = ("0" if right[0] != "0" else "1") + right[1:]
         code, said = self.room.once("--model", MODEL, "--device", "cpu", "--model-sha256", wrong)
         self.assertEqual(code, 78, said)
-        self.assertIn(f"has the SHA-256 {right}, and model_sha256 says {wrong}: it is another file.", said)
+        self.assertIn(f"has the SHA-256 {right}, and model_sha256 says {wrong}: it is another one.", said)
         code, said = self.room.once("--model", MODEL, "--device", "cpu", "--model-sha256", right[1:])
         self.assertEqual(code, 78, said)
         self.assertIn("it must be 64 hexadecimal digits", said)
