@@ -9,6 +9,33 @@ from harness import call
 NOBODY = 65534
 
 
+def let_others_in(room):
+    """What an operator does."""
+    os.chmod(room.path, 0o755)
+    os.chmod(room.socket, 0o666)
+
+
+def as_nobody(room, work):
+    """What `work` gives when another user runs it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            result = work(harness.Api(room.socket))
+        except BaseException as error:
+            result = f"failed: {error!r}"
+        os.write(writing, json.dumps(result).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        result = json.loads(pipe.read())
+    os.waitpid(child, 0)
+    return result
+
+
 class Users(harness.Case):
     scripts = [
         {"match": "Take a nap.", "turns": [call("nap", ms=60000), "Rested."]},
@@ -18,29 +45,10 @@ class Users(harness.Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        os.chmod(cls.room.path, 0o755)  # what an operator does who lets others in
-        os.chmod(cls.room.socket, 0o666)
+        let_others_in(cls.room)
 
     def as_nobody(self, work, room=None):
-        """What `work` gives when another user runs it."""
-        room = room or self.room
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-                result = work(harness.Api(room.socket))
-            except BaseException as error:
-                result = f"failed: {error!r}"
-            os.write(writing, json.dumps(result).encode())
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            result = json.loads(pipe.read())
-        os.waitpid(child, 0)
-        return result
+        return as_nobody(room or self.room, work)
 
     def test_another_user_sees_only_his_own(self):
         ours = self.api.submit("Take a nap.", tools=["nap"])["id"]
@@ -86,8 +94,7 @@ class Users(harness.Case):
         room = harness.Room([{"match": "Be brief.", "turns": ["Yes, yes."], "delay_ms": 5}] + self.scripts)
         self.addCleanup(room.close)
         api = room.start("--max-jobs", "2")
-        os.chmod(room.path, 0o755)
-        os.chmod(room.socket, 0o666)
+        let_others_in(room)
         naps = [api.submit("Take a nap.", tools=["nap"])["id"] for _ in range(2)]
         ours = [api.submit("Be brief.")["id"] for _ in range(3)]
         theirs = self.as_nobody(lambda api: [api.submit("Be brief.")["id"] for _ in range(2)], room)
