@@ -90,18 +90,48 @@ static struct tensor *slot(const struct shard *s, const char *name) {
     if (strcmp(name, "lm_head.weight") == 0)
         return head;
     int l = layer_of(name, &rest);
-    return l < 0 || l >= s->m->n_layers ? NULL : in_layer(&layers[l], rest);
+    if (l < 0 || l >= s->m->n_layers)
+        return NULL;
+    struct tensor *t = in_layer(&layers[l], rest);
+    /* Only products are quantised: a norm has no scale. */
+    bool norm = t == &layers[l].attn_norm || t == &layers[l].ffn_norm;
+    return norm && name == weight ? NULL : t;
 }
 
-/* True for "X.bias" beside a weight of ours: leaving it out would make another model. */
-static bool is_bias(const struct shard *s, const char *name) {
+/* What may be left out because the model computes the same without it: the frequencies of RoPE, which
+ * config.json gives, and the scales for keys and values in a cache of FP8, which is not the cache here.
+ * Programs that write such scales call them differently. */
+static bool changes_nothing(const struct shard *s, const char *name) {
+    static const char *const all[] = {
+        "self_attn.rotary_emb.inv_freq", "self_attn.k_scale",        "self_attn.v_scale",
+        "self_attn.k_proj.k_scale",      "self_attn.v_proj.v_scale", "self_attn.k_proj.output_scale",
+        "self_attn.v_proj.output_scale"};
+    const char *rest = NULL;
+    int l = layer_of(name, &rest);
+    for (size_t i = 0; i < sizeof all / sizeof all[0] && l >= 0 && l < s->m->n_layers; i++)
+        if (strcmp(rest, all[i]) == 0)
+            return true;
+    return strcmp(name, "model.rotary_emb.inv_freq") == 0;
+}
+
+/* Leaving out any other tensor would make another model. */
+static int refuse_unknown(const struct shard *s, const char *name) {
     const char *rest = NULL;
     char weight[128];
-    if (!stands_beside(name, ".bias", weight))
-        return false;
-    int l = layer_of(weight, &rest);
-    return strcmp(weight, "lm_head.weight") == 0 ||
-           (l >= 0 && l < s->m->n_layers && in_layer(&s->m->layers[l], rest) != NULL);
+    int l = layer_of(name, &rest);
+    if (l >= s->m->n_layers)
+        return err_set(
+            s->err, s->errlen, -EINVAL,
+            "Tensor '%.100s' of '%s' belongs to layer %d, counted from 0, and num_hidden_layers of "
+            "config.json is %d; put the config.json of these weights beside them.",
+            name, s->path, l, s->m->n_layers);
+    if (stands_beside(name, ".bias", weight))
+        return err_set(s->err, s->errlen, -ENOTSUP,
+                       "Tensor '%.100s' of '%s' is a bias, which is not supported.", name, s->path);
+    return err_set(s->err, s->errlen, -ENOTSUP,
+                   "Tensor '%.100s' of '%s' has no place in a Llama, and without it another model would be "
+                   "computed; use the weights of a LlamaForCausalLM that has no such addition.",
+                   name, s->path);
 }
 
 /* A whole number from 0 to 2^52, or -1. */
@@ -146,11 +176,8 @@ static int read_shape(const struct shard *s, const cJSON *entry, struct tensor *
 
 static int place(const struct shard *s, const cJSON *entry, const struct range *r) {
     struct tensor *to = slot(s, entry->string), t = {0};
-    if (to == NULL && is_bias(s, entry->string))
-        return err_set(s->err, s->errlen, -ENOTSUP,
-                       "Tensor '%.100s' of '%s' is a bias, which is not supported.", entry->string, s->path);
     if (to == NULL)
-        return 0;
+        return changes_nothing(s, entry->string) ? 0 : refuse_unknown(s, entry->string);
     const char *type = json_get_string(entry, "dtype");
     t.type = type != NULL ? dtype_of_safetensors(type) : DTYPE_COUNT;
     if (t.type == DTYPE_COUNT)

@@ -168,7 +168,7 @@ static void put_value(struct fixture *f, const struct value *v, const struct fix
 }
 
 struct entry {
-    char name[64];
+    char name[300];
     int rows, cols;
     bool half; /* F16, else F32 */
 };
@@ -255,7 +255,9 @@ void fixture_gguf(struct fixture *f, const struct fixture_lie *lie) {
     struct entry all[LAYERS * 9 + 4];
     int n = entries(all), n_tensors = 0, n_values = is_new(lie->key) ? 1 : 0;
     *f = (struct fixture){0};
-    buf_init(&f->bytes, 1 << 20);
+    buf_init(&f->bytes, 1 << 22);
+    if (lie->extra != NULL && strlen(lie->extra) >= sizeof all[0].name)
+        abort();
     if (lie->extra != NULL) {
         all[n] = (struct entry){.rows = 1, .cols = WIDTH};
         (void)snprintf(all[n++].name, sizeof all[0].name, "%s", lie->extra);

@@ -432,6 +432,65 @@ static void test_lengths_that_change_later(void **state) {
     fixture_finish(&f);
 }
 
+/* Opens a file with this lie, a length of `length` whose bytes are all there. A refusal names the place of
+ * the length with `owner` behind it, and `says`. */
+static void open_length(const struct fixture_lie *l, uint64_t length, int want, const char *owner,
+                        const char *says) {
+    struct fixture f;
+    char err[400], place[200] = "";
+    fixture_gguf(&f, l);
+    fixture_write(path, f.bytes.data, f.bytes.len);
+    const char *at = memmem(f.bytes.data, f.bytes.len, &length, sizeof length);
+    assert_non_null(at);
+    assert_true((size_t)(at - f.bytes.data) + 8 + length < f.bytes.len);
+    if (want == -EINVAL)
+        (void)snprintf(place, sizeof place, "is damaged at byte %zu%s: ", (size_t)(at - f.bytes.data), owner);
+    int rc = try_open(says, err, sizeof err);
+    if (rc != want || strstr(err, place) == NULL || strstr(err, says) == NULL)
+        fail_msg("%llu bytes: %d '%s', wanted %d, '%s' and '%s'", (unsigned long long)length, rc, err, want,
+                 place, says);
+    fixture_finish(&f);
+}
+
+/* Names are copied to arrays that hold 256 bytes and no more. */
+static void test_names_of_256_bytes_and_more(void **state) {
+    (void)state;
+    static const char *const cap = "a name of more than 256 bytes.";
+    char name[300];
+    for (size_t n = 255; n <= 258; n++) {
+        bool fits = n <= 256;
+        memset(name, 'n', sizeof name);
+        name[n] = '\0';
+        const struct fixture_lie key = {.key = name, U32(1)}, tensor = {.extra = name};
+        open_length(&key, n, fits ? 0 : -EINVAL, "", fits ? "" : cap);
+        open_length(&tensor, n, fits ? -ENOTSUP : -EINVAL, "", fits ? "has no place in a Llama" : cap);
+        memcpy(name, "blk.1.", 6); /* the begin of a name that is ours */
+        open_length(&tensor, n, fits ? -ENOTSUP : -EINVAL, "", fits ? "has no place in a Llama" : cap);
+    }
+}
+
+/* A string as a value, and as the one item of an array. */
+static void test_strings_of_1_mib_and_more(void **state) {
+    (void)state;
+    static const char *const cap = "a string of more than 1 MiB.";
+    for (uint64_t n = (1 << 20) - 1; n <= (1 << 20) + 1; n++) {
+        static const unsigned char array[12] = {GGUF_STRING, 0, 0, 0, 1};
+        bool fits = n <= 1 << 20;
+        char *value = malloc(20 + n);
+        assert_non_null(value);
+        memcpy(value, array, 12);
+        memcpy(value + 12, &n, 8);
+        memset(value + 20, 's', n);
+        const struct fixture_lie string = {
+            .key = "general.license", .type = GGUF_STRING, .value = value + 12, .value_len = 8 + n};
+        const struct fixture_lie item = {
+            .key = "general.tags", .type = GGUF_ARRAY, .value = value, .value_len = 20 + n};
+        open_length(&string, n, fits ? 0 : -EINVAL, " ('general.license')", fits ? "" : cap);
+        open_length(&item, n, fits ? 0 : -EINVAL, " ('general.tags')", fits ? "" : cap);
+        free(value);
+    }
+}
+
 static void test_headers_of_other_files(void **state) {
     (void)state;
     char err[400];
@@ -459,11 +518,12 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_true_file_opens),       cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_every_number_lies),         cmocka_unit_test(test_every_byte_is_noise),
-        cmocka_unit_test(test_each_lie_is_named),         cmocka_unit_test(test_linear_scaling),
-        cmocka_unit_test(test_divisors_must_be_positive), cmocka_unit_test(test_weights_of_noise),
-        cmocka_unit_test(test_headers_of_other_files),    cmocka_unit_test(test_lengths_that_change_later),
+        cmocka_unit_test(test_the_true_file_opens),         cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_every_number_lies),           cmocka_unit_test(test_every_byte_is_noise),
+        cmocka_unit_test(test_each_lie_is_named),           cmocka_unit_test(test_linear_scaling),
+        cmocka_unit_test(test_divisors_must_be_positive),   cmocka_unit_test(test_weights_of_noise),
+        cmocka_unit_test(test_headers_of_other_files),      cmocka_unit_test(test_lengths_that_change_later),
+        cmocka_unit_test(test_names_of_256_bytes_and_more), cmocka_unit_test(test_strings_of_1_mib_and_more),
     };
     fixture_path(path, "hostile.gguf");
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -190,6 +190,35 @@ static void test_a_tensor_in_two_parts(void **state) {
     refused(part(1), -EINVAL, "Tensor blk.0.attn_output.weight is in '");
 }
 
+/* A tensor of the second part gets a name of `n` bytes; the file is long enough for it. */
+static void rename_tensor(const char *name, size_t n) {
+    size_t len = 0, old = strlen(name);
+    uint64_t longer = n;
+    char *bytes = read_whole(part(2), &len), *out = calloc(1, len + n + 32);
+    char *at = memmem(bytes, len, name, old);
+    assert_non_null(out);
+    assert_non_null(at);
+    size_t before = (size_t)(at - bytes);
+    memcpy(out, bytes, before);
+    memcpy(out + before - 8, &longer, 8);
+    memset(out + before, 'n', n);
+    memcpy(out + before + n, at + old, len - before - old);
+    fixture_write(part(2), out, len + n + 32);
+    free(bytes);
+    free(out);
+}
+
+/* Every name of a part is looked up in the others, from an array that holds 256 bytes and no more. */
+static void test_long_names(void **state) {
+    (void)state;
+    write_model(false);
+    rename_tensor("blk.0.ffn_down.weight", 256);
+    refused(part(1), -ENOTSUP, "has no place in a Llama of 2 layers");
+    write_model(false);
+    rename_tensor("blk.0.ffn_down.weight", 257);
+    refused(part(1), -EINVAL, ": a name of more than 256 bytes.");
+}
+
 static void test_cut_at_every_byte(void **state) {
     (void)state;
     write_model(false);
@@ -220,9 +249,13 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts_are_one_model),   cmocka_unit_test(test_missing_and_misnamed),
-        cmocka_unit_test(test_swapped_and_foreign),   cmocka_unit_test(test_numbers_that_lie),
-        cmocka_unit_test(test_a_tensor_in_two_parts), cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_parts_are_one_model),
+        cmocka_unit_test(test_missing_and_misnamed),
+        cmocka_unit_test(test_swapped_and_foreign),
+        cmocka_unit_test(test_numbers_that_lie),
+        cmocka_unit_test(test_a_tensor_in_two_parts),
+        cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_long_names),
     };
     fixture_path(prefix, "split");
     fixture_path(whole, "split-whole.gguf");
