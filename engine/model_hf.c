@@ -19,8 +19,8 @@ int model_hf_path(const struct model *m, const char *name, char path[MODEL_HF_PA
     /* What is hidden is not in the sum that may pin the folder. */
     if (strchr(name, '/') != NULL || name[0] == '.' ||
         snprintf(path, MODEL_HF_PATH_BYTES, "%s/%s", m->path, name) >= MODEL_HF_PATH_BYTES)
-        return err_set(err, errlen, -EINVAL, "Model '%s' names a file '%s' that is not in its folder.",
-                       m->path, name);
+        return err_set(err, errlen, -EINVAL,
+                       "Model '%s' names a file '%s', which is hidden or not in its folder.", m->path, name);
     return 0;
 }
 

@@ -431,6 +431,8 @@ static void test_shards(void **state) {
         {"[]", -EINVAL, "should be an object"},
         {"{\"weight_map\": {\"a\": 5}}", -EINVAL, "'a'"},
         {"{\"weight_map\": {\"a\": \"../model.safetensors\"}}", -EINVAL, "not in its folder"},
+        {"{\"weight_map\": {\"a\": \".hidden.safetensors\"}}", -EINVAL,
+         "'.hidden.safetensors', which is hidden or not in its folder"},
         {"{\"weight_map\": {\"a\": \"missing.safetensors\"}}", -ENOENT, "missing.safetensors"},
         {"{\"weight_map\": {\"a\": \"config.json\"}}", -EINVAL, "config.json"},
         {"{\"weight_map\": {\"a\": \"model.safetensors\", \"b\": \"copy.safetensors\"}}", -EINVAL,
