@@ -217,6 +217,7 @@ enum engine_miss {
     ENGINE_MISS_LAST_TOKEN,  /* a generation begins with the logits of the last token, which are not kept */
     ENGINE_MISS_RESTART,     /* by another process; see engine_session_about() */
     ENGINE_MISS_FAILED,      /* a step failed, so what it had computed does not count */
+    ENGINE_MISS_AT_ONCE, /* another session computed it in the same step; more of it would be waited for */
     ENGINE_MISS_REASONS
 };
 /* "evicted", "rolled_back", … */

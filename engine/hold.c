@@ -35,9 +35,12 @@ static void know(struct local_session *s, int n, enum engine_miss why) {
 
 void hold_count(struct local_session *s) {
     int end = s->n_computed + s->n_rows, again = (end < s->n_known ? end : s->n_known) - s->n_computed;
+    again = again > 0 ? again : 0;
     s->n_run += s->n_rows;
-    if (again > 0)
-        s->missed[s->known_why] += again;
+    s->missed[s->known_why] += again;
+    if (s->n_at_once > again)
+        s->missed[ENGINE_MISS_AT_ONCE] += s->n_at_once - again;
+    s->n_at_once = 0;
 }
 
 /* The page before page i. */
@@ -234,6 +237,19 @@ bool hold_waits(const struct local_engine *e, const struct local_session *s) {
             common(o->tokens + first, s->tokens + first, need - first) == need - first)
             return true;
     return false;
+}
+
+void hold_see_at_once(const struct local_engine *e, struct local_session *s) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    for (const struct local_session *o = e->sessions; o != NULL; o = o->next) {
+        if (o == s || o->n_rows == 0 || !same_pages(o, s, i))
+            continue;
+        int end = s->n_computed + s->n_rows, other_end = o->n_computed + o->n_rows;
+        int same =
+            first + common(o->tokens + first, s->tokens + first, (other_end < end ? other_end : end) - first);
+        if (same - s->n_computed > s->n_at_once)
+            s->n_at_once = same - s->n_computed;
+    }
 }
 
 void hold_publish(struct local_engine *e, struct local_session *s) {

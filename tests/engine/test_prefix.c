@@ -1,4 +1,5 @@
-/* Nothing is computed twice: exact counts of what sessions computed, and of what they computed again. */
+/* Nothing is computed twice: exact counts of what sessions computed, and of what they computed again.
+ * Sessions that come together: test_at_once.c. */
 #include "engine/local.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
@@ -113,30 +114,6 @@ static void test_equal_beginnings(void **state) {
                 if (h.outcomes[j].session != NULL)
                     harness_destroy(&h, h.outcomes[j].session);
     }
-    harness_finish(&h);
-}
-
-/* Sessions that come at once: one computes what all have in common while the others wait for it. A step's
- * worth of tokens that end within it may be computed by each. */
-static void test_equal_beginnings_at_once(void **state) {
-    (void)state;
-    enum { N = 8 };
-    struct harness h;
-    struct engine_session *s[N];
-    int computed = 0;
-    start(&h, 0);
-    for (int i = 0; i < N; i++) {
-        s[i] = harness_session(&h);
-        append(s[i], 300, 1);
-        append(s[i], 20, 2 + i);
-        harness_generate(&h, s[i], NULL, 1);
-    }
-    for (int i = 0; i < N; i++) {
-        struct outcome *o = harness_wait(&h, s[i]);
-        computed += o->last.computed_tokens;
-        assert_int_equal(missed(o), 0);
-    }
-    assert_in_range(computed, 300 + N * 20, 300 + N * 20 + (N - 1) * (LOCAL_MIN_ROWS - 1));
     harness_finish(&h);
 }
 
@@ -439,7 +416,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_turns_compute_new_tokens),
         cmocka_unit_test(test_equal_beginnings),
-        cmocka_unit_test(test_equal_beginnings_at_once),
         cmocka_unit_test(test_the_same_prompt),
         cmocka_unit_test(test_nothing_appended),
         cmocka_unit_test(test_evicted),
