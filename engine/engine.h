@@ -212,7 +212,8 @@ enum engine_event_type {
 
 /* Why a token was computed again though its place on an equal timeline had been computed before. */
 enum engine_miss {
-    ENGINE_MISS_EVICTED,     /* its page was taken for others (of pages that were shared: whole ones count) */
+    ENGINE_MISS_EVICTED,     /* its page was taken for others; of sessions that are over not all is known, see
+                                pages.h */
     ENGINE_MISS_ROLLED_BACK, /* tokens behind it were replaced, and there was no page for a copy */
     ENGINE_MISS_LAST_TOKEN,  /* a generation begins with the logits of the last token, which are not kept */
     ENGINE_MISS_RESTART,     /* by another process; see engine_session_about() */

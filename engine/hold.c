@@ -50,16 +50,11 @@ static int32_t parent_of(const struct local_session *s, int i) {
 
 /* Pages with the next tokens were there once, and gave way. */
 static void recall(struct local_engine *e, struct local_session *s) {
-    int n = s->n_computed;
-    if (s->n_known > n || n % KERNELS_PAGE_TOKENS != 0 || s->n_pages != n / KERNELS_PAGE_TOKENS)
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    if (s->n_known > s->n_computed || s->n_published != i)
         return;
-    uint64_t chain = pages_chain(e->pages, parent_of(s, s->n_pages));
-    for (; n + KERNELS_PAGE_TOKENS <= s->n_tokens; n += KERNELS_PAGE_TOKENS) {
-        chain = pages_chain_next(chain, s->tokens + n);
-        if (!pages_gave_way(e->pages, chain))
-            break;
-    }
-    know(s, n, ENGINE_MISS_EVICTED);
+    int gone = pages_gave_way(e->pages, parent_of(s, i), s->tokens + first, s->n_tokens - first);
+    know(s, first + gone, ENGINE_MISS_EVICTED);
 }
 
 /* ---- giving way ---- */

@@ -1,4 +1,5 @@
-/* Sessions that come together: what they begin with alike is computed once, and what is not is counted. */
+/* Sessions with equal beginnings that come together, or one after the other with little memory: what they
+ * begin with alike is computed once, and what is not is counted. */
 #include "engine/local.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
@@ -27,11 +28,16 @@ static const struct random_shape shape = {.n_layers = 2,
 
 static struct random_engine weights;
 
-static void start(struct harness *h) {
+/* n_pages 0: enough for all. */
+static void start(struct harness *h, int n_pages) {
+    size_t page = forward_page_bytes(&weights.model, DTYPE_F16);
     char err[300] = "";
     harness_init(h);
-    struct engine_config config = {
-        .max_context = CONTEXT, .n_threads = 2, .wake = harness_wake, .wake_arg = h};
+    struct engine_config config = {.max_context = CONTEXT,
+                                   .kv_bytes = (size_t)n_pages * page,
+                                   .n_threads = 2,
+                                   .wake = harness_wake,
+                                   .wake_arg = h};
     if (local_open_model(&config, &weights.model, false, &h->engine, err, sizeof err) < 0)
         fail_msg("%s", err);
 }
@@ -105,7 +111,7 @@ static void test_equal_beginnings_at_once(void **state) {
         struct gate g;
         struct engine_session *s[N];
         int n = alike[c], together = n < LOCAL_MIN_ROWS ? n : 0;
-        start(&h);
+        start(&h, 0);
         close_gate(&h, &g, 400);
         for (int i = 0; i < N; i++) {
             s[i] = harness_session(&h);
@@ -130,7 +136,7 @@ static void test_at_once_and_replayed(void **state) {
     (void)state;
     struct harness h;
     struct gate g;
-    start(&h);
+    start(&h, 0);
     close_gate(&h, &g, 400);
     struct engine_session *first = harness_session(&h), *s = harness_session(&h);
     append(first, 12, 1);
@@ -160,7 +166,7 @@ static void test_at_once_behind_others(void **state) {
     struct harness h;
     struct gate g;
     struct engine_session *s[2];
-    start(&h);
+    start(&h, 0);
     for (int i = 0; i < 2; i++) {
         s[i] = harness_session(&h);
         append(s[i], KERNELS_PAGE_TOKENS, 1 + i);
@@ -189,16 +195,18 @@ static uint32_t draw(uint32_t *seed, uint32_t below) {
 struct prompts {
     int32_t ids[24][CONTEXT];
     int n[24];
+    int fresh[24]; /* of these tokens, how many none before has in the same place */
 };
 
 /* Returns how many tokens there are when each beginning counts once. */
-static int make_prompts(struct prompts *p, int count, uint32_t *seed) {
+static int make_prompts(struct prompts *p, int count, uint32_t longest, uint32_t *seed) {
     int different = 0;
     for (int i = 0; i < count; i++) {
         int from = i > 0 ? (int)draw(seed, (uint32_t)i) : 0, most = 0;
         int n = i > 0 ? (int)draw(seed, (uint32_t)p->n[from] + 1) : 0;
         memcpy(p->ids[i], p->ids[from], (size_t)n * sizeof(int32_t));
-        for (uint32_t more = draw(seed, 2) == 0 ? draw(seed, 150) + 1 : n == 0; more > 0 && n < 500; more--)
+        for (uint32_t more = draw(seed, 2) == 0 ? draw(seed, longest) + 1 : n == 0; more > 0 && n < 500;
+             more--)
             p->ids[i][n++] = (int32_t)draw(seed, VOCAB - 1);
         p->n[i] = n;
         for (int j = 0; j < i; j++) {
@@ -207,6 +215,7 @@ static int make_prompts(struct prompts *p, int count, uint32_t *seed) {
                 same++;
             most = same > most ? same : most;
         }
+        p->fresh[i] = n - most;
         different += n - most;
     }
     return different;
@@ -225,8 +234,8 @@ static void test_all_else_is_computed_once(void **state) {
         struct gate g;
         struct engine_session *s[N];
         uint32_t seed = round;
-        int different = make_prompts(p, N, &seed), computed = 0, again = 0;
-        start(&h);
+        int different = make_prompts(p, N, 150, &seed), computed = 0, again = 0;
+        start(&h, 0);
         close_gate(&h, &g, rows[round % 4]);
         for (int i = 0; i < N; i++) {
             s[i] = harness_session(&h);
@@ -250,6 +259,37 @@ static void test_all_else_is_computed_once(void **state) {
     free(p);
 }
 
+/* Eight pages, one session after the other: of what gave way, and is computed again, all counts but the
+ * beginning of one page; and nothing counts that was not computed before. */
+static void test_what_gave_way_counts(void **state) {
+    (void)state;
+    enum { N = 24, ROUNDS = 60 };
+    struct prompts *p = calloc(1, sizeof *p);
+    assert_non_null(p);
+    int evicted = 0;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        struct harness h;
+        uint32_t seed = round + 1000;
+        (void)make_prompts(p, N, 400, &seed);
+        start(&h, CONTEXT / KERNELS_PAGE_TOKENS);
+        for (int i = 0; i < N; i++) {
+            struct engine_session *s = harness_session(&h);
+            harness_append_tokens(s, p->ids[i], (size_t)p->n[i]);
+            harness_generate(&h, s, NULL, 1);
+            struct outcome *o = harness_wait(&h, s);
+            int uncounted = o->last.computed_tokens - missed(o) - p->fresh[i];
+            if (uncounted < 0 || uncounted >= KERNELS_PAGE_TOKENS)
+                fail_msg("round %u, prompt %d: %d computed, %d of them again, %d had to be", round, i,
+                         o->last.computed_tokens, missed(o), p->fresh[i]);
+            evicted += o->last.missed_tokens[ENGINE_MISS_EVICTED];
+            harness_destroy(&h, s);
+        }
+        harness_finish(&h);
+    }
+    assert_true(evicted > ROUNDS * KERNELS_PAGE_TOKENS);
+    free(p);
+}
+
 static int setup(void **state) {
     (void)state;
     random_engine_init(&weights, &shape, CONTEXT);
@@ -264,10 +304,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_equal_beginnings_at_once),
-        cmocka_unit_test(test_at_once_and_replayed),
-        cmocka_unit_test(test_at_once_behind_others),
-        cmocka_unit_test(test_all_else_is_computed_once),
+        cmocka_unit_test(test_equal_beginnings_at_once), cmocka_unit_test(test_at_once_and_replayed),
+        cmocka_unit_test(test_at_once_behind_others),    cmocka_unit_test(test_all_else_is_computed_once),
+        cmocka_unit_test(test_what_gave_way_counts),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

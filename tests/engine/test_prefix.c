@@ -194,6 +194,39 @@ static void test_evicted(void **state) {
     harness_finish(&h);
 }
 
+/* One session at a time: n tokens of `seed`, then `more` of another; how many of them were evicted. */
+static int evicted_in(struct harness *h, int n, int seed, int more, int other) {
+    struct engine_session *s = harness_session(h);
+    append(s, n, seed);
+    append(s, more, other);
+    struct outcome *o = generate(h, s, 1);
+    int evicted = o->last.missed_tokens[ENGINE_MISS_EVICTED];
+    assert_int_equal(missed(o), evicted);
+    harness_destroy(h, s);
+    return evicted;
+}
+
+/* Of sessions that are over, the last page counts as well where all that was in it is wanted again, and what
+ * is left of a page of which another session has the beginning. */
+static void test_evicted_pages_that_are_not_whole(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 8);
+    assert_int_equal(evicted_in(&h, 300, 1, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 500, 2, 0, 0), 0); /* takes all pages */
+    assert_int_equal(evicted_in(&h, 300, 1, 20, 3), 300);
+    assert_int_equal(evicted_in(&h, 500, 4, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 299, 1, 20, 5), 256); /* a part of that page: it is not known */
+    harness_finish(&h);
+
+    start(&h, 8);
+    assert_int_equal(evicted_in(&h, 256, 1, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 500, 2, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 74, 1, 20, 3), 64);
+    assert_int_equal(evicted_in(&h, 256, 1, 20, 4), 256 - 74);
+    harness_finish(&h);
+}
+
 /* The same with host memory: pages go there and come back, the partial last one too. */
 static void test_evicted_to_host_memory(void **state) {
     (void)state;
@@ -419,6 +452,7 @@ int main(void) {
         cmocka_unit_test(test_the_same_prompt),
         cmocka_unit_test(test_nothing_appended),
         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_evicted_pages_that_are_not_whole),
         cmocka_unit_test(test_evicted_to_host_memory),
         cmocka_unit_test(test_kept_on_disk),
         cmocka_unit_test(test_evicted_in_part),
