@@ -167,7 +167,8 @@ struct engine_generate {
      * tokens can be the tokenizer's, text is not sent before its word is over. */
     struct grammar *grammar;
     bool no_forced;      /* every token is the model's choice; to measure what that costs */
-    bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c) */
+    bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c), on
+                            a GPU but for near ties (kernels/kernels.h) */
     bool logprobs;       /* events tell how likely their tokens were; the scripted engine tells nothing */
     int top_logprobs;    /* and so many of the most likely ones in their places: 0 … ENGINE_TOP_LOGPROBS */
 };
