@@ -96,7 +96,7 @@ const char *engine_miss_name(enum engine_miss why) {
     static const char *const names[ENGINE_MISS_REASONS] = {
         [ENGINE_MISS_EVICTED] = "evicted",       [ENGINE_MISS_ROLLED_BACK] = "rolled_back",
         [ENGINE_MISS_LAST_TOKEN] = "last_token", [ENGINE_MISS_RESTART] = "restart",
-        [ENGINE_MISS_FAILED] = "failed",
+        [ENGINE_MISS_FAILED] = "failed",         [ENGINE_MISS_AT_ONCE] = "at_once",
     };
     return names[why];
 }

@@ -169,7 +169,8 @@ struct engine_generate {
      * tokens can be the tokenizer's, text is not sent before its word is over. */
     struct grammar *grammar;
     bool no_forced;      /* every token is the model's choice; to measure what that costs */
-    bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c) */
+    bool no_speculation; /* no token is guessed ahead of the model; the text is the same (engine/verify.c), on
+                            a GPU but for near ties (kernels/kernels.h) */
     bool logprobs;       /* events tell how likely their tokens were; the scripted engine tells nothing */
     int top_logprobs;    /* and so many of the most likely ones in their places: 0 … ENGINE_TOP_LOGPROBS */
 };
@@ -214,11 +215,13 @@ enum engine_event_type {
 
 /* Why a token was computed again though its place on an equal timeline had been computed before. */
 enum engine_miss {
-    ENGINE_MISS_EVICTED,     /* its page was taken for others (of pages that were shared: whole ones count) */
+    ENGINE_MISS_EVICTED,     /* its page was taken for others; of sessions that are over not all is known, see
+                                pages.h */
     ENGINE_MISS_ROLLED_BACK, /* tokens behind it were replaced, and there was no page for a copy */
     ENGINE_MISS_LAST_TOKEN,  /* a generation begins with the logits of the last token, which are not kept */
     ENGINE_MISS_RESTART,     /* by another process; see engine_session_about() */
     ENGINE_MISS_FAILED,      /* a step failed, so what it had computed does not count */
+    ENGINE_MISS_AT_ONCE, /* another session computed it in the same step; more of it would be waited for */
     ENGINE_MISS_REASONS
 };
 /* "evicted", "rolled_back", … */

@@ -35,9 +35,12 @@ static void know(struct local_session *s, int n, enum engine_miss why) {
 
 void hold_count(struct local_session *s) {
     int end = s->n_computed + s->n_rows, again = (end < s->n_known ? end : s->n_known) - s->n_computed;
+    again = again > 0 ? again : 0;
     s->n_run += s->n_rows;
-    if (again > 0)
-        s->missed[s->known_why] += again;
+    s->missed[s->known_why] += again;
+    if (s->n_at_once > again)
+        s->missed[ENGINE_MISS_AT_ONCE] += s->n_at_once - again;
+    s->n_at_once = 0;
 }
 
 /* The page before page i. */
@@ -47,16 +50,11 @@ static int32_t parent_of(const struct local_session *s, int i) {
 
 /* Pages with the next tokens were there once, and gave way. */
 static void recall(struct local_engine *e, struct local_session *s) {
-    int n = s->n_computed;
-    if (s->n_known > n || n % KERNELS_PAGE_TOKENS != 0 || s->n_pages != n / KERNELS_PAGE_TOKENS)
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    if (s->n_known > s->n_computed || s->n_published != i)
         return;
-    uint64_t chain = pages_chain(e->pages, parent_of(s, s->n_pages));
-    for (; n + KERNELS_PAGE_TOKENS <= s->n_tokens; n += KERNELS_PAGE_TOKENS) {
-        chain = pages_chain_next(chain, s->tokens + n);
-        if (!pages_gave_way(e->pages, chain))
-            break;
-    }
-    know(s, n, ENGINE_MISS_EVICTED);
+    int gone = pages_gave_way(e->pages, parent_of(s, i), s->tokens + first, s->n_tokens - first);
+    know(s, first + gone, ENGINE_MISS_EVICTED);
 }
 
 /* ---- giving way ---- */
@@ -234,6 +232,19 @@ bool hold_waits(const struct local_engine *e, const struct local_session *s) {
             common(o->tokens + first, s->tokens + first, need - first) == need - first)
             return true;
     return false;
+}
+
+void hold_see_at_once(const struct local_engine *e, struct local_session *s) {
+    int i = s->n_computed / KERNELS_PAGE_TOKENS, first = i * KERNELS_PAGE_TOKENS;
+    for (const struct local_session *o = e->sessions; o != NULL; o = o->next) {
+        if (o == s || o->n_rows == 0 || !same_pages(o, s, i))
+            continue;
+        int end = s->n_computed + s->n_rows, other_end = o->n_computed + o->n_rows;
+        int same =
+            first + common(o->tokens + first, s->tokens + first, (other_end < end ? other_end : end) - first);
+        if (same - s->n_computed > s->n_at_once)
+            s->n_at_once = same - s->n_computed;
+    }
 }
 
 void hold_publish(struct local_engine *e, struct local_session *s) {

@@ -92,6 +92,7 @@ struct local_session {
     int n_pages, pages_cap;
     int n_published; /* [engine] leading pages that are published */
     int n_rows;      /* [engine] rows in the running step, without guesses */
+    int n_at_once;   /* [engine] of these, the first ones, which another session has in it too */
     int output;      /* [engine] of the running step: the logits of its next token; -1: none */
     struct verify verify;
     /* The first n_known tokens were computed before, though n_computed may be less; why they are again. */
@@ -218,6 +219,9 @@ HX_MUST_CHECK int hold_table(struct local_engine *e, struct local_session *s);
 void hold_adopt(struct local_engine *e, struct local_session *s);
 /* Whether a session of the running step computes what this one needs next: after it, it can be taken over. */
 bool hold_waits(const struct local_engine *e, const struct local_session *s);
+/* Sees which of the session's rows of this step another session computes in it too: so few that it does not
+ * wait for them, as its first token would come a step later for that. */
+void hold_see_at_once(const struct local_engine *e, struct local_session *s);
 /* Counts the rows of the step that has run, n_computed being what it was before. */
 void hold_count(struct local_session *s);
 /* Makes pages for n_computed + n positions; returns how many of the n got one. Other sessions may lose

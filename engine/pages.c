@@ -1,5 +1,7 @@
 #include "engine/pages.h"
 
+#include "engine/gone.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -45,8 +47,7 @@ struct pages {
     int32_t *buckets; /* n_buckets, a power of two */
     int32_t *begins;  /* the same number */
     uint32_t n_buckets;
-    uint64_t *gone; /* n_gone, a power of two: chains of pages that gave way, by their lowest bits */
-    uint32_t n_gone;
+    struct gone gone;
     uint64_t last_serial, last_stamp;
 };
 
@@ -74,9 +75,8 @@ struct pages *pages_create(int n_pages, const struct pages_store *away, const st
     p->pages = calloc(n_all, sizeof *p->pages);
     p->buckets = malloc(p->n_buckets * sizeof *p->buckets);
     p->begins = malloc(p->n_buckets * sizeof *p->begins);
-    p->n_gone = p->n_buckets < 256 ? 4096 : p->n_buckets * 16;
-    p->gone = calloc(p->n_gone, sizeof *p->gone);
-    if (p->pages == NULL || p->buckets == NULL || p->begins == NULL || p->gone == NULL ||
+    uint32_t n_gone = p->n_buckets * 16 < PAGES_GONE_LEAST ? PAGES_GONE_LEAST : p->n_buckets * 16;
+    if (p->pages == NULL || p->buckets == NULL || p->begins == NULL || gone_init(&p->gone, n_gone) < 0 ||
         fill_stack(&p->free, 0, n_pages) < 0 || fill_stack(&p->far_free, n_pages, p->away.n) < 0) {
         pages_destroy(p);
         return NULL;
@@ -95,16 +95,28 @@ void pages_destroy(struct pages *p) {
     free(p->far_free.ids);
     free(p->buckets);
     free(p->begins);
-    free(p->gone);
+    gone_finish(&p->gone);
     free(p);
 }
 
 /* FNV-1a over a start and tokens, ids as 32-bit units. */
-static uint64_t hash_of(uint64_t from, const int32_t *tokens, int n) {
-    uint64_t h = 0xCBF29CE484222325u ^ from;
-    for (int i = 0; i < n; i++)
-        h = (h ^ (uint32_t)tokens[i]) * 0x100000001B3u;
+static uint64_t hash_begin(uint64_t from) {
+    return 0xCBF29CE484222325u ^ from;
+}
+
+static uint64_t hash_add(uint64_t h, int32_t token) {
+    return (h ^ (uint32_t)token) * 0x100000001B3u;
+}
+
+static uint64_t hash_end(uint64_t h) {
     return h ^ h >> 29;
+}
+
+static uint64_t hash_of(uint64_t from, const int32_t *tokens, int n) {
+    uint64_t h = hash_begin(from);
+    for (int i = 0; i < n; i++)
+        h = hash_add(h, tokens[i]);
+    return hash_end(h);
 }
 
 static int32_t *bucket_of(struct pages *p, uint64_t hash) {
@@ -115,16 +127,26 @@ static int32_t *begin_of(struct pages *p, uint64_t parent, int32_t token) {
     return &p->begins[hash_of(parent, &token, 1) & (p->n_buckets - 1)];
 }
 
-uint64_t pages_chain(const struct pages *p, int32_t page) {
+/* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
+static uint64_t chain_of(const struct pages *p, int32_t page) {
     return page != PAGES_NONE ? p->pages[page].chain : 0;
 }
 
-uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens) {
-    return hash_of(chain, tokens, KERNELS_PAGE_TOKENS);
-}
-
-bool pages_gave_way(const struct pages *p, uint64_t chain) {
-    return p->gone[chain & (p->n_gone - 1)] == chain;
+int pages_gave_way(const struct pages *p, int32_t parent, const int32_t *tokens, int n) {
+    uint64_t chain = chain_of(p, parent), next;
+    int known = 0;
+    for (; known + KERNELS_PAGE_TOKENS <= n; known += KERNELS_PAGE_TOKENS, chain = next) {
+        next = hash_of(chain, tokens + known, KERNELS_PAGE_TOKENS);
+        if (!gone_has(&p->gone, next))
+            break;
+    }
+    int first = known; /* from here on in a page that was not full */
+    uint64_t h = hash_begin(chain);
+    for (int i = first; i < n && i < first + KERNELS_PAGE_TOKENS - 1; i++) {
+        h = hash_add(h, tokens[i]);
+        known = gone_has(&p->gone, hash_end(h)) ? i + 1 : known;
+    }
+    return known;
 }
 
 static uint64_t serial_of(const struct pages *p, int32_t page) {
@@ -191,10 +213,9 @@ static int32_t *bucket_link(struct pages *p, int32_t id) {
 static void forget(struct pages *p, int32_t id) {
     struct page *page = &p->pages[id];
     *begin_link(p, id) = page->begin_next;
-    if (page->serial != 0) {
+    if (page->serial != 0)
         *bucket_link(p, id) = page->bucket_next;
-        p->gone[page->chain & (p->n_gone - 1)] = page->chain;
-    }
+    gone_add(&p->gone, page->chain);
     page->serial = 0;
     page->n_tokens = 0;
 }
@@ -387,10 +408,11 @@ bool pages_claim(struct pages *p, int32_t id, int n) {
 }
 
 /* What a published page has of its tokens, and its place among those that begin alike. */
-static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t *tokens, int n) {
+static void describe(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens, int n) {
     struct page *page = &p->pages[id];
-    int32_t *begin = begin_of(p, parent, tokens[0]);
-    page->parent = parent;
+    page->parent = serial_of(p, parent);
+    page->chain = hash_of(chain_of(p, parent), tokens, n);
+    int32_t *begin = begin_of(p, page->parent, tokens[0]);
     page->n_tokens = n;
     memcpy(page->tokens, tokens, (size_t)n * sizeof *tokens);
     page->begin_next = *begin;
@@ -400,9 +422,8 @@ static void describe(struct pages *p, int32_t id, uint64_t parent, const int32_t
 /* The same of a full one, `hash` being that of all that. */
 static void describe_full(struct pages *p, int32_t id, int32_t parent, const int32_t *tokens, uint64_t hash) {
     struct page *page = &p->pages[id];
-    describe(p, id, serial_of(p, parent), tokens, KERNELS_PAGE_TOKENS);
+    describe(p, id, parent, tokens, KERNELS_PAGE_TOKENS);
     page->serial = ++p->last_serial;
-    page->chain = pages_chain_next(pages_chain(p, parent), tokens);
     page->hash = hash;
     int32_t *bucket = bucket_of(p, hash);
     page->bucket_next = *bucket;
@@ -420,7 +441,7 @@ bool pages_enter(struct pages *p, int place, int parent, const int32_t *tokens, 
     if (full)
         describe_full(p, id, before, tokens, hash);
     else
-        describe(p, id, serial, tokens, n);
+        describe(p, id, before, tokens, n);
     p->pages[id].home = id;
     p->pages[id].shared = n;
     p->pages[id].stamp = (uint64_t)(p->kept.n - place);
@@ -454,7 +475,7 @@ void pages_leave(struct pages *p, int32_t id, int32_t parent, const int32_t *tok
     if (n > 0)
         (void)find_part(p, serial_of(p, parent), tokens, n, &matched);
     if (matched < n)
-        describe(p, id, serial_of(p, parent), tokens, n);
+        describe(p, id, parent, tokens, n);
     pages_drop(p, id);
 }
 

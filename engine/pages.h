@@ -12,8 +12,11 @@
  * content of a store that nothing is written to (a file of an earlier process): they take no page before
  * somebody wants them, and when they give way they are found there as before.
  *
- * Of published pages that gave way a hash of all tokens up to their end is kept for a while, so that it can
- * be counted how often they would have been needed again. */
+ * Of pages that gave way, published or left, a hash of all tokens up to their end is kept, so that it can be
+ * counted how often they would have been needed again. What that does not know: the beginning of a page of
+ * which the rest is not wanted, at most 63 tokens of a prompt; and what was pushed out. There are 16 to 32
+ * entries for each page, those of both stores too, and PAGES_GONE_LEAST at least (engine/gone.h). Nothing
+ * outlives the process. */
 #ifndef ENGINE_PAGES_H
 #define ENGINE_PAGES_H
 
@@ -23,7 +26,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PAGES_NONE (-1)
+#define PAGES_NONE       (-1)
+#define PAGES_GONE_LEAST 4096
 
 struct pages;
 
@@ -61,7 +65,8 @@ bool pages_enter(struct pages *p, int place, int parent, const int32_t *tokens, 
 /* The published page of these 64 tokens after `parent`, with one more use; or PAGES_NONE. */
 int32_t pages_find(struct pages *p, int32_t parent, const int32_t *tokens);
 /* The page after `parent` that begins with the most of these n tokens, with one more use, and how many in
- * *matched (at least one); or PAGES_NONE. Its content may be copied, not shared. */
+ * *matched (at least one); or PAGES_NONE. Of pages that begin with the same token 256 are looked at, those
+ * published or left last. Its content may be copied, not shared. */
 int32_t pages_find_part(struct pages *p, int32_t parent, const int32_t *tokens, int n, int *matched);
 /* Whether these n tokens after `parent` are found elsewhere, so that pages_find() and pages_find_part() need
  * a page for them; more of them than `than`. */
@@ -91,12 +96,8 @@ struct pages_kept {
  * but each behind the one before it. Returns how many, or -ENOMEM. */
 HX_MUST_CHECK int pages_shared(const struct pages *p, struct pages_kept *list, int most);
 
-/* Stands for all tokens up to the end of a published page; 0 for PAGES_NONE. */
-uint64_t pages_chain(const struct pages *p, int32_t page);
-/* The same for 64 more tokens. */
-uint64_t pages_chain_next(uint64_t chain, const int32_t *tokens);
-/* Whether a published page of that chain gave way, as far as it is remembered. */
-bool pages_gave_way(const struct pages *p, uint64_t chain);
+/* How many of these n tokens after `parent` pages had that gave way, as far as it is remembered. */
+int pages_gave_way(const struct pages *p, int32_t parent, const int32_t *tokens, int n);
 
 /* Pages in use, and all; those that `away` has. */
 int pages_far(const struct pages *p);

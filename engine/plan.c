@@ -183,8 +183,10 @@ static void prefill(struct local_engine *e, struct local_session *s, int room) {
     }
     hold_adopt(e, s);
     int n = hold_pending(s);
-    if (n > 0 && !hold_waits(e, s))
+    if (n > 0 && !hold_waits(e, s)) {
         add_rows(e, s, n < room ? n : room);
+        hold_see_at_once(e, s);
+    }
     if (s->n_rows > 0)
         s->turn = ++e->last_order;
     charge(e, s, s->n_rows);
@@ -215,7 +217,7 @@ bool plan_step(struct local_engine *e) {
     step->n_rows = step->n_outputs = step->n_samples = step->n_tables = step->n_guessed = 0;
     bury(e);
     for (struct local_session *s = e->sessions; s != NULL; s = s->next) {
-        s->n_rows = s->verify.n = 0;
+        s->n_rows = s->n_at_once = s->verify.n = 0;
         s->output = -1;
         s->passed = false;
         if (s->gen.running && s->gen.cancel) {

@@ -82,10 +82,11 @@ class Prefix(unittest.TestCase):
         self.assertEqual([job["turns"] for job in jobs], [TURNS] * 4)
         turns = [usage for id in ids for usage in usages(self.api, id)]
         for usage in turns:
-            self.assertEqual(usage["prefix_misses"], {"evicted": usage["prefix_miss_tokens"]} if usage["prefix_miss_tokens"] else {})
-        again = sum(usage["prefix_miss_tokens"] for usage in turns)
+            self.assertLessEqual(set(usage["prefix_misses"]), {"evicted", "at_once"})
+            self.assertEqual(usage["prefix_miss_tokens"], sum(usage["prefix_misses"].values()))
+        again = sum(usage["prefix_misses"].get("evicted", 0) for usage in turns)
         self.assertGreater(again, 0)
-        self.assertEqual(again, sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
+        self.assertEqual(sum(usage["prefix_miss_tokens"] for usage in turns), sum(job["usage"]["prefix_miss_tokens"] for job in jobs))
         self.assertIn(f'hermesd_prefix_miss_tokens_total{{reason="evicted"}} {again}\n', self.room.metrics())
 
     def test_who_waits_for_a_tool_keeps_its_memory(self):
@@ -155,7 +156,7 @@ class Prefix(unittest.TestCase):
             self.api.wait(id, 120)
             usage = usages(self.api, id)[0]
             self.assertGreaterEqual(usage["cached_tokens"], common)
-            self.assertEqual(usage["prefix_miss_tokens"], 0)
+            self.assertLessEqual(set(usage["prefix_misses"]), {"at_once"})  # of the words that these four begin with
         self.assertEqual(self.room.stop(), 0)
         os.unlink(kept)
         self.room.start(*self.flags, "--prefix-cache", "0", plugins=(harness.PLUGINS,))

@@ -1,4 +1,5 @@
 /* KV page bookkeeping: sharing is exact, unused pages are kept longest-unused-first, nothing is lost. */
+#include "engine/gone.h"
 #include "engine/pages.h"
 
 #include <setjmp.h>
@@ -136,16 +137,19 @@ static void test_beginnings_are_found(void **state) {
     pages_leave(p, third, PAGES_NONE, b, 45);
     assert_int_equal(pages_take(p), third);
 
-    uint64_t chain = pages_chain_next(pages_chain(p, PAGES_NONE), a);
-    assert_int_equal(chain, pages_chain(p, first));
-    assert_false(pages_gave_way(p, chain));
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, a, 64), 0);
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, b, 64), 0);
     assert_int_equal(pages_take(p), second); /* the one that was left has been unused longest */
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, b, 64), 50);
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, b, 49), 0);
+    assert_int_equal(pages_gave_way(p, first, b, 64), 0);
     assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), first);
     assert_int_equal(matched, 40);
     pages_drop(p, first);
     pages_drop(p, first);
     assert_int_equal(pages_take(p), first);
-    assert_true(pages_gave_way(p, chain));
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, a, 64), 64);
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, a, 63), 0);
     assert_int_equal(pages_find_part(p, PAGES_NONE, b, 64, &matched), PAGES_NONE);
     pages_destroy(p);
 }
@@ -321,7 +325,7 @@ static void test_kept(void **state) {
     c.of[a] = c.of[b] = -1;
     assert_int_equal(c.n_moves, 2);
     assert_int_equal(pages_far(p), 0);
-    assert_false(pages_gave_way(p, pages_chain_next(0, t[0])));
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, t[0], 64), 0);
     pages_drop(p, a);
     pages_drop(p, b);
     page[0] = pages_find(p, PAGES_NONE, t[0]);
@@ -510,6 +514,51 @@ static void test_random_work(void **state) {
     pages_destroy(p);
 }
 
+/* How many of a hundred and more pages are known yet, with about `after` others that gave way behind them. */
+static int known_of_100(const struct pages *p, int last, int after) {
+    int known = 0;
+    for (int i = 0; i < 400; i++) {
+        int32_t tokens[64];
+        fill(tokens, last - after - 200 + i);
+        known += pages_gave_way(p, PAGES_NONE, tokens, 64) == 64;
+    }
+    return known / 4;
+}
+
+/* For how long, as engine/gone.h says. */
+static void test_which_gave_way_is_known_for_long(void **state) {
+    (void)state;
+    enum { N = 3 * PAGES_GONE_LEAST };
+    struct pages *p = pages_create(1, NULL, NULL);
+    int32_t tokens[64];
+    for (int i = 0; i <= N; i++) {
+        fill(tokens, i);
+        pages_drop(p, pages_publish(p, pages_take(p), PAGES_NONE, tokens));
+    }
+    assert_int_equal(pages_gave_way(p, PAGES_NONE, tokens, 64), 0); /* the last one is there */
+    assert_int_equal(known_of_100(p, N, PAGES_GONE_LEAST / 8), 100);
+    assert_in_range(known_of_100(p, N, PAGES_GONE_LEAST / 2), 92, 99);
+    assert_in_range(known_of_100(p, N, PAGES_GONE_LEAST), 38, 52);
+    pages_destroy(p);
+}
+
+/* Eight that meet in one place: what comes again is the newest, and takes nobody's place. */
+static void test_the_oldest_is_forgotten(void **state) {
+    (void)state;
+    struct gone g;
+    assert_int_equal(gone_init(&g, 8), 0);
+    for (uint64_t chain = 1; chain <= 8; chain++)
+        gone_add(&g, chain);
+    for (int i = 0; i < 10; i++)
+        gone_add(&g, 1 + (uint64_t)i % 2);
+    for (uint64_t chain = 1; chain <= 8; chain++)
+        assert_true(gone_has(&g, chain));
+    gone_add(&g, 9);
+    for (uint64_t chain = 1; chain <= 9; chain++)
+        assert_int_equal(gone_has(&g, chain), chain != 3);
+    gone_finish(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_take_and_drop),
@@ -517,6 +566,8 @@ int main(void) {
         cmocka_unit_test(test_equal_page_published_twice_becomes_one),
         cmocka_unit_test(test_longest_unused_goes_first),
         cmocka_unit_test(test_serials_are_never_reused),
+        cmocka_unit_test(test_which_gave_way_is_known_for_long),
+        cmocka_unit_test(test_the_oldest_is_forgotten),
         cmocka_unit_test(test_beginnings_are_found),
         cmocka_unit_test(test_shared_pages_are_listed),
         cmocka_unit_test(test_elsewhere),

@@ -1,4 +1,5 @@
-/* Nothing is computed twice: exact counts of what sessions computed, and of what they computed again. */
+/* Nothing is computed twice: exact counts of what sessions computed, and of what they computed again.
+ * Sessions that come together: test_at_once.c. */
 #include "engine/local.h"
 #include "tests/engine/harness.h"
 #include "tests/engine/random_engine.h"
@@ -116,30 +117,6 @@ static void test_equal_beginnings(void **state) {
     harness_finish(&h);
 }
 
-/* Sessions that come at once: one computes what all have in common while the others wait for it. A step's
- * worth of tokens that end within it may be computed by each. */
-static void test_equal_beginnings_at_once(void **state) {
-    (void)state;
-    enum { N = 8 };
-    struct harness h;
-    struct engine_session *s[N];
-    int computed = 0;
-    start(&h, 0);
-    for (int i = 0; i < N; i++) {
-        s[i] = harness_session(&h);
-        append(s[i], 300, 1);
-        append(s[i], 20, 2 + i);
-        harness_generate(&h, s[i], NULL, 1);
-    }
-    for (int i = 0; i < N; i++) {
-        struct outcome *o = harness_wait(&h, s[i]);
-        computed += o->last.computed_tokens;
-        assert_int_equal(missed(o), 0);
-    }
-    assert_in_range(computed, 300 + N * 20, 300 + N * 20 + (N - 1) * (LOCAL_MIN_ROWS - 1));
-    harness_finish(&h);
-}
-
 /* The same prompt again: its last token, because logits are not kept. */
 static void test_the_same_prompt(void **state) {
     (void)state;
@@ -214,6 +191,39 @@ static void test_evicted(void **state) {
     o = generate(&h, s, 5);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 256);
     assert_int_equal(missed(o), 256);
+    harness_finish(&h);
+}
+
+/* One session at a time: n tokens of `seed`, then `more` of another; how many of them were evicted. */
+static int evicted_in(struct harness *h, int n, int seed, int more, int other) {
+    struct engine_session *s = harness_session(h);
+    append(s, n, seed);
+    append(s, more, other);
+    struct outcome *o = generate(h, s, 1);
+    int evicted = o->last.missed_tokens[ENGINE_MISS_EVICTED];
+    assert_int_equal(missed(o), evicted);
+    harness_destroy(h, s);
+    return evicted;
+}
+
+/* Of sessions that are over, the last page counts as well where all that was in it is wanted again, and what
+ * is left of a page of which another session has the beginning. */
+static void test_evicted_pages_that_are_not_whole(void **state) {
+    (void)state;
+    struct harness h;
+    start(&h, 8);
+    assert_int_equal(evicted_in(&h, 300, 1, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 500, 2, 0, 0), 0); /* takes all pages */
+    assert_int_equal(evicted_in(&h, 300, 1, 20, 3), 300);
+    assert_int_equal(evicted_in(&h, 500, 4, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 299, 1, 20, 5), 256); /* a part of that page: it is not known */
+    harness_finish(&h);
+
+    start(&h, 8);
+    assert_int_equal(evicted_in(&h, 256, 1, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 500, 2, 0, 0), 0);
+    assert_int_equal(evicted_in(&h, 74, 1, 20, 3), 64);
+    assert_int_equal(evicted_in(&h, 256, 1, 20, 4), 256 - 74);
     harness_finish(&h);
 }
 
@@ -439,10 +449,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_turns_compute_new_tokens),
         cmocka_unit_test(test_equal_beginnings),
-        cmocka_unit_test(test_equal_beginnings_at_once),
         cmocka_unit_test(test_the_same_prompt),
         cmocka_unit_test(test_nothing_appended),
         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_evicted_pages_that_are_not_whole),
         cmocka_unit_test(test_evicted_to_host_memory),
         cmocka_unit_test(test_kept_on_disk),
         cmocka_unit_test(test_evicted_in_part),
