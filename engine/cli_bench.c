@@ -35,12 +35,12 @@ struct options {
     enum engine_kv kv;
     int n_threads, repetitions;
     struct list prompts, news, depths, batches;
-    bool json, membw, peak;
+    bool json, membw, peak, help;
 };
 
-static int usage(void) {
+static int usage(FILE *to) {
     (void)fprintf(
-        stderr,
+        to,
         "usage: hermesd bench [-m MODEL] [-p N,N] [-n N,N] [-d N,N] [-b N,N] [-r N] [-t N]\n"
         "                     [--device auto|cpu|cuda] [--devices N,N] [--cuda-module FILE]\n"
         "                     [--kv f16|f32|q8] [--json]\n"
@@ -48,9 +48,10 @@ static int usage(void) {
         "  -m MODEL   GGUF file or Hugging Face folder; else the one the daemon would take\n"
         "  -p N,N     prompts to read (pp512, pp2048); 0: none\n"
         "  -n N,N     tokens to write (tg128); 0: none\n"
-        "  -d N,N     tokens that stand before them (0; and one run as deep as the context goes, 4096 at "
-        "most)\n"
-        "  -b N,N     sessions that write at once (1, 4, 16 at depth 0; 1 at the other)\n"
+        "  -d N,N     tokens that stand before them (0; without -b also one run as deep as the context "
+        "goes,\n"
+        "             4096 at most)\n"
+        "  -b N,N     sessions that write at once (1, 4, 16 at depth 0; 1 at any other)\n"
         "  -r N       repetitions (5)\n"
         "  -t N       compute threads; 0: one per CPU\n"
         "  --devices  which GPUs share the model, by number (0,1)\n"
@@ -59,7 +60,7 @@ static int usage(void) {
         "  --peak     only how many multiply-adds its registers take, in F32 and in 8-bit integers\n"
         "The forward pass alone is measured, as llama-bench does. Figures are means and standard deviations\n"
         "over the repetitions; a machine that does other work makes all of them worse.\n");
-    return 2;
+    return to == stdout ? 0 : 2;
 }
 
 /* ---- options ---- */
@@ -143,6 +144,9 @@ static int take(int c, struct options *o) {
     case LONG_PEAK:
         o->peak = true;
         return 0;
+    case 'h':
+        o->help = true;
+        return 0;
     default:
         return -1;
     }
@@ -159,10 +163,11 @@ static int parse(int argc, char **argv, struct options *o) {
                                           {"kv", required_argument, NULL, LONG_KV},
                                           {"membw", no_argument, NULL, LONG_MEMBW},
                                           {"peak", no_argument, NULL, LONG_PEAK},
+                                          {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int c;
     optind = 0; /* glibc: begin anew, whoever used getopt before */
-    while ((c = getopt_long(argc, argv, "m:p:n:d:b:r:t:", known, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "hm:p:n:d:b:r:t:", known, NULL)) != -1)
         if (take(c, o) < 0) {
             if (c != '?' && c != ':')
                 (void)fprintf(stderr, "hermesd bench: '%.60s' is not possible here.\n",
@@ -191,35 +196,34 @@ static void add_prompts(const struct options *o, const struct model *m, struct b
                           l->v[i], m->n_ctx_train);
 }
 
-static void add_usual(const struct model *m, int new_tokens, struct bench_test *tests, int *n) {
-    static const int batches[] = {1, 4, 16};
-    if (new_tokens > m->n_ctx_train)
-        return;
-    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++)
-        add(tests, n, (struct bench_test){.new_tokens = new_tokens, .batch = batches[i]});
-    int depth = m->n_ctx_train - new_tokens < 4096 ? m->n_ctx_train - new_tokens : 4096;
-    if (depth > 0)
-        add(tests, n, (struct bench_test){.new_tokens = new_tokens, .depth = depth, .batch = 1});
+/* What nobody asked for otherwise: several sessions only where none has a past. */
+static const struct list *usual_batches(int depth) {
+    static const struct list several = {.v = {1, 4, 16}, .n = 3}, one = {.v = {1}, .n = 1};
+    return depth == 0 ? &several : &one;
+}
+
+static void add_depth(const struct options *o, int new_tokens, int depth, struct bench_test *tests, int *n) {
+    const struct list *batches = o->batches.given ? &o->batches : usual_batches(depth);
+    for (int b = 0; b < batches->n; b++)
+        add(tests, n, (struct bench_test){.new_tokens = new_tokens, .depth = depth, .batch = batches->v[b]});
 }
 
 static void add_new(const struct options *o, const struct model *m, struct bench_test *tests, int *n) {
-    static const struct list usual = {.v = {128}, .n = 1}, zero = {.v = {0}, .n = 1},
-                             one = {.v = {1}, .n = 1};
+    static const struct list usual = {.v = {128}, .n = 1}, zero = {.v = {0}, .n = 1};
     const struct list *news = o->news.given ? &o->news : &usual;
     const struct list *depths = o->depths.given ? &o->depths : &zero;
-    const struct list *batches = o->batches.given ? &o->batches : &one;
+    bool choice = o->depths.given || o->batches.given;
     for (int i = 0; i < news->n; i++) {
-        if (!o->depths.given && !o->batches.given && !o->news.given && m->n_ctx_train < news->v[i])
+        int left = m->n_ctx_train - news->v[i], deep = left < 4096 ? left : 4096;
+        if (!choice && !o->news.given && left < 0) {
             (void)fprintf(stderr, "hermesd bench: tg%d is left out: the model's context is %d tokens.\n",
                           news->v[i], m->n_ctx_train);
-        else if (!o->depths.given && !o->batches.given && news->v[i] <= m->n_ctx_train)
-            add_usual(m, news->v[i], tests, n);
-        else
-            for (int d = 0; d < depths->n; d++)
-                for (int b = 0; b < batches->n; b++)
-                    add(tests, n,
-                        (struct bench_test){
-                            .new_tokens = news->v[i], .depth = depths->v[d], .batch = batches->v[b]});
+            continue;
+        }
+        for (int d = 0; d < depths->n; d++)
+            add_depth(o, news->v[i], depths->v[d], tests, n);
+        if (!choice && deep > 0)
+            add_depth(o, news->v[i], deep, tests, n);
     }
 }
 
@@ -345,7 +349,9 @@ int cli_bench(int argc, char **argv, const struct cli_bench_settings *settings) 
     struct buf out;
     char err[600] = "the output cannot be written";
     if (parse(argc, argv, &o) < 0)
-        return usage();
+        return usage(stderr);
+    if (o.help)
+        return usage(stdout);
     buf_init(&out, MAX_OUTPUT_BYTES);
     int rc = o.membw || o.peak ? run_limits(&o, &out, err, sizeof err) : run_model(&o, &out, err, sizeof err);
     buf_finish(&out);

@@ -74,11 +74,17 @@ static int await(void *state, hermes_call *call, hermes_str args_json) {
     return hermes_reply(p->host, call, "{\"there\": true}");
 }
 
-/* Returns when the file "go" is there. */
+/* These return when the file of their name is there. */
 static int hold(void *state, hermes_call *call, hermes_str args_json) {
-    static const char go[] = "{\"file\": \"go\"}";
+    static const char file[] = "{\"file\": \"hold\"}";
     (void)args_json;
-    return await(state, call, hermes_str_of(go));
+    return await(state, call, hermes_str_of(file));
+}
+
+static int hold_too(void *state, hermes_call *call, hermes_str args_json) {
+    static const char file[] = "{\"file\": \"hold_too\"}";
+    (void)args_json;
+    return await(state, call, hermes_str_of(file));
 }
 
 static int count_slowly(void *state, hermes_call *call, hermes_str args_json) {
@@ -171,6 +177,15 @@ static const hermes_tool tool_hold = {
     .max_concurrency = 4,
     .invoke = hold,
 };
+static const hermes_tool tool_hold_too = {
+    .size = HERMES_TOOL_SIZE,
+    .flags = HERMES_T_READ_ONLY | HERMES_T_FS_READ,
+    .name = "hold_too",
+    .description = "Wait as well.",
+    .args_schema = HERMES_SCHEMA({"type" : "object", "additionalProperties" : false}),
+    .max_concurrency = 4,
+    .invoke = hold_too,
+};
 static const hermes_tool tool_nap = {
     .size = HERMES_TOOL_SIZE,
     .flags = HERMES_T_READ_ONLY,
@@ -238,10 +253,9 @@ static const hermes_tool tool_pick = {
 };
 
 static const hermes_tool *const tools[] = {
-    &tool_count,   &tool_count_again, &tool_count_slowly, &tool_nap,
-    &tool_crash,   &tool_long_text,   &tool_passages,     &tool_is_done,
-    &tool_look_up, &tool_pick,        &tool_await,        &tool_hold,
-    NULL};
+    &tool_count,     &tool_count_again, &tool_count_slowly, &tool_nap,     &tool_crash,
+    &tool_long_text, &tool_passages,    &tool_is_done,      &tool_look_up, &tool_pick,
+    &tool_await,     &tool_hold,        &tool_hold_too,     NULL};
 
 static int init(const hermes_host *host, hermes_str config_json, void **state) {
     static struct probe probe; /* one worker, one plugin, one state */

@@ -67,6 +67,23 @@ class Bench(unittest.TestCase):
         for n in (512, 2048):
             self.assertIn(f"pp{n} is left out: the model's context is 256 tokens.", err)
 
+    def test_batches_that_nobody_named(self):
+        got = lines("-m", SHORT, "-p", "0", "-n", "2", "-d", "8,0", "-r", "1", "-t", "1")
+        self.assertEqual([(o["test"], o["batch"]) for o in got], [("tg2 @ d8", 1), ("tg2", 1), ("tg2", 4), ("tg2", 16)])
+        got = lines("-m", SHORT, "-p", "0", "-n", "2", "-b", "3", "-r", "1", "-t", "1")
+        self.assertEqual([(o["test"], o["batch"]) for o in got], [("tg2", 3)])
+        got = lines("-m", SHORT, "-p", "0", "-n", "2,256", "-r", "1", "-t", "1")
+        self.assertEqual([(o["test"], o["batch"]) for o in got],
+                         [("tg2", 1), ("tg2", 4), ("tg2", 16), ("tg2 @ d254", 1), ("tg256", 1), ("tg256", 4), ("tg256", 16)])
+
+    def test_help(self):
+        for asked in ("--help", "-h"):
+            code, out, err = bench("-p", "16", asked)
+            self.assertEqual((code, err), (0, ""))
+            self.assertTrue(out.startswith("usage: hermesd bench"), out)
+            for words in ("(1, 4, 16 at depth 0; 1 at any other)", "without -b also one run as deep as the context"):
+                self.assertIn(words, out)
+
     def test_the_settings_of_the_daemon(self):
         with tempfile.TemporaryDirectory() as folder:
             got = lines("-r", "1", "-p", "16", "-n", "0", HERMESD_THREADS="1", HERMESD_KV="q8", HOME=folder, XDG_CONFIG_HOME=folder)

@@ -37,6 +37,28 @@ class Model(harness.Case):
             shown = subprocess.run([os.path.join(harness.BIN, "hermesctl"), "--socket", self.room.socket, "trace", job["id"]], capture_output=True, text=True, timeout=30).stdout
             self.assertEqual(f" out ({usage[0]['forced_tokens']} forced)" in shown, constrained, shown)
 
+    def written(self, text, **members):
+        """(guessed tokens, true ones, text) of a job's turns."""
+        job = self.api.run(text, wait=120, **members)
+        self.assertEqual(job["status"], "completed", job)
+        usage = [turn["usage"] for turn in self.api.trace(job["id"])["turns"]]
+        return sum(u["drafted_tokens"] for u in usage), sum(u["accepted_tokens"] for u in usage), job["result"]["text"]
+
+    def test_what_stands_in_the_prompt_is_guessed(self):
+        """How many tokens are guessed depends on what a row more costs here and now; of several jobs that copy a file, some guess."""
+        guessed = true = 0
+        for n in range(20):
+            with open(os.path.join(self.room.workspace, "note.txt"), "w") as file:
+                file.write(f"The blue heron stands in the shallow water of the river Ossel and waits for fish number {n}.\n")
+            drafted, accepted, text = self.written("Read note.txt and tell me what it says.", tools=["read_file"])
+            self.assertEqual(self.written("Read note.txt and tell me what it says.", tools=["read_file"], speculation=False), (0, 0, text))
+            self.assertLessEqual(accepted, drafted)
+            guessed, true = guessed + drafted, true + accepted
+            if n >= 2 and true > 0:
+                break
+        self.assertGreater(guessed, 0)
+        self.assertGreater(true, 0)
+
     def test_a_chain(self):
         before = datetime.datetime.now(datetime.timezone.utc).date()
         job = self.api.run("What date is it in 45 days?", wait=120)

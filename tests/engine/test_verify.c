@@ -391,6 +391,69 @@ static void test_large_batch(void **state) {
     harness_finish(&h);
 }
 
+/* No step has room for a row while `max_rows` is 0. Returns what it was. */
+static int swap_max_rows(struct harness *h, int max_rows) {
+    struct local_engine *e = local(h);
+    pthread_mutex_lock(&e->lock);
+    int old = e->max_rows;
+    e->max_rows = max_rows;
+    pthread_cond_signal(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+    return old;
+}
+
+static void wait_until_read(struct harness *h, struct engine_session *s) {
+    int left = 1;
+    while (left > 0) {
+        usleep(1000);
+        pthread_mutex_lock(&local(h)->lock);
+        left = hold_pending((const struct local_session *)(const void *)s);
+        pthread_mutex_unlock(&local(h)->lock);
+    }
+}
+
+/* So many sessions write the same text, each of its tokens in the same step: as long as there is one of them,
+ * there are all. Returns how many tokens were guessed. */
+static int drafted_by(int n_sessions, struct run *r) {
+    enum { MOST = SPECULATE_SESSIONS + 2 };
+    struct harness h;
+    struct engine_session *s[MOST];
+    struct engine_generate how = {.max_tokens = 60};
+    int32_t ids[CONTEXT];
+    int drafted = 0, n = prompt(ids, 1);
+    assert_in_range(n_sessions, 1, MOST);
+    start(&h, 0, 0, 4);
+    for (int i = 0; i < n_sessions; i++) {
+        s[i] = harness_session(&h);
+        harness_append_tokens(s[i], ids, (size_t)n);
+        wait_until_read(&h, s[i]);
+    }
+    int max_rows = swap_max_rows(&h, 0);
+    for (int i = 0; i < n_sessions; i++)
+        ask(&h, s[i], &how);
+    swap_max_rows(&h, max_rows);
+    for (int i = 0; i < n_sessions; i++) {
+        struct run first = *r;
+        wait_for(&h, s[i], r);
+        if (first.n > 0)
+            expect_same(&first, r);
+        drafted += r->drafted;
+    }
+    harness_finish(&h);
+    return drafted;
+}
+
+/* The same, counted by the engine itself. */
+static void test_many_sessions(void **state) {
+    (void)state;
+    struct run r = {.n = 0};
+    assert_true(drafted_by(1, &r) > 0);
+    assert_true(drafted_by(SPECULATE_SESSIONS, &r) > 0);
+    assert_int_equal(drafted_by(SPECULATE_SESSIONS + 1, &r), 0);
+    assert_int_equal(drafted_by(SPECULATE_SESSIONS + 2, &r), 0);
+    assert_int_equal(r.n, 60);
+}
+
 /* Left alone it measures, and decides by that; whatever it decides, the text is the same. */
 static void test_by_itself(void **state) {
     (void)state;
@@ -446,7 +509,8 @@ int main(void) {
         cmocka_unit_test(test_max_tokens),  cmocka_unit_test(test_stop_tokens),
         cmocka_unit_test(test_context_end), cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_company),     cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_large_batch), cmocka_unit_test(test_by_itself),
+        cmocka_unit_test(test_large_batch), cmocka_unit_test(test_many_sessions),
+        cmocka_unit_test(test_by_itself),
     };
     return cmocka_run_group_tests_name("guessed tokens", tests, set_up, tear_down);
 }

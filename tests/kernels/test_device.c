@@ -12,6 +12,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define MAX_CONTEXT 300
 #define N_PAGES     12
@@ -274,6 +277,52 @@ static void test_pages_are_copied(void **state) {
     }
 }
 
+#if defined(__x86_64__)
+static void scale(const struct tensor *t, float factor) {
+    float *at = (float *)(uintptr_t)t->data;
+    for (int64_t i = 0; i < t->rows * t->cols; i++)
+        at[i] *= factor;
+}
+
+/* Each product of the head is a number below the smallest normal one. The thread that begins a step computes
+ * its share of it (here all), and however it came, nothing of such numbers is kept. */
+static void test_a_step_flushes_denormals(void **state) {
+    (void)state;
+    static const int32_t pages[STRIDE] = {0, 1, 2, 3, 4};
+    static const struct kernels_row row = {.token = 7};
+    static const int32_t output = 0;
+    const struct kernels_batch batch = {.rows = &row,
+                                        .n_rows = 1,
+                                        .pages = pages,
+                                        .pages_stride = STRIDE,
+                                        .outputs = &output,
+                                        .n_outputs = 1};
+    const unsigned before = _mm_getcsr();
+    struct kernels_model m;
+    struct random_shape shape = shapes[1];
+    shape.type = DTYPE_F32;
+    random_model_init(&m, &shape);
+    scale(&m.output_norm, 1e-22f);
+    scale(&m.output, 1e-18f);
+    struct kernels_config config = config_of(&m, DTYPE_F32, false, 1);
+    char err[200];
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        struct kernels_device *d;
+        if (cpu_ops_find(isas[i]) == NULL)
+            continue;
+        assert_int_equal(cpu_open_isa(&config, isas[i], &d, err, sizeof err), 0);
+        _mm_setcsr(before & ~0x8040u);
+        parity_steps(d, &batch, m.n_layers);
+        for (int v = 0; v < m.n_vocab; v++)
+            if (d->ops->output(d, 0)[v] < 0 || d->ops->output(d, 0)[v] > 0)
+                fail_msg("%s: logit %d is %g", isas[i], v, (double)d->ops->output(d, 0)[v]);
+        d->ops->close(d);
+    }
+    _mm_setcsr(before);
+    random_model_finish(&m);
+}
+#endif
+
 static void test_rows_out_of_range_fail_at_sync(void **state) {
     (void)state;
     struct kernels_model m;
@@ -328,6 +377,9 @@ int main(void) {
         cmocka_unit_test(test_kv_in_8_bits),
         cmocka_unit_test(test_rows_do_not_depend_on_company),
         cmocka_unit_test(test_pages_are_copied),
+#if defined(__x86_64__)
+        cmocka_unit_test(test_a_step_flushes_denormals),
+#endif
         cmocka_unit_test(test_rows_out_of_range_fail_at_sync),
         cmocka_unit_test(test_config_is_checked),
     };
