@@ -1,6 +1,7 @@
 #include "daemon/cli_match.h"
 
 #include "agent/constrain.h"
+#include "base/help.h"
 #include "base/json.h"
 
 #include <errno.h>
@@ -19,11 +20,11 @@ struct command {
     struct grammar *grammar;
 };
 
-static int usage(void) {
+static int usage(FILE *to) {
     fputs("Usage: hermesd schema match [--model] [--as-written] SCHEMA < INSTANCES\n"
           "SCHEMA is a file; INSTANCES are JSON values, one per line.\n",
-          stderr);
-    return STATUS_USE;
+          to);
+    return to == stdout ? 0 : STATUS_USE;
 }
 
 static void print_line(const char *key, const char *verdict, const char *why, long line, long at) {
@@ -140,9 +141,11 @@ static bool read_options(struct command *c, int argc, char **argv) {
 }
 
 int cli_match(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     struct command c = {0};
     if (!read_options(&c, argc, argv))
-        return usage();
+        return usage(stderr);
     enum status status = compile(&c, argv[optind]);
     char *line = NULL;
     size_t cap = 0;

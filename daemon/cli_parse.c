@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 #include "agent/rawjson.h"
 #include "agent/turn.h"
+#include "base/help.h"
 #include "base/json.h"
 #include "tools/schema.h"
 #include "tools/value.h"
@@ -251,10 +252,10 @@ int cli_parse_text(const char *text, size_t len, const struct cli_parse_options 
 
 /* ---- the command ---- */
 
-static int usage(void) {
-    fprintf(stderr, "Usage: hermesd parse [--tools FILE] [--strict] [--lenient] [--cut-off] [--open SECTION] "
-                    "[--reasoning-tags NAME,…] < TEXT\n");
-    return 2;
+static int usage(FILE *to) {
+    fprintf(to, "Usage: hermesd parse [--tools FILE] [--strict] [--lenient] [--cut-off] [--open SECTION] "
+                "[--reasoning-tags NAME,…] < TEXT\n");
+    return to == stdout ? 0 : 2;
 }
 
 static int read_file(const char *path, struct buf *out, char *err, size_t errlen) {
@@ -290,6 +291,8 @@ static int run(struct cli_parse_options *options, const char *tools_path) {
 }
 
 int cli_parse(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     static const struct option options[] = {{"tools", required_argument, NULL, 't'},
                                             {"strict", no_argument, NULL, 's'},
                                             {"lenient", no_argument, NULL, 'l'},
@@ -322,8 +325,8 @@ int cli_parse(int argc, char **argv) {
             chosen.reasoning_tags = optarg;
             break;
         default:
-            return usage();
+            return usage(stderr);
         }
     }
-    return optind < argc ? usage() : run(&chosen, tools_path);
+    return optind < argc ? usage(stderr) : run(&chosen, tools_path);
 }

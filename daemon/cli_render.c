@@ -2,6 +2,7 @@
 
 #include "agent/rawjson.h"
 #include "agent/render.h"
+#include "base/help.h"
 #include "base/json.h"
 #include "daemon/job_format.h"
 #include "daemon/job_problem.h"
@@ -319,12 +320,14 @@ int cli_render_text(const char *json, size_t len, enum agent_profile profile, bo
 
 /* ---- the command ---- */
 
-static int usage(void) {
-    fprintf(stderr, "Usage: hermesd render [--profile stable|hf-compat] [--spans] < conversation.json\n");
-    return 2;
+static int usage(FILE *to) {
+    fprintf(to, "Usage: hermesd render [--profile stable|hf-compat] [--spans] < conversation.json\n");
+    return to == stdout ? 0 : 2;
 }
 
 int cli_render(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     static const struct option options[] = {
         {"profile", required_argument, NULL, 'p'}, {"spans", no_argument, NULL, 's'}, {0}};
     enum agent_profile profile = AGENT_PROFILE_STABLE;
@@ -339,10 +342,10 @@ int cli_render(int argc, char **argv) {
         else if (option == 'p' && strcmp(optarg, "stable") == 0)
             profile = AGENT_PROFILE_STABLE;
         else
-            return usage();
+            return usage(stderr);
     }
     if (optind < argc)
-        return usage();
+        return usage(stderr);
     struct buf in, out;
     char err[300] = "";
     buf_init(&in, INPUT_BYTES_MAX + 64 * 1024);

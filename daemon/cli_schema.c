@@ -1,6 +1,7 @@
 #include "daemon/cli_schema.h"
 
 #include "base/buf.h"
+#include "base/help.h"
 #include "base/json.h"
 #include "tools/schema.h"
 #include "tools/schema_graph.h"
@@ -20,12 +21,12 @@ struct command {
     bool json;
 };
 
-static int usage(void) {
+static int usage(FILE *to) {
     fputs("Usage: hermesd schema check [--tool] [--json] [--draft 2020-12|2019-09|07|06|04] [--formats=no] "
           "SCHEMA [INSTANCE…]\n"
           "SCHEMA and INSTANCE are files, - for standard input, or JSON text.\n",
-          stderr);
-    return STATUS_USE;
+          to);
+    return to == stdout ? 0 : STATUS_USE;
 }
 
 /* ---- reading ---- */
@@ -153,10 +154,12 @@ static bool read_options(struct command *c, int argc, char **argv) {
 }
 
 int cli_schema(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     struct command c = {.options = {.any_value = true}};
     struct schema *schema = NULL;
     if (argc < 2 || strcmp(argv[1], "check") != 0 || !read_options(&c, argc - 1, argv + 1))
-        return usage();
+        return usage(stderr);
     char **names = argv + 1 + optind;
     enum status status = compile(&c, names[0], &schema), one;
     for (int i = 1; names[i] != NULL && schema != NULL; i++) {

@@ -1,5 +1,6 @@
 #include "engine/cli_model.h"
 
+#include "base/help.h"
 #include "engine/cli_inspect.h"
 #include "engine/cli_logits.h"
 #include "engine/cli_quantize.h"
@@ -25,9 +26,9 @@ struct options {
     int plan_devices, plan_gb; /* 0: no plan */
 };
 
-static int usage(void) {
+static int usage(FILE *to) {
     (void)fprintf(
-        stderr,
+        to,
         "usage: hermesd model inspect FILE [--json | --plan[=NxGB]]\n"
         "       hermesd model logits -m FILE --ids 1,2,3 [--top N] [--cuda-module FILE [--devices N,N]]\n"
         "       hermesd model verify FILE [--json]\n"
@@ -43,7 +44,7 @@ static int usage(void) {
         "  quantize the model as a GGUF file of another element type\n"
         "  FILE is a GGUF file (the first part of a split one) or a Hugging Face folder; to inspect, its\n"
         "  config.json is enough.\n");
-    return 2;
+    return to == stdout ? 0 : 2;
 }
 
 /* A whole number from 0 to max at *text, which moves behind it; -1 for none. */
@@ -177,19 +178,21 @@ static int verify(const struct options *o) {
 int cli_model(int argc, char **argv) {
     struct options o = {.top = 10};
     if (argc < 2)
-        return usage();
+        return usage(stderr);
     if (strcmp(argv[1], "quantize") == 0)
         return cli_quantize(argc - 1, argv + 1);
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     bool wants_inspect = strcmp(argv[1], "inspect") == 0, wants_logits = strcmp(argv[1], "logits") == 0;
     if (parse(argc - 1, argv + 1, &o) < 0)
-        return usage();
+        return usage(stderr);
     if (o.gpu_module != NULL && !wants_logits)
-        return usage();
+        return usage(stderr);
     if (wants_inspect && o.ids == NULL && !(o.json && o.plan_devices > 0))
         return inspect(&o);
     if (strcmp(argv[1], "verify") == 0 && o.ids == NULL)
         return verify(&o);
     if (wants_logits && o.ids != NULL)
         return logits(&o);
-    return usage();
+    return usage(stderr);
 }

@@ -1,5 +1,6 @@
 #include "engine/cli_quantize.h"
 
+#include "base/help.h"
 #include "base/json.h"
 #include "engine/fit.h"
 #include "engine/quantise.h"
@@ -19,9 +20,9 @@ static void on_signal(int number) {
     interrupted = number;
 }
 
-static int usage(void) {
+static int usage(FILE *to) {
     (void)fprintf(
-        stderr,
+        to,
         "usage: hermesd model quantize IN OUT TYPE [--dry-run] [--json] [-t THREADS]\n"
         "  IN    GGUF file (of a split one the first part) or Hugging Face folder, in F32, F16, BF16 or FP8\n"
         "  OUT   the GGUF file to write; it must not exist\n"
@@ -31,7 +32,7 @@ static int usage(void) {
         "  --dry-run  only say what would become what\n"
         "Prints how far the numbers of each tensor moved: root mean square, beside that of the numbers, and\n"
         "the largest.\n");
-    return 2;
+    return to == stdout ? 0 : 2;
 }
 
 static void key_text(struct json_writer *w, const char *key, const char *text) {
@@ -156,12 +157,14 @@ static int parse(int argc, char **argv, struct quantise_options *o, bool *json) 
 }
 
 int cli_quantize(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     struct printer p = {0};
     struct quantise_options o = {.stop = &interrupted, .report = report, .arg = &p};
     struct quantise_total total;
     char err[600] = "";
     if (parse(argc, argv, &o, &p.json) < 0)
-        return usage();
+        return usage(stderr);
     p.dry_run = o.dry_run;
     buf_init(&p.line, 1 << 16);
     struct sigaction catch = {.sa_handler = on_signal}, old_int, old_term;

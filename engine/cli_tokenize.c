@@ -1,5 +1,6 @@
 #include "engine/cli_tokenize.h"
 
+#include "base/help.h"
 #include "base/json.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
@@ -16,14 +17,13 @@ struct options {
     bool template, ids;
 };
 
-static int usage(void) {
-    (void)fprintf(stderr,
-                  "usage: hermesd tokenize -m FILE [--template] [--ids] [TEXT...]\n"
-                  "  Shows the tokens of TEXT, or of standard input, for the model FILE.\n"
-                  "  -m, --model FILE  a GGUF file or a Hugging Face folder\n"
-                  "      --template    find control tokens in the text (text of users never has any)\n"
-                  "      --ids         only the ids, apart by commas\n");
-    return 2;
+static int usage(FILE *to) {
+    (void)fprintf(to, "usage: hermesd tokenize -m FILE [--template] [--ids] [TEXT...]\n"
+                      "  Shows the tokens of TEXT, or of standard input, for the model FILE.\n"
+                      "  -m, --model FILE  a GGUF file or a Hugging Face folder\n"
+                      "      --template    find control tokens in the text (text of users never has any)\n"
+                      "      --ids         only the ids, apart by commas\n");
+    return to == stdout ? 0 : 2;
 }
 
 static int parse(int argc, char **argv, struct options *o) {
@@ -109,10 +109,12 @@ static int run(const struct options *o, int n_words, char **words, char *err, si
 }
 
 int cli_tokenize(int argc, char **argv) {
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     struct options o = {0};
     char err[600] = "";
     if (parse(argc, argv, &o) < 0)
-        return usage();
+        return usage(stderr);
     if (run(&o, argc - optind, argv + optind, err, sizeof err) == 0)
         return 0;
     (void)fprintf(stderr, "hermesd tokenize: %s\n", err);

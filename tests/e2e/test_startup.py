@@ -233,6 +233,14 @@ class Startup(unittest.TestCase):
         said = self.room.once("--help")[1]
         self.assertIn("--shutdown-grace-ms MS", said)
         self.assertIn("check-config", said)
+        for command in ("model", "model inspect", "model verify", "model logits", "model quantize", "bench", "tokenize", "render", "parse",
+                        "schema", "schema check", "schema match"):
+            for flag in ("--help", "-h"):
+                ran = subprocess.run([harness.HERMESD, *command.split(), flag], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
+                self.assertRegex(ran.stdout, "(?i)^usage: hermesd " + command.split()[0])
+        wrong = subprocess.run([harness.HERMESD, "schema", "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
 
 
 if __name__ == "__main__":
