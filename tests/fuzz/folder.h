@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static char folder_path[256], folder_files[4][320];
+#define MOST_FOLDER_FILES 8
+
+static char folder_path[256], folder_files[MOST_FOLDER_FILES][320];
 static int folder_n_files;
 
 static void folder_remove(void) {
@@ -31,7 +33,7 @@ static const char *folder_file(const char *name) {
         if (mkdtemp(folder_path) == NULL || atexit(folder_remove) != 0)
             abort();
     }
-    if (folder_n_files == 4)
+    if (folder_n_files == MOST_FOLDER_FILES)
         abort();
     (void)snprintf(folder_files[folder_n_files], sizeof folder_files[0], "%s/%s", folder_path, name);
     return folder_files[folder_n_files++];

@@ -1,6 +1,7 @@
-/* A GGUF file, any bytes. Whatever they are: no crash, no leak; a refusal is a sentence; what opens can be
- * read to its last row. Two of three changes are to a number that the format has there (a length, a count, a
- * type, a dimension, an offset, a value), so that the rest of the file stays what it was. */
+/* A GGUF file, any bytes; or two, which are tried as the parts of a model too. Whatever they are: no crash,
+ * no leak; a refusal is a sentence; what opens can be read to its last row. Two of three changes are to a
+ * number that the format has there (a length, a count, a type, a dimension, an offset, a value), so that the
+ * rest of the file stays what it was. */
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "tests/fuzz/folder.h"
@@ -13,6 +14,12 @@ static void use(const struct model *m) {
         abort();
     token_list_finish(&list);
     folder_touch(m);
+}
+
+/* Where a second file begins, of two one behind the other; 0: nowhere. */
+static size_t second_part(const uint8_t *data, size_t size) {
+    const uint8_t *at = size > 8 ? memmem(data + 4, size - 4, "GGUF", 4) : NULL;
+    return at != NULL ? (size_t)(at - data) : 0;
 }
 
 /* ---- where the numbers of a file stand ---- */
@@ -67,7 +74,9 @@ static void walk_value(struct walk *w) {
     }
 }
 
-static void walk_file(struct walk *w) {
+/* From byte `at` on. */
+static void walk_file(struct walk *w, size_t at) {
+    w->at = at;
     skip(w, 4);
     (void)number(w, 4);
     uint64_t n_tensors = number(w, 8), n_values = number(w, 8);
@@ -98,8 +107,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     uint64_t random = seed * 0x9E3779B97F4A7C15ull + 0x632BE59BD9B4E019ull, v = 0;
     random ^= random >> 29;
     w = (struct walk){.data = data, .size = size};
+    size_t second = second_part(data, size);
     if (random % 3 != 0)
-        walk_file(&w);
+        walk_file(&w, 0);
+    if (random % 3 != 0 && second > 0)
+        walk_file(&w, second);
     if (w.n == 0)
         return LLVMFuzzerMutate(data, size, max_size);
     random *= 0xBF58476D1CE4E5B9ull;
@@ -111,9 +123,28 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     return size;
 }
 
+/* Two files as the parts of a model. */
+static void try_parts(const uint8_t *data, size_t size, size_t second) {
+    static const char *path, *other;
+    struct model *m = NULL;
+    char err[600] = "";
+    path = path != NULL ? path : folder_file("m-00001-of-00002.gguf");
+    other = other != NULL ? other : folder_file("m-00002-of-00002.gguf");
+    folder_write(path, data, second);
+    folder_write(other, data + second, size - second);
+    int rc = model_open_weights(path, &m, err, sizeof err);
+    folder_expect_sentence(rc, err);
+    if (rc == 0)
+        use(m);
+    model_close(m);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *path;
+    size_t second = second_part(data, size);
+    if (second > 0)
+        try_parts(data, size, second);
     struct model *m = NULL;
     char err[600] = "";
     path = path != NULL ? path : folder_file("model.gguf");

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus", "gguf")
 MOST_BYTES = 4096
@@ -48,10 +49,28 @@ def llama():
 def file(version=3, values=None, tensors=None, order="<"):
     """The Llama with these values and tensors in the place of its own, or beside them."""
     all_values, all_tensors, size = llama()
-    all_values, all_tensors = all_values | (values or {}), all_tensors | (tensors or {})
-    out = b"GGUF" + struct.pack(order + "IQQ", version, len(all_tensors), len(all_values))
-    out += b"".join(all_values.values()) + b"".join(all_tensors.values())
+    return whole(all_values | (values or {}), all_tensors | (tensors or {}), size, version, order)
+
+
+def whole(values, tensors, size, version=3, order="<"):
+    out = b"GGUF" + struct.pack(order + "IQQ", version, len(tensors), len(values))
+    out += b"".join(values.values()) + b"".join(tensors.values())
     return out + b"\0" * (-len(out) % 32) + struct.pack("<e", 0.125) * (size // 2)
+
+
+def parts():
+    """The Llama in two parts, one behind the other: fuzz_gguf cuts what it is given before the second "GGUF"."""
+    values, tensors, _ = llama()
+    names, out = list(tensors), b""
+    for no, mine in enumerate((names[:5], names[5:])):
+        table, offset = {}, 0
+        for name in mine:
+            dims = (8,) if name.endswith("norm") else (8, 8)
+            table[name] = tensor(name + ".weight", dims, offset)
+            offset += 32 if len(dims) == 1 else 128
+        split = {key: number("split." + key, n) for key, n in (("no", no), ("count", 2), ("tensors.count", len(names)))}
+        out += whole((values if no == 0 else {}) | split, table, offset)
+    return out
 
 
 def seeds():
@@ -94,11 +113,25 @@ def seeds():
         ("layers-1025", file(values={"block_count": number("llama.block_count", 1025)}), "is 1025 and should be 1 to 1024"),
         ("layers-1024", file(values={"block_count": number("llama.block_count", 1024)}), "no tensor attn_norm of layer 1"),
         ("parts-of-257", file(values={"more": number("split.count", 257)}), "is one of 257 parts"),
+        ("two-parts", parts(), "its name must end in -00001-of-00002.gguf"),
     ]
+
+
+def inspect(hermesd, path):
+    return subprocess.run([hermesd, "model", "inspect", path], capture_output=True, text=True)
 
 
 def problems(hermesd):
     names = set()
+    with tempfile.TemporaryDirectory() as folder:
+        first = os.path.join(folder, "m-00001-of-00002.gguf")
+        cut = parts().index(b"GGUF", 4)
+        for path, data in ((first, parts()[:cut]), (first.replace("00001-", "00002-"), parts()[cut:])):
+            with open(path, "wb") as out:
+                out.write(data)
+        run = inspect(hermesd, first)
+        if run.returncode != 0:
+            yield f"the two parts are no model: {run.stderr.strip()}"
     for name, data, says in seeds():
         path = os.path.join(FOLDER, "small-" + name if name else "small")
         names.add(os.path.basename(path))
@@ -107,7 +140,7 @@ def problems(hermesd):
         if not os.path.exists(path) or open(path, "rb").read() != data:
             yield f"{path} is not what this script writes; run it without an argument"
             continue
-        run = subprocess.run([hermesd, "model", "inspect", path], capture_output=True, text=True)
+        run = inspect(hermesd, path)
         if run.returncode != (0 if says is None else 1) or (says or "") not in run.stderr:
             yield f"{path}: exit code {run.returncode}, {run.stderr.strip()!r}, wanted {says!r}"
     for other in sorted(name for name in os.listdir(FOLDER) if name.startswith("small") and name not in names):
