@@ -1,5 +1,6 @@
 #include "engine/cli_bench.h"
 
+#include "base/help.h"
 #include "engine/bench.h"
 #include "engine/cli_bench_print.h"
 #include "engine/fit.h"
@@ -35,7 +36,7 @@ struct options {
     enum engine_kv kv;
     int n_threads, repetitions;
     struct list prompts, news, depths, batches;
-    bool json, membw, peak, help;
+    bool json, membw, peak;
 };
 
 static int usage(FILE *to) {
@@ -144,9 +145,6 @@ static int take(int c, struct options *o) {
     case LONG_PEAK:
         o->peak = true;
         return 0;
-    case 'h':
-        o->help = true;
-        return 0;
     default:
         return -1;
     }
@@ -163,11 +161,10 @@ static int parse(int argc, char **argv, struct options *o) {
                                           {"kv", required_argument, NULL, LONG_KV},
                                           {"membw", no_argument, NULL, LONG_MEMBW},
                                           {"peak", no_argument, NULL, LONG_PEAK},
-                                          {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int c;
     optind = 0; /* glibc: begin anew, whoever used getopt before */
-    while ((c = getopt_long(argc, argv, "hm:p:n:d:b:r:t:", known, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "m:p:n:d:b:r:t:", known, NULL)) != -1)
         if (take(c, o) < 0) {
             if (c != '?' && c != ':')
                 (void)fprintf(stderr, "hermesd bench: '%.60s' is not possible here.\n",
@@ -348,10 +345,10 @@ int cli_bench(int argc, char **argv, const struct cli_bench_settings *settings) 
                         .repetitions = REPETITIONS};
     struct buf out;
     char err[600] = "the output cannot be written";
+    if (help_is_wanted(argc, argv))
+        return usage(stdout);
     if (parse(argc, argv, &o) < 0)
         return usage(stderr);
-    if (o.help)
-        return usage(stdout);
     buf_init(&out, MAX_OUTPUT_BYTES);
     int rc = o.membw || o.peak ? run_limits(&o, &out, err, sizeof err) : run_model(&o, &out, err, sizeof err);
     buf_finish(&out);

@@ -36,16 +36,9 @@ const char *fit_memory_where(void) {
 }
 
 uint64_t fit_available_bytes(void) {
-    const uint64_t left = own_group().left;
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[128];
-    unsigned long long kib = 0;
-    while (f != NULL && kib == 0 && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, "MemAvailable:", 13) == 0)
-            kib = strtoull(line + 13, NULL, 10);
-    if (f != NULL)
-        (void)fclose(f);
-    return left < kib * 1024 ? left : kib * 1024;
+    const uint64_t left = own_group().left,
+                   machine = memory_number("/proc", "meminfo", "MemAvailable:") * 1024;
+    return left < machine ? left : machine;
 }
 
 bool fit_copies_weights(const struct model *m, uint64_t kv_bytes, uint64_t scratch_bytes) {

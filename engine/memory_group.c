@@ -19,8 +19,7 @@ static const struct names version_1 = {"/memory", "memory.limit_in_bytes", "memo
 /* "No limit" is the largest multiple of a page there. */
 #define NO_LIMIT ((uint64_t)1 << 62)
 
-/* The number behind `key` in a file of lines, or the first one where the key is empty; 0 without one. */
-static uint64_t number_in(const char *folder, const char *name, const char *key) {
+uint64_t memory_number(const char *folder, const char *name, const char *key) {
     char path[PATH_MAX], line[128];
     unsigned long long n = 0;
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
@@ -35,13 +34,13 @@ static uint64_t number_in(const char *folder, const char *name, const char *key)
 }
 
 static void take_folder(const struct names *names, const char *folder, struct memory_group *g) {
-    const uint64_t most = number_in(folder, names->most, "");
+    const uint64_t most = memory_number(folder, names->most, "");
     if (most == 0 || most >= NO_LIMIT)
         return;
-    const uint64_t files = number_in(folder, "memory.stat", names->files),
-                   kept = number_in(folder, "memory.stat", names->kept),
+    const uint64_t files = memory_number(folder, "memory.stat", names->files),
+                   kept = memory_number(folder, "memory.stat", names->kept),
                    given_back = files > kept ? files - kept : 0;
-    uint64_t used = number_in(folder, names->used, "");
+    uint64_t used = memory_number(folder, names->used, "");
     used = used > given_back ? used - given_back : 0;
     const uint64_t left = most > used ? most - used : 0;
     g->most = most < g->most ? most : g->most;

@@ -17,4 +17,8 @@ struct memory_group {
  * it sees is its group. */
 struct memory_group memory_group_of(const char *groups, const char *root);
 
+/* The number behind `key` in a file of lines of a folder, or the first one where the key is empty; 0 without
+ * one. */
+uint64_t memory_number(const char *folder, const char *name, const char *key);
+
 #endif

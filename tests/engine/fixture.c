@@ -301,6 +301,26 @@ void fixture_write(const char *path, const void *bytes, size_t len) {
         abort();
 }
 
+void fixture_write_in(const char *folder, const char *name, const void *bytes, size_t len) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    fixture_write(path, bytes, len);
+}
+
+char *fixture_read_in(const char *folder, const char *name, size_t *len) {
+    char path[512];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fstat(fileno(f), &st), 0);
+    char *bytes = calloc(1, (size_t)st.st_size + FIXTURE_ROOM);
+    assert_non_null(bytes);
+    *len = fread(bytes, 1, (size_t)st.st_size, f);
+    (void)fclose(f);
+    return bytes;
+}
+
 const char *fixture_path(char out[256], const char *name) {
     const char *folder = getenv("TMPDIR");
     (void)snprintf(out, 256, "%s/hermesd-fixture-%d-%s", folder != NULL ? folder : "/tmp", (int)getpid(),

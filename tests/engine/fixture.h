@@ -57,6 +57,12 @@ struct model *fixture_open(const char *name);
 
 /* Writes bytes to a file, replacing it. */
 void fixture_write(const char *path, const void *bytes, size_t len);
+/* The same by folder and name. */
+void fixture_write_in(const char *folder, const char *name, const void *bytes, size_t len);
+/* What a file has, and room for FIXTURE_ROOM more bytes, which are 0; the caller's. Fails the running test.
+ */
+#define FIXTURE_ROOM 4096
+char *fixture_read_in(const char *folder, const char *name, size_t *len);
 /* The files of a Hugging Face folder, which is made. */
 void fixture_hf(const char *folder);
 

@@ -75,6 +75,23 @@ void harness_append_tokens(struct engine_session *s, const int32_t *ids, size_t 
     check(engine_session_append(s, &span, 1, err, sizeof err), err);
 }
 
+void harness_append_drawn(struct engine_session *s, int n, int seed, int below) {
+    int32_t *ids = malloc((size_t)(n > 0 ? n : 1) * sizeof *ids);
+    if (ids == NULL)
+        abort();
+    for (int i = 0; i < n; i++)
+        ids[i] = (i * 17 + seed * 101 + i * i * seed) % below;
+    harness_append_tokens(s, ids, (size_t)n);
+    free(ids);
+}
+
+int harness_missed(const struct outcome *o) {
+    int n = 0;
+    for (int i = 0; i < ENGINE_MISS_REASONS; i++)
+        n += o->last.missed_tokens[i];
+    return n;
+}
+
 void harness_generate(struct harness *h, struct engine_session *s, const struct engine_sampling *how,
                       int max_tokens) {
     char err[300] = "";

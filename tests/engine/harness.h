@@ -40,9 +40,13 @@ void harness_finish(struct harness *h);
 struct engine_session *harness_session(struct harness *h);
 void harness_append_text(struct engine_session *s, const char *text);
 void harness_append_tokens(struct engine_session *s, const int32_t *ids, size_t n);
+/* n tokens below `below` that depend on `seed`; the same seed, the same beginning. */
+void harness_append_drawn(struct engine_session *s, int n, int seed, int below);
 /* Starts a generation with an empty outcome. */
 void harness_generate(struct harness *h, struct engine_session *s, const struct engine_sampling *how,
                       int max_tokens);
+/* Tokens computed again, for whatever reason. */
+int harness_missed(const struct outcome *o);
 /* The outcome so far. */
 struct outcome *harness_outcome(struct harness *h, struct engine_session *s);
 /* Takes events until the session's generation ended; aborts after 100 s. */

@@ -42,21 +42,6 @@ static void start(struct harness *h, int n_pages) {
         fail_msg("%s", err);
 }
 
-/* n tokens that depend on `seed`; the same seed, the same beginning. */
-static void append(struct engine_session *s, int n, int seed) {
-    int32_t ids[CONTEXT];
-    for (int i = 0; i < n; i++)
-        ids[i] = (i * 17 + seed * 101 + i * i * seed) % VOCAB;
-    harness_append_tokens(s, ids, (size_t)n);
-}
-
-static int missed(const struct outcome *o) {
-    int n = 0;
-    for (int i = 0; i < ENGINE_MISS_REASONS; i++)
-        n += o->last.missed_tokens[i];
-    return n;
-}
-
 /* Holds the engine in its first step until all have been asked for. */
 struct gate {
     sem_t begun, go;
@@ -115,15 +100,15 @@ static void test_equal_beginnings_at_once(void **state) {
         close_gate(&h, &g, 400);
         for (int i = 0; i < N; i++) {
             s[i] = harness_session(&h);
-            append(s[i], n, 1);
-            append(s[i], 20, 2 + i);
+            harness_append_drawn(s[i], n, 1, VOCAB);
+            harness_append_drawn(s[i], 20, 2 + i, VOCAB);
             harness_generate(&h, s[i], NULL, 1);
         }
         open_gate(&g);
         for (int i = 0; i < N; i++) {
             struct outcome *o = harness_wait(&h, s[i]);
             assert_int_equal(o->last.missed_tokens[ENGINE_MISS_AT_ONCE], i > 0 ? together : 0);
-            assert_int_equal(missed(o), i > 0 ? together : 0);
+            assert_int_equal(harness_missed(o), i > 0 ? together : 0);
             assert_int_equal(o->last.computed_tokens, i > 0 ? together + 20 : n + 20);
         }
         finish_gated(&h, &g);
@@ -139,24 +124,24 @@ static void test_at_once_and_replayed(void **state) {
     start(&h, 0);
     close_gate(&h, &g, 400);
     struct engine_session *first = harness_session(&h), *s = harness_session(&h);
-    append(first, 12, 1);
-    append(first, 20, 2);
+    harness_append_drawn(first, 12, 1, VOCAB);
+    harness_append_drawn(first, 20, 2, VOCAB);
     engine_session_about(s, &(struct engine_about){.replayed = true});
-    append(s, 5, 1);
+    harness_append_drawn(s, 5, 1, VOCAB);
     engine_session_about(s, &(struct engine_about){0});
     int32_t ids[CONTEXT];
-    for (int i = 5; i < 12; i++) /* the rest of what append(first, 12, 1) gave */
+    for (int i = 5; i < 12; i++) /* the rest of what harness_append_drawn() gave */
         ids[i] = (i * 17 + 101 + i * i) % VOCAB;
     harness_append_tokens(s, ids + 5, 7);
-    append(s, 20, 3);
+    harness_append_drawn(s, 20, 3, VOCAB);
     harness_generate(&h, first, NULL, 1);
     harness_generate(&h, s, NULL, 1);
     open_gate(&g);
-    assert_int_equal(missed(harness_wait(&h, first)), 0);
+    assert_int_equal(harness_missed(harness_wait(&h, first)), 0);
     struct outcome *o = harness_wait(&h, s);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_RESTART], 5);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_AT_ONCE], 7);
-    assert_int_equal(missed(o), 12);
+    assert_int_equal(harness_missed(o), 12);
     finish_gated(&h, &g);
 }
 
@@ -169,20 +154,20 @@ static void test_at_once_behind_others(void **state) {
     start(&h, 0);
     for (int i = 0; i < 2; i++) {
         s[i] = harness_session(&h);
-        append(s[i], KERNELS_PAGE_TOKENS, 1 + i);
-        append(s[i], 1, 3); /* the last one is left */
+        harness_append_drawn(s[i], KERNELS_PAGE_TOKENS, 1 + i, VOCAB);
+        harness_append_drawn(s[i], 1, 3, VOCAB); /* the last one is left */
     }
     while (engine_computed_tokens(h.engine) < 2 * KERNELS_PAGE_TOKENS)
         (void)usleep(1000);
     close_gate(&h, &g, 400);
     for (int i = 0; i < 2; i++) {
-        append(s[i], 9, 3);
-        append(s[i], 20, 4 + i);
+        harness_append_drawn(s[i], 9, 3, VOCAB);
+        harness_append_drawn(s[i], 20, 4 + i, VOCAB);
         harness_generate(&h, s[i], NULL, 1);
     }
     open_gate(&g);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(missed(harness_wait(&h, s[i])), 0);
+        assert_int_equal(harness_missed(harness_wait(&h, s[i])), 0);
     finish_gated(&h, &g);
 }
 
@@ -246,7 +231,7 @@ static void test_all_else_is_computed_once(void **state) {
         for (int i = 0; i < N; i++) {
             struct outcome *o = harness_wait(&h, s[i]);
             computed += o->last.computed_tokens;
-            again += missed(o);
+            again += harness_missed(o);
             together += o->last.missed_tokens[ENGINE_MISS_AT_ONCE];
             assert_in_range(o->last.missed_tokens[ENGINE_MISS_AT_ONCE], 0, LOCAL_MIN_ROWS);
         }
@@ -277,10 +262,10 @@ static void test_what_gave_way_counts(void **state) {
             harness_append_tokens(s, p->ids[i], (size_t)p->n[i]);
             harness_generate(&h, s, NULL, 1);
             struct outcome *o = harness_wait(&h, s);
-            int uncounted = o->last.computed_tokens - missed(o) - p->fresh[i];
+            int uncounted = o->last.computed_tokens - harness_missed(o) - p->fresh[i];
             if (uncounted < 0 || uncounted >= KERNELS_PAGE_TOKENS)
                 fail_msg("round %u, prompt %d: %d computed, %d of them again, %d had to be", round, i,
-                         o->last.computed_tokens, missed(o), p->fresh[i]);
+                         o->last.computed_tokens, harness_missed(o), p->fresh[i]);
             evicted += o->last.missed_tokens[ENGINE_MISS_EVICTED];
             harness_destroy(&h, s);
         }

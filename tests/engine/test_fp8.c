@@ -68,27 +68,10 @@ static void check_inputs(const char *path, bool own, bool by_row) {
 
 /* ---- copies of fp8-tensor with a lie ---- */
 
-#define C "config.json"
-#define S "model.safetensors"
-#define Q "model.layers.0.self_attn.q_proj."
-
-static char *read_true(const char *name, size_t *len) {
-    char path[300];
-    (void)snprintf(path, sizeof path, "tests/data/fp8-tensor/hf/%s", name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *bytes = malloc(1 << 17);
-    assert_non_null(bytes);
-    *len = fread(bytes, 1, 1 << 17, f);
-    (void)fclose(f);
-    return bytes;
-}
-
-static void write_copy(const char *name, const char *bytes, size_t len) {
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    fixture_write(path, bytes, len);
-}
+#define TRUE_FOLDER "tests/data/fp8-tensor/hf"
+#define C           "config.json"
+#define S           "model.safetensors"
+#define Q           "model.layers.0.self_attn.q_proj."
 
 static int try_open(char err[500]) {
     struct model *m = NULL;
@@ -103,7 +86,7 @@ static int try_open(char err[500]) {
 /* The n-th (from 0) `was` of the file becomes `is`; the header's length of safetensors follows. */
 static void lie(const char *name, int n, const char *was, const char *is) {
     size_t len = 0, a = strlen(was), b = strlen(is);
-    char *bytes = read_true(name, &len), *at = bytes;
+    char *bytes = fixture_read_in(TRUE_FOLDER, name, &len), *at = bytes;
     for (; n >= 0; n--) {
         at = memmem(at + 1, len - (size_t)(at + 1 - bytes), was, a);
         if (at == NULL)
@@ -118,14 +101,14 @@ static void lie(const char *name, int n, const char *was, const char *is) {
         header = header - a + b;
         memcpy(bytes, &header, 8);
     }
-    write_copy(name, bytes, len);
+    fixture_write_in(folder, name, bytes, len);
     free(bytes);
 }
 
 static void restore(const char *name) {
     size_t len = 0;
-    char *bytes = read_true(name, &len);
-    write_copy(name, bytes, len);
+    char *bytes = fixture_read_in(TRUE_FOLDER, name, &len);
+    fixture_write_in(folder, name, bytes, len);
     free(bytes);
 }
 
@@ -214,13 +197,13 @@ static void test_scales_are_positive_numbers(void **state) {
             size_t len = 0;
             uint64_t header = 0;
             char err[500];
-            char *bytes = read_true(S, &len);
+            char *bytes = fixture_read_in(TRUE_FOLDER, S, &len);
             memcpy(&header, bytes, 8);
             const char *at = memmem(bytes, len, names[k], strlen(names[k]));
             assert_non_null(at);
             at = strstr(at, "data_offsets\":[") + strlen("data_offsets\":[");
             memcpy(bytes + 8 + header + strtol(at, NULL, 10), &bad[i], 2);
-            write_copy(S, bytes, len);
+            fixture_write_in(folder, S, bytes, len);
             free(bytes);
             assert_int_equal(try_open(err), -EINVAL);
             assert_non_null(strstr(err, "positive"));
@@ -234,14 +217,14 @@ static void test_cut_at_every_byte(void **state) {
     for (int i = 0; i < 2; i++) {
         size_t len = 0;
         char err[500], path[512];
-        char *bytes = read_true(names[i], &len);
+        char *bytes = fixture_read_in(TRUE_FOLDER, names[i], &len);
         (void)snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         for (size_t n = len - 2; n > 0; n = n > 6000 ? n - 41 : n - 1) {
             assert_int_equal(truncate(path, (off_t)n), 0);
             if (try_open(err) != -EINVAL)
                 fail_msg("%s cut at byte %zu of %zu: '%s'", names[i], n, len, err);
         }
-        write_copy(names[i], bytes, len);
+        fixture_write_in(folder, names[i], bytes, len);
         free(bytes);
     }
 }

@@ -19,24 +19,6 @@
 
 static char folder[256];
 
-static char *read_file(const char *name, size_t *len) {
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *bytes = calloc(1, 1 << 16);
-    assert_non_null(bytes);
-    *len = fread(bytes, 1, (1 << 16) - 1, f);
-    (void)fclose(f);
-    return bytes;
-}
-
-static void write_file(const char *name, const void *bytes, size_t len) {
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    fixture_write(path, bytes, len);
-}
-
 static int try_open(char err[600]) {
     struct model *m = NULL;
     err[0] = '\0';
@@ -51,7 +33,7 @@ static int try_open(char err[600]) {
 static size_t data_bytes(void) {
     size_t len = 0;
     uint64_t header;
-    char *bytes = read_file("model.safetensors", &len);
+    char *bytes = fixture_read_in(folder, "model.safetensors", &len);
     memcpy(&header, bytes, 8);
     free(bytes);
     return len - 8 - header;
@@ -61,7 +43,7 @@ static size_t data_bytes(void) {
  */
 static int open_with(const char *entry, const char *data, size_t len, char err[600]) {
     size_t old = 0, more = strlen(entry);
-    char *bytes = read_file("model.safetensors", &old), *out = calloc(1, old + more + len + 1);
+    char *bytes = fixture_read_in(folder, "model.safetensors", &old), *out = calloc(1, old + more + len + 1);
     assert_non_null(out);
     uint64_t header;
     memcpy(&header, bytes, 8);
@@ -71,9 +53,9 @@ static int open_with(const char *entry, const char *data, size_t len, char err[6
     memcpy(out + old + more, data, len);
     uint64_t longer = header + more;
     memcpy(out, &longer, 8);
-    write_file("model.safetensors", out, old + more + len);
+    fixture_write_in(folder, "model.safetensors", out, old + more + len);
     int rc = try_open(err);
-    write_file("model.safetensors", bytes, old);
+    fixture_write_in(folder, "model.safetensors", bytes, old);
     free(bytes);
     free(out);
     return rc;
@@ -144,11 +126,11 @@ static void test_one_more_tensor(void **state) {
 static void test_fewer_layers_in_the_config(void **state) {
     (void)state;
     size_t len = 0;
-    char err[600], *bytes = read_file("config.json", &len);
+    char err[600], *bytes = fixture_read_in(folder, "config.json", &len);
     char *at = strstr(bytes, "\"num_hidden_layers\": 2");
     assert_non_null(at);
     at[strlen("\"num_hidden_layers\": ")] = '1';
-    write_file("config.json", bytes, len);
+    fixture_write_in(folder, "config.json", bytes, len);
     assert_int_equal(try_open(err), -EINVAL);
     assert_non_null(strstr(err, "Tensor 'model.layers.1."));
     assert_non_null(strstr(err, "belongs to layer 1, counted from 0, and num_hidden_layers of config.json is "
@@ -181,7 +163,7 @@ static void test_head_beside_a_tied_embedding(void **state) {
     (void)state;
     char err[600], entry[300];
     size_t len = 0, data = data_bytes(), head = FIXTURE_VOCAB * 8 * 2;
-    char *bytes = read_file("model.safetensors", &len), *copy = malloc(head);
+    char *bytes = fixture_read_in(folder, "model.safetensors", &len), *copy = malloc(head);
     assert_non_null(copy);
     memcpy(copy, bytes + len - data, head); /* the embedding is the first tensor */
     free(bytes);

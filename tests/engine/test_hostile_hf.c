@@ -21,24 +21,6 @@ static void path_of(char out[512], const char *name) {
     (void)snprintf(out, 512, "%s/%s", folder, name);
 }
 
-static char *read_file(const char *name, size_t *len) {
-    char path[512];
-    path_of(path, name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *bytes = calloc(1, 1 << 18);
-    assert_non_null(bytes);
-    *len = fread(bytes, 1, (1 << 18) - 1, f);
-    (void)fclose(f);
-    return bytes;
-}
-
-static void write_file(const char *name, const void *bytes, size_t len) {
-    char path[512];
-    path_of(path, name);
-    fixture_write(path, bytes, len);
-}
-
 static int try_open(const char *what, char *err, size_t errlen) {
     struct model *m = NULL;
     err[0] = '\0';
@@ -107,7 +89,7 @@ static void test_both_containers_tokenize_alike(void **state) {
 static void cut(const char *name, size_t from) {
     size_t len = 0;
     char err[400], path[512];
-    char *bytes = read_file(name, &len);
+    char *bytes = fixture_read_in(folder, name, &len);
     path_of(path, name);
     for (size_t n = from < len ? from : len - 1; n-- > 0;) {
         assert_int_equal(truncate(path, (off_t)n), 0);
@@ -116,7 +98,7 @@ static void cut(const char *name, size_t from) {
         if (strstr(err, name) == NULL && strstr(err, "safetensors") == NULL)
             fail_msg("%s cut at byte %zu: the file is not named in '%s'", name, n, err);
     }
-    write_file(name, bytes, len);
+    fixture_write_in(folder, name, bytes, len);
     free(bytes);
 }
 
@@ -272,13 +254,13 @@ static void test_each_lie_is_named(void **state) {
         const struct lie *l = &lies[i];
         char err[400];
         size_t len = 0, new_len = 0;
-        char *bytes = read_file(l->file, &len);
+        char *bytes = fixture_read_in(folder, l->file, &len);
         char *lie = lie_bytes(l, bytes, len, &new_len);
-        write_file(l->file, lie, new_len);
+        fixture_write_in(folder, l->file, lie, new_len);
         int rc = try_open(l->is, err, sizeof err);
         if (rc != l->rc || strstr(err, l->says) == NULL)
             fail_msg("%s with '%s': %d '%s', wanted %d and '%s'", l->file, l->is, rc, err, l->rc, l->says);
-        write_file(l->file, bytes, len);
+        fixture_write_in(folder, l->file, bytes, len);
         free(bytes);
         free(lie);
     }
@@ -291,7 +273,7 @@ static void test_offsets_that_lie(void **state) {
         "-1", "0", "1", "0.5", "2", "999999", "1e30", "9007199254740991", "\"0\"", "null"};
     size_t len = 0;
     char err[400];
-    char *bytes = read_file(S, &len);
+    char *bytes = fixture_read_in(folder, S, &len);
     char *at = bytes + 8;
     int refused = 0;
     while ((at = memmem(at, len - (size_t)(at - bytes), "data_offsets\": [", 16)) != NULL) {
@@ -308,7 +290,7 @@ static void test_offsets_that_lie(void **state) {
                 const struct lie l = {S, was, is, 0, NULL};
                 size_t new_len = 0;
                 char *lie = lie_bytes(&l, bytes, len, &new_len);
-                write_file(S, lie, new_len);
+                fixture_write_in(folder, S, lie, new_len);
                 bool same = strcmp(was, is) == 0;
                 int rc = try_open(is, err, sizeof err);
                 if ((rc == 0) != same ||
@@ -320,7 +302,7 @@ static void test_offsets_that_lie(void **state) {
         }
     }
     assert_true(refused > 300);
-    write_file(S, bytes, len);
+    fixture_write_in(folder, S, bytes, len);
     free(bytes);
 }
 
@@ -331,7 +313,7 @@ static void test_data_on_odd_addresses(void **state) {
     char first[4096] = "";
     for (int spaces = 0; spaces < 5; spaces++) {
         size_t len = 0;
-        char err[400] = "", *bytes = read_file(S, &len);
+        char err[400] = "", *bytes = fixture_read_in(folder, S, &len);
         char *out = malloc(len + 5);
         assert_non_null(out);
         uint64_t header, longer;
@@ -341,7 +323,7 @@ static void test_data_on_odd_addresses(void **state) {
         memcpy(out + 8, bytes + 8, header);
         memset(out + 8 + header, ' ', (size_t)spaces);
         memcpy(out + 8 + longer, bytes + 8 + header, len - 8 - header);
-        write_file(S, out, len + (size_t)spaces);
+        fixture_write_in(folder, S, out, len + (size_t)spaces);
         struct buf logits;
         buf_init(&logits, 1 << 16);
         if (engine_cli_logits(folder, ids, 3, 20, &logits, err, sizeof err) < 0)
@@ -351,7 +333,7 @@ static void test_data_on_odd_addresses(void **state) {
             (void)snprintf(first, sizeof first, "%s", logits.data);
         assert_string_equal(logits.data, first);
         buf_finish(&logits);
-        write_file(S, bytes, len);
+        fixture_write_in(folder, S, bytes, len);
         free(bytes);
         free(out);
     }
@@ -375,7 +357,7 @@ static void test_ends_of_generation(void **state) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         struct model *m = NULL;
         char err[400] = "";
-        write_file("generation_config.json", all[i].text, strlen(all[i].text));
+        fixture_write_in(folder, "generation_config.json", all[i].text, strlen(all[i].text));
         int rc = model_open(folder, &m, err, sizeof err);
         if (rc != all[i].rc || (rc < 0 && strstr(err, all[i].says) == NULL) ||
             (rc == 0 && (m->n_eog_ids != all[i].n || !model_is_eog(m, FIXTURE_END))))
@@ -394,13 +376,13 @@ static void test_header_lengths(void **state) {
                                        1ull << 63};
     size_t len = 0;
     char err[400];
-    char *bytes = read_file(S, &len);
+    char *bytes = fixture_read_in(folder, S, &len);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         char *lie = malloc(len);
         assert_non_null(lie);
         memcpy(lie, bytes, len);
         memcpy(lie, &lengths[i], 8);
-        write_file(S, lie, len);
+        fixture_write_in(folder, S, lie, len);
         assert_int_equal(try_open("length", err, sizeof err), -EINVAL);
         assert_non_null(strstr(err, S));
         free(lie);
@@ -410,11 +392,11 @@ static void test_header_lengths(void **state) {
     char path[512];
     uint64_t large = ((uint64_t)100 << 20) + 1;
     path_of(path, S);
-    write_file(S, &large, 8);
+    fixture_write_in(folder, S, &large, 8);
     assert_int_equal(truncate(path, 200 << 20), 0);
     assert_int_equal(try_open("length", err, sizeof err), -EINVAL);
     assert_non_null(strstr(err, "a header of 104857601 bytes"));
-    write_file(S, bytes, len);
+    fixture_write_in(folder, S, bytes, len);
     free(bytes);
 }
 
@@ -440,11 +422,11 @@ static void test_shards(void **state) {
     };
     size_t len = 0;
     char err[400], path[512];
-    char *bytes = read_file(S, &len);
-    write_file("copy.safetensors", bytes, len);
+    char *bytes = fixture_read_in(folder, S, &len);
+    fixture_write_in(folder, "copy.safetensors", bytes, len);
     free(bytes);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        write_file("model.safetensors.index.json", all[i].index, strlen(all[i].index));
+        fixture_write_in(folder, "model.safetensors.index.json", all[i].index, strlen(all[i].index));
         int rc = try_open(all[i].index, err, sizeof err);
         if (rc != all[i].rc || (rc < 0 && strstr(err, all[i].says) == NULL))
             fail_msg("%s: %d '%s'", all[i].index, rc, err);
@@ -461,12 +443,12 @@ static void test_missing_files(void **state) {
     for (int i = 0; i < 3; i++) {
         size_t len = 0;
         char err[400], path[512];
-        char *bytes = read_file(names[i], &len);
+        char *bytes = fixture_read_in(folder, names[i], &len);
         path_of(path, names[i]);
         unlink(path);
         assert_int_equal(try_open(names[i], err, sizeof err), -ENOENT);
         assert_non_null(strstr(err, names[i]));
-        write_file(names[i], bytes, len);
+        fixture_write_in(folder, names[i], bytes, len);
         free(bytes);
     }
 }

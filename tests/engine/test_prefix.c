@@ -52,21 +52,6 @@ static void start(struct harness *h, int n_pages) {
     start_with(h, n_pages, 0);
 }
 
-/* n tokens that depend on `seed`; the same seed, the same beginning. */
-static void append(struct engine_session *s, int n, int seed) {
-    int32_t ids[CONTEXT];
-    for (int i = 0; i < n; i++)
-        ids[i] = (i * 17 + seed * 101 + i * i * seed) % VOCAB;
-    harness_append_tokens(s, ids, (size_t)n);
-}
-
-static int missed(const struct outcome *o) {
-    int n = 0;
-    for (int i = 0; i < ENGINE_MISS_REASONS; i++)
-        n += o->last.missed_tokens[i];
-    return n;
-}
-
 static struct outcome *generate(struct harness *h, struct engine_session *s, int n) {
     harness_generate(h, s, NULL, n);
     struct outcome *o = harness_wait(h, s);
@@ -82,7 +67,7 @@ static void test_turns_compute_new_tokens(void **state) {
     struct engine_session *s = harness_session(&h);
     int length = 0;
     for (int turn = 0; turn < 20; turn++) {
-        append(s, 3 + turn % 5 * 4, turn);
+        harness_append_drawn(s, 3 + turn % 5 * 4, turn, VOCAB);
         int before = length, prompt = engine_session_length(s);
         struct outcome *o = generate(&h, s, 6);
         assert_int_equal(o->last.cached_tokens, before > 0 ? before - 1 : 0);
@@ -90,7 +75,7 @@ static void test_turns_compute_new_tokens(void **state) {
         length = engine_session_length(s);
         /* The last token of a turn is computed with the next one. */
         assert_int_equal(o->last.computed_tokens, length - before - (turn == 0));
-        assert_int_equal(missed(o), 0);
+        assert_int_equal(harness_missed(o), 0);
     }
     harness_finish(&h);
 }
@@ -103,12 +88,12 @@ static void test_equal_beginnings(void **state) {
     start(&h, 0);
     for (int i = 0; i < 3; i++) {
         struct engine_session *s = harness_session(&h);
-        append(s, 150, 1);
-        append(s, 30, 2 + i);
+        harness_append_drawn(s, 150, 1, VOCAB);
+        harness_append_drawn(s, 30, 2 + i, VOCAB);
         struct outcome *o = generate(&h, s, 5);
         assert_int_equal(o->last.cached_tokens, i == 0 ? 0 : 150);
         assert_int_equal(o->last.computed_tokens, (i == 0 ? 180 : 30) + 4);
-        assert_int_equal(missed(o), 0);
+        assert_int_equal(harness_missed(o), 0);
         if (i == 1) /* both go */
             for (int j = 0; j < HARNESS_SESSIONS; j++)
                 if (h.outcomes[j].session != NULL)
@@ -126,11 +111,11 @@ static void test_the_same_prompt(void **state) {
     for (int i = 0; i < 3; i++)
         for (int again = 0; again < 2; again++) {
             struct engine_session *s = harness_session(&h);
-            append(s, lengths[i], 3 + i);
+            harness_append_drawn(s, lengths[i], 3 + i, VOCAB);
             struct outcome *o = generate(&h, s, 1);
             assert_int_equal(o->last.computed_tokens, again ? 1 : lengths[i]);
             assert_int_equal(o->last.missed_tokens[ENGINE_MISS_LAST_TOKEN], again);
-            assert_int_equal(missed(o), again);
+            assert_int_equal(harness_missed(o), again);
         }
     harness_finish(&h);
 }
@@ -141,14 +126,14 @@ static void test_nothing_appended(void **state) {
     struct harness h;
     start(&h, 0);
     struct engine_session *s = harness_session(&h);
-    append(s, 63, 1);
+    harness_append_drawn(s, 63, 1, VOCAB);
     int32_t tokens[2];
     memcpy(tokens, generate(&h, s, 2)->tokens, sizeof tokens);
     assert_true(tokens[0] != tokens[1]);
     weights.model.eog_ids = &tokens[1];
     weights.model.n_eog_ids = 1;
     s = harness_session(&h);
-    append(s, 63, 1);
+    harness_append_drawn(s, 63, 1, VOCAB);
     for (int i = 0; i < 2; i++) {
         struct outcome *o = generate(&h, s, 4);
         assert_int_equal(o->last.finish, ENGINE_FINISH_STOP);
@@ -156,7 +141,7 @@ static void test_nothing_appended(void **state) {
         assert_int_equal(engine_session_length(s), 64);
         assert_int_equal(o->last.missed_tokens[ENGINE_MISS_LAST_TOKEN], 1);
         assert_int_equal(o->last.computed_tokens, i == 0 ? 2 : 1);
-        assert_int_equal(missed(o), 1);
+        assert_int_equal(harness_missed(o), 1);
     }
     weights.model.n_eog_ids = 0;
     harness_finish(&h);
@@ -168,40 +153,40 @@ static void test_evicted(void **state) {
     struct harness h;
     start(&h, 8);
     struct engine_session *s = harness_session(&h), *other = harness_session(&h);
-    append(s, 300, 1);
+    harness_append_drawn(s, 300, 1, VOCAB);
     (void)generate(&h, s, 5);
-    append(other, 500, 2);
+    harness_append_drawn(other, 500, 2, VOCAB);
     (void)generate(&h, other, 2);
-    append(s, 10, 3);
+    harness_append_drawn(s, 10, 3, VOCAB);
     struct outcome *o = generate(&h, s, 5);
     assert_int_equal(o->last.cached_tokens, 0);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 304);
-    assert_int_equal(missed(o), 304);
+    assert_int_equal(harness_missed(o), 304);
     assert_int_equal(o->last.computed_tokens, 304 + 11 + 4);
 
     /* Those of sessions that are no more are remembered, by whole pages. */
     harness_destroy(&h, s);
     harness_destroy(&h, other);
     s = harness_session(&h);
-    append(s, 500, 4);
+    harness_append_drawn(s, 500, 4, VOCAB);
     (void)generate(&h, s, 2);
     harness_destroy(&h, s);
     s = harness_session(&h);
-    append(s, 300, 1);
+    harness_append_drawn(s, 300, 1, VOCAB);
     o = generate(&h, s, 5);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 256);
-    assert_int_equal(missed(o), 256);
+    assert_int_equal(harness_missed(o), 256);
     harness_finish(&h);
 }
 
 /* One session at a time: n tokens of `seed`, then `more` of another; how many of them were evicted. */
 static int evicted_in(struct harness *h, int n, int seed, int more, int other) {
     struct engine_session *s = harness_session(h);
-    append(s, n, seed);
-    append(s, more, other);
+    harness_append_drawn(s, n, seed, VOCAB);
+    harness_append_drawn(s, more, other, VOCAB);
     struct outcome *o = generate(h, s, 1);
     int evicted = o->last.missed_tokens[ENGINE_MISS_EVICTED];
-    assert_int_equal(missed(o), evicted);
+    assert_int_equal(harness_missed(o), evicted);
     harness_destroy(h, s);
     return evicted;
 }
@@ -234,22 +219,22 @@ static void test_evicted_to_host_memory(void **state) {
     start_with(&h, 8, 16);
     start(&whole, 0);
     struct engine_session *s = harness_session(&h), *other = harness_session(&h), *same;
-    append(s, 300, 1);
+    harness_append_drawn(s, 300, 1, VOCAB);
     (void)generate(&h, s, 5);
-    append(other, 500, 2);
+    harness_append_drawn(other, 500, 2, VOCAB);
     (void)generate(&h, other, 2);
-    append(s, 10, 3);
+    harness_append_drawn(s, 10, 3, VOCAB);
     struct outcome *o = generate(&h, s, 5);
-    assert_int_equal(missed(o), 0);
+    assert_int_equal(harness_missed(o), 0);
     assert_int_equal(o->last.computed_tokens, 11 + 4);
     same = harness_session(&whole);
-    append(same, 300, 1);
+    harness_append_drawn(same, 300, 1, VOCAB);
     (void)generate(&whole, same, 5);
-    append(same, 10, 3);
+    harness_append_drawn(same, 10, 3, VOCAB);
     assert_memory_equal(generate(&whole, same, 5)->tokens, o->tokens, 5 * sizeof(int32_t));
-    append(other, 3, 4); /* and the other one is back as well */
+    harness_append_drawn(other, 3, 4, VOCAB); /* and the other one is back as well */
     o = generate(&h, other, 1);
-    assert_int_equal(missed(o), 0);
+    assert_int_equal(harness_missed(o), 0);
     assert_int_equal(o->last.computed_tokens, 4);
     struct local_engine *e = (struct local_engine *)(void *)h.engine;
     pthread_mutex_lock(&e->lock);
@@ -262,14 +247,14 @@ static void test_evicted_to_host_memory(void **state) {
     start_with(&h, 8, 24);
     for (int i = 0; i < 5; i++) {
         s = harness_session(&h);
-        append(s, 500, 5 + i);
+        harness_append_drawn(s, 500, 5 + i, VOCAB);
         (void)generate(&h, s, 2);
         harness_destroy(&h, s);
     }
     static const int again[] = {9, 8, 7, 5};
     for (int i = 0; i < 4; i++) {
         s = harness_session(&h);
-        append(s, 500, again[i]);
+        harness_append_drawn(s, 500, again[i], VOCAB);
         o = generate(&h, s, 1);
         assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], i < 3 ? 0 : 448);
         assert_int_equal(o->last.computed_tokens, i < 3 ? 1 : 500);
@@ -284,15 +269,15 @@ static void test_evicted_in_part(void **state) {
     struct harness h;
     start(&h, 8);
     struct engine_session *s = harness_session(&h), *other = harness_session(&h);
-    append(s, 300, 1); /* five pages */
+    harness_append_drawn(s, 300, 1, VOCAB); /* five pages */
     (void)generate(&h, s, 5);
-    append(other, 250, 2); /* four pages: one of the five goes, the last */
+    harness_append_drawn(other, 250, 2, VOCAB); /* four pages: one of the five goes, the last */
     (void)generate(&h, other, 2);
     harness_destroy(&h, other);
-    append(s, 10, 3);
+    harness_append_drawn(s, 10, 3, VOCAB);
     struct outcome *o = generate(&h, s, 5);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_EVICTED], 304 - 256);
-    assert_int_equal(missed(o), 304 - 256);
+    assert_int_equal(harness_missed(o), 304 - 256);
     harness_finish(&h);
 }
 
@@ -306,23 +291,23 @@ static void test_who_is_expected_back_keeps_its_pages(void **state) {
     for (int i = 0; i < 5; i++)
         s[i] = harness_session(&h);
     for (int i = 0; i < 3; i++) { /* four pages each */
-        append(s[i], 200, 1 + i);
+        harness_append_drawn(s[i], 200, 1 + i, VOCAB);
         (void)generate(&h, s[i], 2);
     }
     engine_session_waits(s[0], 3600 * 1000);
     engine_session_waits(s[1], 600 * 1000);
     engine_session_waits(s[2], 0);
-    append(s[3], 500, 7); /* eight: four are free */
+    harness_append_drawn(s[3], 500, 7, VOCAB); /* eight: four are free */
     (void)generate(&h, s[3], 2);
     engine_session_waits(s[3], 60 * 1000);
-    append(s[4], 200, 8);
+    harness_append_drawn(s[4], 200, 8, VOCAB);
     (void)generate(&h, s[4], 2);
     engine_session_destroy(s[4]);
     h.outcomes[4].session = NULL;
     static const int evicted[] = {201, 0, 201, 0};
     static const int order[] = {1, 3, 0, 2}; /* the two that have theirs first */
     for (int i = 0; i < 4; i++) {
-        append(s[order[i]], 3, 9);
+        harness_append_drawn(s[order[i]], 3, 9, VOCAB);
         struct outcome *o = generate(&h, s[order[i]], 1);
         if (o->last.missed_tokens[ENGINE_MISS_EVICTED] != evicted[order[i]])
             fail_msg("session %d computed %d tokens again", order[i],
@@ -341,16 +326,16 @@ static void test_replayed(void **state) {
     struct harness h;
     start(&h, 0);
     struct engine_session *first = harness_session(&h), *s = harness_session(&h);
-    append(first, 100, 1);
+    harness_append_drawn(first, 100, 1, VOCAB);
     (void)generate(&h, first, 1);
     engine_session_about(s, &(struct engine_about){.replayed = true});
-    append(s, 100, 1);
-    append(s, 60, 2);
+    harness_append_drawn(s, 100, 1, VOCAB);
+    harness_append_drawn(s, 60, 2, VOCAB);
     engine_session_about(s, &(struct engine_about){0});
-    append(s, 20, 3);
+    harness_append_drawn(s, 20, 3, VOCAB);
     struct outcome *o = generate(&h, s, 5);
     assert_int_equal(o->last.missed_tokens[ENGINE_MISS_RESTART], 60);
-    assert_int_equal(missed(o), 60);
+    assert_int_equal(harness_missed(o), 60);
     assert_int_equal(o->last.computed_tokens, 60 + 20 + 4);
     assert_string_equal(engine_miss_name(ENGINE_MISS_RESTART), "restart");
     harness_finish(&h);
@@ -401,8 +386,8 @@ static void test_kept_on_disk(void **state) {
     assert_int_equal(kept_tokens(&h), 0);
     for (int i = 0; i < 2; i++) {
         s[i] = harness_session(&h);
-        append(s[i], 300, 1);
-        append(s[i], 10, 7);
+        harness_append_drawn(s[i], 300, 1, VOCAB);
+        harness_append_drawn(s[i], 10, 7, VOCAB);
         memcpy(first, generate(&h, s[i], 5)->tokens, sizeof first);
         harness_destroy(&h, s[i]);
     }
@@ -412,15 +397,15 @@ static void test_kept_on_disk(void **state) {
     assert_int_equal(kept_tokens(&h), 310);
     for (int i = 0; i < 3; i++) {
         s[i] = harness_session(&h);
-        append(s[i], 300, 1);
-        append(s[i], 10, i == 0 ? 7 : 8 + i);
+        harness_append_drawn(s[i], 300, 1, VOCAB);
+        harness_append_drawn(s[i], 10, i == 0 ? 7 : 8 + i, VOCAB);
         harness_generate(&h, s[i], NULL, 5);
     }
     for (int i = 0; i < 3; i++) {
         o = harness_wait(&h, s[i]);
         assert_true(o->done);
         assert_in_range(o->last.cached_tokens, 300, 309);
-        assert_int_equal(missed(o), i == 0); /* the last token, for its logits */
+        assert_int_equal(harness_missed(o), i == 0); /* the last token, for its logits */
         if (i == 0)
             assert_memory_equal(o->tokens, first, sizeof first);
     }
@@ -430,11 +415,11 @@ static void test_kept_on_disk(void **state) {
     assert_true(kept_tokens(&h) >= 300);
     for (int round = 0; round < 2; round++) {
         s[0] = harness_session(&h);
-        append(s[0], 500, 2 + round);
+        harness_append_drawn(s[0], 500, 2 + round, VOCAB);
         assert_int_equal(generate(&h, s[0], 2)->last.cached_tokens, 0);
         s[1] = harness_session(&h);
-        append(s[1], 300, 1);
-        append(s[1], 10, 20);
+        harness_append_drawn(s[1], 300, 1, VOCAB);
+        harness_append_drawn(s[1], 10, 20, VOCAB);
         o = generate(&h, s[1], 5);
         assert_int_equal(o->last.cached_tokens, 300);
         assert_int_equal(o->last.computed_tokens, 10 + 4);
