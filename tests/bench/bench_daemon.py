@@ -95,6 +95,7 @@ def main():
     p.add_argument("--jobs", type=int, default=32)
     p.add_argument("--rounds", type=int, default=40)
     args = p.parse_args()
+    harness.expect_built()
     idle((), "an idle daemon, scripted engine")
     idle(("--model", args.model), "an idle daemon, default model")
     waiting(args.model, args.jobs)

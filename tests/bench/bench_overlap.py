@@ -39,6 +39,7 @@ def main():
     p.add_argument("--model", default=os.path.join(HERE, "..", "..", "models", "hermes-tiny.gguf"))
     p.add_argument("--runs", type=int, default=7)
     args = p.parse_args()
+    harness.expect_built()
     room = harness.Room([])
     try:
         api = room.start("--model", args.model, plugins=(harness.PROBE, harness.PLUGINS))

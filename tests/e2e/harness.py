@@ -238,8 +238,12 @@ class Case(unittest.TestCase):
         return caught.exception
 
 
-def main():
+def expect_built():
     for path in (HERMESD, os.path.join(BIN, "hermes-worker"), PROBE):
         if not os.path.exists(path):
-            sys.exit(f"error: {path} is not built")
+            sys.exit(f"error: {path} is not built; cmake --build its folder, configured with the tests")
+
+
+def main():
+    expect_built()
     unittest.main()
