@@ -21,9 +21,9 @@
 #define CRASH_SPAN_NS (60ull * SECOND_NS)
 #define REST_MAX_MS   600000u
 #define TEND_SOON_MS  20    /* a spare is started when a call lasts longer than this */
-#define TEND_LATER_MS 10000 /* a worker above the spares leaves when it was idle for about this long */
-#define BACKOFF_MS    100
-#define WORKERS_MAX   128 /* per plugin */
+#define TEND_LATER_MS 10000 /* the next try where a spare could not be started */
+#define BACKOFF_MS    100   /* a spare is not started for twice as long after the first crash, and so on */
+#define WORKERS_MAX   128   /* per plugin */
 
 static int on_frame(void *arg, const struct frame *frame);
 static void on_printed(void *arg, const char *line);
@@ -92,9 +92,14 @@ static unsigned count(const struct plugin *p, enum worker_phase phase) {
 
 /* ---- crashes ---- */
 
-uint64_t pool_rest_ms(const struct plugin *p) {
+/* Milliseconds from now until a time, rounded up; 0: it is past. */
+static uint64_t ms_until(uint64_t ns) {
     uint64_t now_ns = clock_mono_ns();
-    return p->rests_until_ns > now_ns ? (p->rests_until_ns - now_ns) / 1000000u + 1 : 0;
+    return ns > now_ns ? (ns - now_ns) / 1000000u + 1 : 0;
+}
+
+uint64_t pool_rest_ms(const struct plugin *p) {
+    return ms_until(p->rests_until_ns);
 }
 
 static unsigned recent_crashes(const struct plugin *p) {
@@ -114,6 +119,7 @@ static void fail_waiting(struct plugin *p, const char *why) {
 static void note_crash(struct plugin *p) {
     memmove(p->crash_ns + 1, p->crash_ns, (POOL_CRASHES_MAX - 1) * sizeof p->crash_ns[0]);
     p->crash_ns[0] = clock_mono_ns();
+    p->spares_after_ns = p->crash_ns[0] + ((uint64_t)BACKOFF_MS << recent_crashes(p)) * 1000000u;
     if (recent_crashes(p) < POOL_CRASHES_MAX)
         return;
     char why[128];
@@ -226,6 +232,13 @@ void pool_dispatch(struct plugin *p) {
         tend_later(p, TEND_SOON_MS);
 }
 
+static void worker_rests(struct worker *w) {
+    w->phase = WORKER_IDLE;
+    w->idle_ns = clock_mono_ns();
+    if (count(w->plugin, WORKER_IDLE) > (unsigned)w->plugin->tools->config.spares)
+        tend_later(w->plugin, w->plugin->tools->config.idle_ms);
+}
+
 void pool_release(struct worker *w, long max_rss_kib) {
     struct plugin *p = w->plugin;
     w->served++;
@@ -238,43 +251,69 @@ void pool_release(struct worker *w, long max_rss_kib) {
         tend_later(p, TEND_SOON_MS);
         return;
     }
-    w->phase = WORKER_IDLE;
-    if (count(p, WORKER_IDLE) > (unsigned)p->tools->config.spares)
-        tend_later(p, TEND_LATER_MS);
+    worker_rests(w);
 }
 
 /* ---- spares ---- */
 
-static void tend(void *arg) {
-    struct plugin *p = arg;
+static void start_spares(struct plugin *p) {
     char err[512];
-    p->tend_timer = NULL;
-    uint64_t rest_ms = pool_rest_ms(p);
-    unsigned spares = (unsigned)p->tools->config.spares, idle = count(p, WORKER_IDLE),
-             starting = count(p, WORKER_STARTING);
-    if (rest_ms > 0) {
-        tend_later(p, rest_ms);
+    unsigned spares = (unsigned)p->tools->config.spares,
+             ready = count(p, WORKER_IDLE) + count(p, WORKER_STARTING);
+    uint64_t wait_ms = ms_until(p->spares_after_ns);
+    if (ready < spares && wait_ms > 0) {
+        tend_later(p, wait_ms);
         return;
     }
-    for (; idle + starting < spares; starting++)
+    for (; ready < spares; ready++)
         if (pool_start(p, err, sizeof err) != 0) {
             registry_report(p->tools, LOG_ERROR, "plugin %s: %s", plugin_label(p), err);
             tend_later(p, TEND_LATER_MS);
             return;
         }
-    for (struct worker *w = p->workers; w != NULL && idle > spares; w = w->next)
-        if (w->phase == WORKER_IDLE) {
-            w->phase = WORKER_LEAVING;
-            process_stop(w->process, p->tools->config.kill_grace_ms);
-            idle--;
-        }
 }
 
-/* A timer that is set stays: what it does fits the state of then. Without one, the next call brings up what
- * is missing. */
+/* Those above the spares that were idle for long leave; the others are looked at again in time. */
+static void dismiss_idle(struct plugin *p) {
+    unsigned spares = (unsigned)p->tools->config.spares, idle = count(p, WORKER_IDLE);
+    uint64_t next_ms = UINT64_MAX;
+    for (struct worker *w = p->workers; w != NULL && idle > spares; w = w->next) {
+        if (w->phase != WORKER_IDLE)
+            continue;
+        uint64_t wait_ms = ms_until(w->idle_ns + p->tools->config.idle_ms * 1000000ull);
+        if (wait_ms > 0) {
+            next_ms = wait_ms < next_ms ? wait_ms : next_ms;
+            continue;
+        }
+        w->phase = WORKER_LEAVING;
+        process_stop(w->process, p->tools->config.kill_grace_ms);
+        idle--;
+    }
+    if (idle > spares)
+        tend_later(p, next_ms);
+}
+
+static void tend(void *arg) {
+    struct plugin *p = arg;
+    p->tend_timer = NULL;
+    uint64_t rest_ms = pool_rest_ms(p);
+    if (rest_ms > 0) {
+        tend_later(p, rest_ms);
+        return;
+    }
+    start_spares(p);
+    dismiss_idle(p);
+}
+
+/* One timer, for the earliest of what is to be done; without one (no memory), the next call brings up what is
+ * missing. */
 static void tend_later(struct plugin *p, uint64_t delay_ms) {
-    if (p->tend_timer == NULL && p->serving && !p->tools->closing)
-        p->tend_timer = p->tools->loop.timer(p->tools->loop.ctx, delay_ms, tend, p);
+    uint64_t due_ns = clock_mono_ns() + delay_ms * 1000000u;
+    if (!p->serving || p->tools->closing || (p->tend_timer != NULL && p->tend_due_ns <= due_ns))
+        return;
+    untimer(p, &p->tend_timer);
+    p->tend_due_ns = due_ns;
+    p->tend_timer = p->tools->loop.timer(p->tools->loop.ctx, delay_ms, tend, p);
 }
 
 /* ---- what a worker does ---- */
@@ -298,7 +337,7 @@ static void pass_note(struct worker *w, const struct frame *frame) {
 
 static void worker_ready(struct worker *w) {
     untimer(w->plugin, &w->start_timer);
-    w->phase = WORKER_IDLE;
+    worker_rests(w);
     w->notes = 0;
     if (w->plugin->serving)
         pool_dispatch(w->plugin);
@@ -379,5 +418,5 @@ static void on_ended(void *arg) {
         call_worker_gone(call, w);
     worker_destroy(w);
     pool_dispatch(p);
-    tend_later(p, crashed ? (uint64_t)BACKOFF_MS << recent_crashes(p) : TEND_SOON_MS);
+    tend_later(p, TEND_SOON_MS);
 }

@@ -37,7 +37,8 @@ struct worker {
     unsigned served;
     unsigned notes; /* log lines of the present call */
     uint64_t started_ns;
-    uint64_t hash; /* of what it listed so far */
+    uint64_t idle_ns; /* while IDLE: since when */
+    uint64_t hash;    /* of what it listed so far */
     void *start_timer;
     char why[512]; /* why it cannot be used; "" */
 };
@@ -57,7 +58,9 @@ struct plugin {
     uint64_t crash_ns[POOL_CRASHES_MAX]; /* the last ones; 0: none */
     uint64_t rests_until_ns;             /* quarantine; 0: none */
     uint64_t rest_ms;                    /* the next one's length */
+    uint64_t spares_after_ns; /* the last crash is too fresh for a new spare before; calls start one anyway */
     void *tend_timer;
+    uint64_t tend_due_ns; /* while the timer is set */
 };
 
 struct plugin *plugin_create(struct tools *tools, const char *path);

@@ -48,6 +48,8 @@ static int take_config(struct tools *t, const struct tools_config *config, char 
         c->default_timeout_ms = 30000;
     if (c->kill_grace_ms == 0)
         c->kill_grace_ms = 500;
+    if (c->idle_ms == 0)
+        c->idle_ms = 10000;
     if (c->max_result_bytes == 0)
         c->max_result_bytes = 1u << 20;
     if (c->max_queue == 0)

@@ -41,10 +41,11 @@ struct tools_config {
      * plugin, from tools_open(). */
     const char *(*plugin_config)(void *arg, const char *plugin_name);
     void *plugin_config_arg;
-    uint32_t default_timeout_ms;   /* 0 = 30,000 */
-    uint32_t kill_grace_ms;        /* between cancel and SIGKILL; 0 = 500 */
-    size_t max_result_bytes;       /* 0 = 1 MiB */
-    int spares;                    /* warm workers per plugin; default 1 via tools_config_default */
+    uint32_t default_timeout_ms; /* 0 = 30,000 */
+    uint32_t kill_grace_ms;      /* between cancel and SIGKILL; 0 = 500 */
+    size_t max_result_bytes;     /* 0 = 1 MiB */
+    int spares;                  /* warm workers per plugin; default 1 via tools_config_default */
+    uint32_t idle_ms; /* a worker above the spares leaves when it was idle for about this long; 0 = 10,000 */
     const struct tools_loop *loop; /* borrowed */
     /* One line for the log about a plugin or worker; level as in base/log.h. */
     void (*report)(void *arg, int level, const char *text);

@@ -84,6 +84,21 @@ static void test_spares(void **state) {
     harness_close(&h);
 }
 
+static void leave_soon(struct tools_config *config) {
+    config->idle_ms = 100;
+}
+
+/* A spare that is ready only when the call it came up beside has ended is one too many: a worker leaves,
+ * without another call. */
+static void test_late_spare(void **state) {
+    (void)state;
+    open_with("slow_init", leave_soon);
+    harness_expect(&h, &o, "hello", "{}", TOOL_OK);
+    assert_int_equal(wait_for_children(2), 2);
+    assert_int_equal(wait_for_children(1), 1);
+    harness_close(&h);
+}
+
 /* While a call lasts a spare comes up, so that its end in a crash costs the next call no start. */
 static void test_spare_beside_a_long_call(void **state) {
     (void)state;
@@ -187,6 +202,23 @@ static void test_quarantine(void **state) {
     assert_int_equal(o.result.pid, 0);
     poll_loop_for(h.loop, 500);
     harness_expect(&h, &o, "echo", "{}", TOOL_OK);
+    harness_close(&h);
+}
+
+/* The more crashes, the later a spare comes back by itself; a call does not wait for that. */
+static void test_spares_hold_back(void **state) {
+    (void)state;
+    open_with("hostile", NULL);
+    for (int i = 0; i < 4; i++)
+        harness_expect(&h, &o, "abort", "{}", TOOL_CRASHED);
+    poll_loop_for(h.loop, 100); /* of 1,600 ms */
+    assert_int_equal(count_children(), 0);
+    harness_expect(&h, &o, "echo", "{}", TOOL_OK);
+    kill(o.result.pid, SIGSTOP); /* it stays, and is busy */
+    harness_call(&h, &many[0], "echo", "{}", 0);
+    assert_int_equal(wait_for_children(2), 2);
+    kill(o.result.pid, SIGCONT);
+    harness_wait(&many[0]);
     harness_close(&h);
 }
 
@@ -296,7 +328,7 @@ static void test_large_arguments(void **state) {
 /* Descriptors and children stay the same over many calls, some of which crash: harness_close() counts. */
 static void test_nothing_leaks(void **state) {
     (void)state;
-    open_with("hostile", NULL);
+    open_with("hostile", leave_soon);
     harness_expect(&h, &o, "echo", "{}", TOOL_OK);
     int fds = harness_open_fds();
     for (int i = 0; i < 4; i++) {
@@ -351,11 +383,13 @@ int main(void) {
         cmocka_unit_test(test_no_worker_outlives_the_daemon),
         cmocka_unit_test(test_warm),
         cmocka_unit_test(test_spares),
+        cmocka_unit_test(test_late_spare),
         cmocka_unit_test(test_spare_beside_a_long_call),
         cmocka_unit_test(test_concurrency),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_waiting_has_an_end),
         cmocka_unit_test(test_quarantine),
+        cmocka_unit_test(test_spares_hold_back),
         cmocka_unit_test(test_quarantine_ends_waiting),
         cmocka_unit_test(test_company),
         cmocka_unit_test(test_from_inside_done),

@@ -20,9 +20,13 @@
 #define NO_TOOLS    13
 #define PRINTS_INIT 14
 #define HUGE_SCHEMA 15
+#define SLOW_INIT   16 /* a good one, whose calls last long and whose start lasts twice as long */
 
 static int hello(void *state, hermes_call *call, hermes_str args) {
     (void)args;
+#if FAULT == SLOW_INIT
+    poll(NULL, 0, 500);
+#endif
     return hermes_reply(state, call, "\"hello\"");
 }
 
@@ -38,6 +42,9 @@ static int init(const hermes_host *host, hermes_str config_json, void **state) {
 #elif FAULT == FAIL_INIT
     (void)host, (void)config_json, (void)state;
     return HERMES_E_INTERNAL;
+#elif FAULT == SLOW_INIT
+    poll(NULL, 0, 1000);
+    return hermes_init_host(host, config_json, state);
 #elif FAULT == PRINTS_INIT
     host->log(NULL, HERMES_LOG_INFO, config_json);
     return hermes_init_host(host, config_json, state);
