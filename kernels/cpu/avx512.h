@@ -47,9 +47,8 @@ void avx512_packed_q8(enum dtype type, const void *w, int first, int n_rows, con
                       int n_cols, int k, float *out, size_t out_stride);
 
 /* As struct cpu_ops has them: avx512_attention.c. */
-void avx512_scores(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
-                   int head_dim, int n, float scale);
-void avx512_mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
-                int head_dim, int n);
+void avx512_scores(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                   float scale);
+void avx512_mix(float *out, const struct kv_page *values, const float *scores, size_t stride, int n_heads);
 
 #endif

@@ -181,12 +181,32 @@ static void step_attn_in(struct kernels_device *base, int layer) {
                 (int64_t)d->batch->n_rows * (int64_t)(d->w_q + 8 * d->w_kv) * 2);
 }
 
+/* The page of positions t … t + 63 of a row, and what is read behind it: the next one, behind the last keys
+ * the first values. */
+static struct kv_page page_at(struct cpu_device *d, const struct kernels_row *row, int layer, int head,
+                              bool values, int t) {
+    int n = row->position + 1, then = t + KERNELS_PAGE_TOKENS;
+    struct kv_page page = {.at =
+                               kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), layer, head, values),
+                           .half = d->config.kv_type == DTYPE_F16,
+                           .head_dim = d->config.model.head_dim,
+                           .n = n < then ? n - t : KERNELS_PAGE_TOKENS};
+    if (then >= n && values)
+        return page;
+    bool turns = then >= n; /* from keys to values */
+    then = turns ? 0 : then;
+    page.next = kv_at(d, page_of(d->batch, row, then / KERNELS_PAGE_TOKENS), layer, head, values || turns);
+    page.next_bytes = kernels_kv_block_bytes(d->config.kv_type, page.head_dim);
+    if ((values || turns) && n - then < KERNELS_PAGE_TOKENS) /* values of a position lie together */
+        page.next_bytes = page.next_bytes * (size_t)(n - then) / KERNELS_PAGE_TOKENS;
+    return page;
+}
+
 /* One row and one kv head with its group of query heads. */
 static void attention_chunk(void *arg, int chunk, int thread) {
     const struct row_job *job = arg;
     struct cpu_device *d = job->d;
     const struct kernels_model *m = &d->config.model;
-    bool half = d->config.kv_type == DTYPE_F16;
     /* The longest rows stand last in a prefill chunk; starting with them evens out the end. */
     int r = d->batch->n_rows - 1 - chunk / m->n_kv_heads, g = chunk % m->n_kv_heads;
     const struct kernels_row *row = &d->batch->rows[r];
@@ -195,25 +215,17 @@ static void attention_chunk(void *arg, int chunk, int thread) {
     float *scores = d->scores + (size_t)thread * (size_t)group * d->scores_stride;
     size_t at = (size_t)r * d->w_q + (size_t)(g * group) * (size_t)m->head_dim;
     for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
-        int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
-        const void *keys = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, false);
-        if (d->kv8 != NULL)
-            d->kv8->scores(scores + t, d->scores_stride, keys, d->q + at, group, m->head_dim, in_page, scale);
-        else
-            d->ops->scores(scores + t, d->scores_stride, keys, half, d->q + at, group, m->head_dim, in_page,
-                           scale);
+        struct kv_page keys = page_at(d, row, job->layer, g, false, t);
+        (d->kv8 != NULL ? d->kv8->scores : d->ops->scores)(scores + t, d->scores_stride, &keys, d->q + at,
+                                                           group, scale);
     }
     for (int h = 0; h < group; h++)
         d->ops->softmax(scores + (size_t)h * d->scores_stride, n);
     memset(d->attn + at, 0, (size_t)group * (size_t)m->head_dim * sizeof *d->attn);
     for (int t = 0; t < n; t += KERNELS_PAGE_TOKENS) {
-        int in_page = n - t < KERNELS_PAGE_TOKENS ? n - t : KERNELS_PAGE_TOKENS;
-        const void *values = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), job->layer, g, true);
-        if (d->kv8 != NULL)
-            d->kv8->mix(d->attn + at, values, scores + t, d->scores_stride, group, m->head_dim, in_page);
-        else
-            d->ops->mix(d->attn + at, values, half, scores + t, d->scores_stride, group, m->head_dim,
-                        in_page);
+        struct kv_page values = page_at(d, row, job->layer, g, true, t);
+        (d->kv8 != NULL ? d->kv8->mix : d->ops->mix)(d->attn + at, &values, scores + t, d->scores_stride,
+                                                     group);
     }
 }
 

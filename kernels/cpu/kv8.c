@@ -42,28 +42,30 @@ void kv8_round(float *x, int n) {
         x[i] = (float)byte_of(x[i], inverse) * factor;
 }
 
-static void scores_page(float *scores, size_t stride, const void *keys, const float *q, int n_heads,
-                        int head_dim, int n, float scale) {
-    const int8_t *bytes = keys;
-    const float *factors = (const float *)(const void *)(bytes + (size_t)head_dim * 64);
+static void scores_page(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                        float scale) {
+    int dim = keys->head_dim;
+    const int8_t *bytes = keys->at;
+    const float *factors = (const float *)(const void *)(bytes + (size_t)dim * 64);
     for (int h = 0; h < n_heads; h++)
-        for (int t = 0; t < n; t++) {
+        for (int t = 0; t < keys->n; t++) {
             float sum = 0;
-            for (int e = 0; e < head_dim; e++)
-                sum += q[h * head_dim + e] * (float)bytes[e * 64 + t];
+            for (int e = 0; e < dim; e++)
+                sum += q[h * dim + e] * (float)bytes[e * 64 + t];
             scores[(size_t)h * stride + (size_t)t] = sum * (factors[t] * scale);
         }
 }
 
-static void mix_page(float *out, const void *values, const float *scores, size_t stride, int n_heads,
-                     int head_dim, int n) {
-    const int8_t *bytes = values;
-    const float *factors = (const float *)(const void *)(bytes + (size_t)head_dim * 64);
+static void mix_page(float *out, const struct kv_page *values, const float *scores, size_t stride,
+                     int n_heads) {
+    int dim = values->head_dim;
+    const int8_t *bytes = values->at;
+    const float *factors = (const float *)(const void *)(bytes + (size_t)dim * 64);
     for (int h = 0; h < n_heads; h++)
-        for (int t = 0; t < n; t++) {
+        for (int t = 0; t < values->n; t++) {
             float weight = scores[(size_t)h * stride + (size_t)t] * factors[t];
-            for (int e = 0; e < head_dim; e++)
-                out[h * head_dim + e] += weight * (float)bytes[t * head_dim + e];
+            for (int e = 0; e < dim; e++)
+                out[h * dim + e] += weight * (float)bytes[t * dim + e];
         }
 }
 

@@ -11,6 +11,8 @@
 #ifndef KERNELS_CPU_KV8_H
 #define KERNELS_CPU_KV8_H
 
+#include "kernels/cpu/kv_page.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,13 +27,10 @@ void kv8_round(float *x, int n);
 
 struct kv8_ops {
     const char *name;
-    /* scores[h * stride + t] = scale * dot(q head h, key t) for t < n <= 64 and n_heads query heads of
-     * head_dim each; up to the next multiple of 16 is overwritten. */
-    void (*scores)(float *scores, size_t stride, const void *keys, const float *q, int n_heads, int head_dim,
-                   int n, float scale);
-    /* out head h += sum over t < n of scores[h * stride + t] * value t. */
-    void (*mix)(float *out, const void *values, const float *scores, size_t stride, int n_heads, int head_dim,
-                int n);
+    /* As in struct cpu_ops. */
+    void (*scores)(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                   float scale);
+    void (*mix)(float *out, const struct kv_page *values, const float *scores, size_t stride, int n_heads);
 };
 
 extern const struct kv8_ops kv8_portable;

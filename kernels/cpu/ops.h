@@ -7,6 +7,7 @@
 #ifndef KERNELS_CPU_OPS_H
 #define KERNELS_CPU_OPS_H
 
+#include "kernels/cpu/kv_page.h"
 #include "kernels/tensor.h"
 
 #include <stdbool.h>
@@ -43,16 +44,14 @@ struct cpu_ops {
     /* x += y */
     void (*add)(float *x, const float *y, int n);
 
-    /* One KV page of one layer and kv head: keys [E][64], values [64][E], F32 or F16; n_heads query heads
-     * share it. scores[h * stride + t] = scale * dot(q head h, key t), t < n <= 64; up to the next multiple
-     * of 16 is overwritten. */
-    void (*scores)(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
-                   int head_dim, int n, float scale);
+    /* n_heads query heads share the keys. scores[h * stride + t] = scale * dot(q head h, key t), t < keys->n;
+     * up to the next multiple of 16 is overwritten. */
+    void (*scores)(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                   float scale);
     /* scores = softmax(scores), n values. */
     void (*softmax)(float *scores, int n);
-    /* out head h += sum over t < n of scores[h * stride + t] * value t. */
-    void (*mix)(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
-                int head_dim, int n);
+    /* out head h += sum over t < values->n of scores[h * stride + t] * value t. */
+    void (*mix)(float *out, const struct kv_page *values, const float *scores, size_t stride, int n_heads);
 };
 
 extern const struct cpu_ops cpu_ops_portable;

@@ -125,18 +125,22 @@ AVX2_INLINE __m256 kv_load(const void *page, bool half, int i) {
 
 /* Tokens first … first+8*groups-1 of `heads` heads at once: heads * groups chains of additions keep both
  * units busy. */
-AVX2_INLINE void scores_tile(float *scores, size_t stride, const void *keys, bool half, const float *q,
-                             int heads, int head_dim, int first, int groups, float scale) {
+AVX2_INLINE void scores_tile(float *scores, size_t stride, const struct kv_page *keys, bool half,
+                             const float *q, int heads, int first, int groups, bool ask, float scale) {
+    int head_dim = keys->head_dim;
+    size_t row = half ? 128 : 256;
     __m256 acc[2][8];
     for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
             acc[h][g] = _mm256_setzero_ps();
     for (int e = 0; e < head_dim; e++) {
+        if (ask)
+            kv_page_ask(keys, (size_t)e * row, row);
         __m256 qe[2];
         for (int h = 0; h < heads; h++)
             qe[h] = _mm256_broadcast_ss(q + h * head_dim + e);
         for (int g = 0; g < groups; g++) {
-            __m256 k = kv_load(keys, half, e * 64 + first + g * 8);
+            __m256 k = kv_load(keys->at, half, e * 64 + first + g * 8);
             for (int h = 0; h < heads; h++)
                 acc[h][g] = _mm256_fmadd_ps(qe[h], k, acc[h][g]);
         }
@@ -147,32 +151,32 @@ AVX2_INLINE void scores_tile(float *scores, size_t stride, const void *keys, boo
                              _mm256_mul_ps(acc[h][g], _mm256_set1_ps(scale)));
 }
 
-AVX2_INLINE void scores_heads(float *scores, size_t stride, const void *keys, bool half, const float *q,
-                              int heads, int head_dim, int n, float scale) {
+AVX2_INLINE void scores_heads(float *scores, size_t stride, const struct kv_page *keys, bool half,
+                              const float *q, int heads, bool ask, float scale) {
     int first = 0;
-    for (; n - first > 24; first += 32)
-        scores_tile(scores, stride, keys, half, q, heads, head_dim, first, 4, scale);
-    for (; n - first > 0; first += 8)
-        scores_tile(scores, stride, keys, half, q, heads, head_dim, first, 1, scale);
+    for (; keys->n - first > 24; first += 32)
+        scores_tile(scores, stride, keys, half, q, heads, first, 4, ask && first == 0, scale);
+    for (; keys->n - first > 0; first += 8)
+        scores_tile(scores, stride, keys, half, q, heads, first, 1, ask && first == 0, scale);
 }
 
-AVX2_INLINE void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
-                             int n_heads, int head_dim, int n, float scale) {
+AVX2_INLINE void scores_page(float *scores, size_t stride, const struct kv_page *keys, bool half,
+                             const float *q, int n_heads, float scale) {
     int h = 0;
     for (; h + 2 <= n_heads; h += 2)
-        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * head_dim, 2, head_dim, n,
+        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * keys->head_dim, 2, h == 0,
                      scale);
     if (h < n_heads)
-        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * head_dim, 1, head_dim, n,
+        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * keys->head_dim, 1, h == 0,
                      scale);
 }
 
-AVX2_TARGET void ops_avx2_scores(float *scores, size_t stride, const void *keys, bool half, const float *q,
-                                 int n_heads, int head_dim, int n, float scale) {
-    if (half)
-        scores_page(scores, stride, keys, true, q, n_heads, head_dim, n, scale);
+AVX2_TARGET void ops_avx2_scores(float *scores, size_t stride, const struct kv_page *keys, const float *q,
+                                 int n_heads, float scale) {
+    if (keys->half)
+        scores_page(scores, stride, keys, true, q, n_heads, scale);
     else
-        scores_page(scores, stride, keys, false, q, n_heads, head_dim, n, scale);
+        scores_page(scores, stride, keys, false, q, n_heads, scale);
 }
 
 AVX2_TARGET void ops_avx2_softmax(float *scores, int n) {
@@ -208,18 +212,22 @@ AVX2_TARGET void ops_avx2_softmax(float *scores, int n) {
 }
 
 /* Elements first … first+8*groups-1 of the output of `heads` heads, over all tokens. */
-AVX2_INLINE void mix_tile(float *out, const void *values, bool half, const float *scores, size_t stride,
-                          int heads, int head_dim, int n, int first, int groups) {
+AVX2_INLINE void mix_tile(float *out, const struct kv_page *values, bool half, const float *scores,
+                          size_t stride, int heads, int first, int groups, bool ask) {
+    int head_dim = values->head_dim;
+    size_t row = (size_t)head_dim * (half ? 2 : 4);
     __m256 acc[2][8];
     for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
             acc[h][g] = _mm256_loadu_ps(out + h * head_dim + first + g * 8);
-    for (int t = 0; t < n; t++) {
+    for (int t = 0; t < values->n; t++) {
+        if (ask)
+            kv_page_ask(values, (size_t)t * row, row);
         __m256 p[2];
         for (int h = 0; h < heads; h++)
             p[h] = _mm256_broadcast_ss(scores + (size_t)h * stride + t);
         for (int g = 0; g < groups; g++) {
-            __m256 v = kv_load(values, half, t * head_dim + first + g * 8);
+            __m256 v = kv_load(values->at, half, t * head_dim + first + g * 8);
             for (int h = 0; h < heads; h++)
                 acc[h][g] = _mm256_fmadd_ps(p[h], v, acc[h][g]);
         }
@@ -229,38 +237,39 @@ AVX2_INLINE void mix_tile(float *out, const void *values, bool half, const float
             _mm256_storeu_ps(out + h * head_dim + first + g * 8, acc[h][g]);
 }
 
-AVX2_INLINE void mix_heads(float *out, const void *values, bool half, const float *scores, size_t stride,
-                           int heads, int head_dim, int n) {
-    int first = 0;
+AVX2_INLINE void mix_heads(float *out, const struct kv_page *values, bool half, const float *scores,
+                           size_t stride, int heads, bool ask) {
+    int first = 0, head_dim = values->head_dim;
     for (; head_dim - first >= 32; first += 32)
-        mix_tile(out, values, half, scores, stride, heads, head_dim, n, first, 4);
+        mix_tile(out, values, half, scores, stride, heads, first, 4, ask && first == 0);
     for (; head_dim - first >= 8; first += 8)
-        mix_tile(out, values, half, scores, stride, heads, head_dim, n, first, 1);
+        mix_tile(out, values, half, scores, stride, heads, first, 1, ask && first == 0);
     for (; first < head_dim; first++)
         for (int h = 0; h < heads; h++)
-            for (int t = 0; t < n; t++) {
+            for (int t = 0; t < values->n; t++) {
                 int i = t * head_dim + first;
-                float v = half ? _cvtsh_ss(((const uint16_t *)values)[i]) : ((const float *)values)[i];
+                float v =
+                    half ? _cvtsh_ss(((const uint16_t *)values->at)[i]) : ((const float *)values->at)[i];
                 float *o = out + h * head_dim + first;
                 *o = fmaf(scores[(size_t)h * stride + (size_t)t], v, *o);
             }
 }
 
-AVX2_INLINE void mix_page(float *out, const void *values, bool half, const float *scores, size_t stride,
-                          int n_heads, int head_dim, int n) {
+AVX2_INLINE void mix_page(float *out, const struct kv_page *values, bool half, const float *scores,
+                          size_t stride, int n_heads) {
     int h = 0;
     for (; h + 2 <= n_heads; h += 2)
-        mix_heads(out + h * head_dim, values, half, scores + (size_t)h * stride, stride, 2, head_dim, n);
+        mix_heads(out + h * values->head_dim, values, half, scores + (size_t)h * stride, stride, 2, h == 0);
     if (h < n_heads)
-        mix_heads(out + h * head_dim, values, half, scores + (size_t)h * stride, stride, 1, head_dim, n);
+        mix_heads(out + h * values->head_dim, values, half, scores + (size_t)h * stride, stride, 1, h == 0);
 }
 
-AVX2_TARGET void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, size_t stride,
-                              int n_heads, int head_dim, int n) {
-    if (half)
-        mix_page(out, values, true, scores, stride, n_heads, head_dim, n);
+AVX2_TARGET void ops_avx2_mix(float *out, const struct kv_page *values, const float *scores, size_t stride,
+                              int n_heads) {
+    if (values->half)
+        mix_page(out, values, true, scores, stride, n_heads);
     else
-        mix_page(out, values, false, scores, stride, n_heads, head_dim, n);
+        mix_page(out, values, false, scores, stride, n_heads);
 }
 
 static void product_packed(enum dtype type, const void *w, int first, int n_rows, const void *x,

@@ -10,10 +10,9 @@ void ops_avx2_quantise(void *out, const float *x, int n);
 void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps);
 void ops_avx2_silu_mul(float *gate, const float *up, int n);
 void ops_avx2_add(float *x, const float *y, int n);
-void ops_avx2_scores(float *scores, size_t stride, const void *keys, bool half, const float *q, int n_heads,
-                     int head_dim, int n, float scale);
+void ops_avx2_scores(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                     float scale);
 void ops_avx2_softmax(float *scores, int n);
-void ops_avx2_mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
-                  int head_dim, int n);
+void ops_avx2_mix(float *out, const struct kv_page *values, const float *scores, size_t stride, int n_heads);
 
 #endif

@@ -100,17 +100,17 @@ static void add(float *x, const float *y, int n) {
         x[i] += y[i];
 }
 
-static float kv_element(const void *page, bool half, int i) {
-    return half ? convert_f16_to_f32(((const uint16_t *)page)[i]) : ((const float *)page)[i];
+static float kv_element(const struct kv_page *page, int i) {
+    return page->half ? convert_f16_to_f32(((const uint16_t *)page->at)[i]) : ((const float *)page->at)[i];
 }
 
-static void scores_page(float *scores, size_t stride, const void *keys, bool half, const float *q,
-                        int n_heads, int head_dim, int n, float scale) {
+static void scores_page(float *scores, size_t stride, const struct kv_page *keys, const float *q, int n_heads,
+                        float scale) {
     for (int h = 0; h < n_heads; h++)
-        for (int t = 0; t < n; t++) {
+        for (int t = 0; t < keys->n; t++) {
             float sum = 0;
-            for (int e = 0; e < head_dim; e++)
-                sum += q[h * head_dim + e] * kv_element(keys, half, e * 64 + t);
+            for (int e = 0; e < keys->head_dim; e++)
+                sum += q[h * keys->head_dim + e] * kv_element(keys, e * 64 + t);
             scores[(size_t)h * stride + (size_t)t] = sum * scale;
         }
 }
@@ -128,13 +128,12 @@ static void softmax(float *scores, int n) {
         scores[t] /= sum;
 }
 
-static void mix(float *out, const void *values, bool half, const float *scores, size_t stride, int n_heads,
-                int head_dim, int n) {
+static void mix(float *out, const struct kv_page *values, const float *scores, size_t stride, int n_heads) {
+    int dim = values->head_dim;
     for (int h = 0; h < n_heads; h++)
-        for (int t = 0; t < n; t++)
-            for (int e = 0; e < head_dim; e++)
-                out[h * head_dim + e] +=
-                    scores[(size_t)h * stride + (size_t)t] * kv_element(values, half, t * head_dim + e);
+        for (int t = 0; t < values->n; t++)
+            for (int e = 0; e < dim; e++)
+                out[h * dim + e] += scores[(size_t)h * stride + (size_t)t] * kv_element(values, t * dim + e);
 }
 
 const struct cpu_ops cpu_ops_portable = {

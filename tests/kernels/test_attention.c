@@ -57,10 +57,17 @@ static void run(const struct cpu_ops *ops, const struct page *page, bool half, i
         r->scores[i] = UNTOUCHED;
     for (int i = 0; i < HEADS * DIM; i++)
         r->out[i] = i < HEADS * dim ? 0.25f : UNTOUCHED;
+    /* What is asked for early must not be read: here it is where there is no memory. */
+    struct kv_page kv = {.at = page->at,
+                         .half = half,
+                         .head_dim = dim,
+                         .n = n,
+                         .next = page->map + page->bytes - 4096,
+                         .next_bytes = together ? 4096 : 0};
     for (int h = 0; h < HEADS; h += together ? HEADS : 1) {
         int heads = together ? HEADS : 1;
-        ops->scores(r->scores + h * STRIDE, STRIDE, page->at, half, q + h * dim, heads, dim, n, 0.125f);
-        ops->mix(r->out + h * dim, page->at, half, weights + h * STRIDE, STRIDE, heads, dim, n);
+        ops->scores(r->scores + h * STRIDE, STRIDE, &kv, q + h * dim, heads, 0.125f);
+        ops->mix(r->out + h * dim, &kv, weights + h * STRIDE, STRIDE, heads);
     }
 }
 

@@ -105,12 +105,14 @@ static void test_one_set(const struct kv8_ops *ops) {
                 float q[MAX_HEADS * MAX_E], want[MAX_HEADS][80], got[MAX_HEADS][80];
                 float out_want[MAX_HEADS * MAX_E], out_got[MAX_HEADS * MAX_E];
                 fill(q, heads * e, 1, &seed);
-                kv8_portable.scores(&want[0][0], 80, keys, q, heads, e, n, 0.125f);
-                ops->scores(&got[0][0], 80, keys, q, heads, e, n, 0.125f);
+                struct kv_page k = {.at = keys, .head_dim = e, .n = n},
+                               v = {.at = values, .head_dim = e, .n = n};
+                kv8_portable.scores(&want[0][0], 80, &k, q, heads, 0.125f);
+                ops->scores(&got[0][0], 80, &k, q, heads, 0.125f);
                 fill(out_want, heads * e, 1, &seed);
                 memcpy(out_got, out_want, sizeof out_got);
-                kv8_portable.mix(out_want, values, &want[0][0], 80, heads, e, n);
-                ops->mix(out_got, values, &want[0][0], 80, heads, e, n);
+                kv8_portable.mix(out_want, &v, &want[0][0], 80, heads);
+                ops->mix(out_got, &v, &want[0][0], 80, heads);
                 for (int h = 0; h < heads; h++)
                     assert_true(parity_difference(got[h], want[h], (size_t)n) < 1e-5);
                 assert_true(parity_difference(out_got, out_want, (size_t)(heads * e)) < 1e-5);
