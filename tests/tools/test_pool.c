@@ -44,17 +44,23 @@ static int wait_for_children(int wanted) {
     return count_children();
 }
 
+static void leave_soon(struct tools_config *config) {
+    config->idle_ms = 100;
+}
+
 static void test_warm(void **state) {
     (void)state;
-    open_with("hostile", NULL);
+    open_with("hostile", leave_soon);
     assert_int_equal(count_children(), 1); /* the worker that listed the tools is the spare */
-    int pids[1];
+    int pids[1], same = 0;
     assert_int_equal(children(pids, 1), 1);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0, last = pids[0]; i < 20; i++, last = o.result.pid) {
         harness_expect(&h, &o, "echo", "{}", TOOL_OK);
-        assert_int_equal(o.result.pid, pids[0]);
+        same += o.result.pid == last;
     }
-    assert_int_equal(count_children(), 1);
+    assert_true(same >= 10); /* a busy machine takes so long now and then that a spare comes up beside */
+    assert_int_equal(wait_for_children(1), 1);
+    assert_int_equal(children(pids, 1), 1);
     /* A spare that dies is replaced. */
     kill(pids[0], SIGKILL);
     poll_loop_for(h.loop, 20);
@@ -82,10 +88,6 @@ static void test_spares(void **state) {
     assert_int_equal(wait_for_children(0), 0);
     harness_expect(&h, &o, "echo", "{}", TOOL_OK);
     harness_close(&h);
-}
-
-static void leave_soon(struct tools_config *config) {
-    config->idle_ms = 100;
 }
 
 /* A spare that is ready only when the call it came up beside has ended is one too many: a worker leaves,
