@@ -176,8 +176,10 @@ int pool_start(struct plugin *p, char *err, size_t errlen) {
 int pool_serve(struct plugin *p, char *err, size_t errlen) {
     int rc = 0;
     p->serving = true;
-    for (struct worker *w = p->workers; w != NULL && rc == 0; w = w->next)
+    for (struct worker *w = p->workers; w != NULL && rc == 0; w = w->next) {
+        w->idle_ns = 0; /* no call has warmed it: where no spares are wanted it leaves at once */
         rc = watch_start(w, err, errlen);
+    }
     if (rc == 0)
         tend_later(p, TEND_SOON_MS);
     return rc;
