@@ -21,7 +21,7 @@
 #define CRASH_SPAN_NS (60ull * SECOND_NS)
 #define REST_MAX_MS   600000u
 #define TEND_SOON_MS  20    /* a spare is started when a call lasts longer than this */
-#define TEND_LATER_MS 10000 /* the next try where a spare could not be started */
+#define TEND_LATER_MS 10000 /* the next try, at the latest, where a spare could not be started */
 #define BACKOFF_MS    100   /* a spare is not started for twice as long after the first crash, and so on */
 #define WORKERS_MAX   128   /* per plugin */
 
@@ -234,7 +234,7 @@ void pool_dispatch(struct plugin *p) {
         tend_later(p, TEND_SOON_MS);
 }
 
-static void worker_rests(struct worker *w) {
+static void worker_idles(struct worker *w) {
     w->phase = WORKER_IDLE;
     w->idle_ns = clock_mono_ns();
     if (count(w->plugin, WORKER_IDLE) > (unsigned)w->plugin->tools->config.spares)
@@ -253,7 +253,7 @@ void pool_release(struct worker *w, long max_rss_kib) {
         tend_later(p, TEND_SOON_MS);
         return;
     }
-    worker_rests(w);
+    worker_idles(w);
 }
 
 /* ---- spares ---- */
@@ -339,7 +339,7 @@ static void pass_note(struct worker *w, const struct frame *frame) {
 
 static void worker_ready(struct worker *w) {
     untimer(w->plugin, &w->start_timer);
-    worker_rests(w);
+    worker_idles(w);
     w->notes = 0;
     if (w->plugin->serving)
         pool_dispatch(w->plugin);

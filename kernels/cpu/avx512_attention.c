@@ -58,7 +58,7 @@ AVX512_INLINE void scores_heads(float *scores, size_t stride, const struct kv_pa
                                 const float *q, int heads, bool ask, float scale) {
     int first = 0;
     for (; keys->n - first > 3 * LANES; first += 4 * LANES)
-        scores_tile(scores, stride, keys, half, q, heads, first, 4, ask, scale);
+        scores_tile(scores, stride, keys, half, q, heads, first, 4, ask && first == 0, scale);
     for (; keys->n - first > 0; first += LANES)
         scores_tile(scores, stride, keys, half, q, heads, first, 1, ask && first == 0, scale);
 }

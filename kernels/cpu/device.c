@@ -182,22 +182,24 @@ static void step_attn_in(struct kernels_device *base, int layer) {
 }
 
 /* The page of positions t … t + 63 of a row, and what is read behind it: the next one, behind the last keys
- * the first values. */
+ * the first values, behind the last values nothing of this row. */
 static struct kv_page page_at(struct cpu_device *d, const struct kernels_row *row, int layer, int head,
                               bool values, int t) {
     int n = row->position + 1, then = t + KERNELS_PAGE_TOKENS;
-    struct kv_page page = {.at =
-                               kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), layer, head, values),
+    const void *at = kv_at(d, page_of(d->batch, row, t / KERNELS_PAGE_TOKENS), layer, head, values);
+    struct kv_page page = {.at = at,
                            .half = d->config.kv_type == DTYPE_F16,
                            .head_dim = d->config.model.head_dim,
                            .n = n < then ? n - t : KERNELS_PAGE_TOKENS};
-    if (then >= n && values)
-        return page;
-    bool turns = then >= n; /* from keys to values */
-    then = turns ? 0 : then;
-    page.next = kv_at(d, page_of(d->batch, row, then / KERNELS_PAGE_TOKENS), layer, head, values || turns);
+    if (then >= n) {
+        if (values)
+            return page;
+        values = true;
+        then = 0;
+    }
+    page.next = kv_at(d, page_of(d->batch, row, then / KERNELS_PAGE_TOKENS), layer, head, values);
     page.next_bytes = kernels_kv_block_bytes(d->config.kv_type, page.head_dim);
-    if ((values || turns) && n - then < KERNELS_PAGE_TOKENS) /* values of a position lie together */
+    if (values && n - then < KERNELS_PAGE_TOKENS) /* those of a position lie together, keys do not */
         page.next_bytes = page.next_bytes * (size_t)(n - then) / KERNELS_PAGE_TOKENS;
     return page;
 }

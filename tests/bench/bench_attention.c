@@ -2,9 +2,9 @@
  *
  *   bench_attention [-t THREADS] [-g KV_HEADS] [-q HEADS] [-e HEAD_DIM] [-n DEPTH] [-s SECONDS] [-i ISA]
  *
- * One, four and sixteen sessions, each of which writes the token behind DEPTH - 1 others (default 512), as
- * many layers as a batch goes through, keys and values in so many places that they do not fit into a cache
- * (between two steps the weights would have passed through it). GB/s of keys and values, median and best of
+ * One, four and sixteen sessions, each of which writes the token behind DEPTH - 1 others (default 512); 16
+ * layers; keys and values in so many places that they do not fit into a cache (between two steps the weights
+ * would have passed through it). GB/s of keys and values, median and best of
  * the runs that fit into SECONDS, and percent of what the machine reads at most, which is measured again
  * before each line: a shared machine's memory is not the same twice. The default shape is that of a Llama of
  * one billion parameters: 32 heads of 64 that share 8. -i takes other instructions than the best this machine
@@ -146,36 +146,30 @@ static int usage(void) {
 }
 
 static bool parse(int argc, char **argv, struct options *o) {
-    *o = (struct options){.heads = 32, .kv_heads = 8, .head_dim = 64, .depth = 512, .seconds = 0.5};
+    static const char letters[] = "tgqens";
+    double value[] = {0, 8, 32, 64, 512, 0.5}; /* in their order */
+    *o = (struct options){0};
     for (int c; (c = getopt(argc, argv, "t:g:q:e:n:s:i:")) != -1;) {
-        double value = c == '?' || c == 'i' ? 1 : strtod(optarg, NULL);
-        if (c == '?' || !(value > 0 && value <= 1 << 17))
-            return false;
-        switch (c) {
-        case 't':
-            o->threads = (int)value;
-            break;
-        case 'g':
-            o->kv_heads = (int)value;
-            break;
-        case 'q':
-            o->heads = (int)value;
-            break;
-        case 'e':
-            o->head_dim = (int)value;
-            break;
-        case 'n':
-            o->depth = (int)value;
-            break;
-        case 's':
-            o->seconds = value;
-            break;
-        default:
+        const char *letter = strchr(letters, c);
+        if (c == 'i')
             o->isa = optarg;
-        }
+        else if (letter == NULL)
+            return false;
+        else
+            value[letter - letters] = strtod(optarg, NULL);
     }
-    return optind == argc && o->kv_heads > 0 && o->heads % o->kv_heads == 0 && o->head_dim % 2 == 0 &&
-           o->depth > 0;
+    for (int i = 0; i < 6; i++) {
+        double least = i == 0 ? 0 : i == 5 ? 1e-3 : 1;
+        if (!(value[i] >= least && value[i] <= 1 << 17))
+            return false;
+    }
+    o->threads = (int)value[0];
+    o->kv_heads = (int)value[1];
+    o->heads = (int)value[2];
+    o->head_dim = (int)value[3];
+    o->depth = (int)value[4];
+    o->seconds = value[5];
+    return optind == argc && o->heads % o->kv_heads == 0 && o->head_dim % 2 == 0;
 }
 
 int main(int argc, char **argv) {
