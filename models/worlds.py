@@ -5,15 +5,19 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 import threading
 
 from words import WEEKDAYS
 
 
+PORT = 18080  # always the same: it stands in prompts, and a few ports (33333) are hard to copy
+
+
 class Pages:
     """A web server on the loopback address whose pages the tasks decide."""
 
-    def __init__(self):
+    def __init__(self, port=PORT):
         pages = self.pages = {}
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,9 +33,16 @@ class Pages:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+        self.address = f"127.0.0.1:{port}"
+        try:
+            self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except OSError as e:
+            sys.exit(f"error: no web pages can be served at {self.address} ({e.strerror}): end what listens there, or choose another port")
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def fill_table(db, d):
@@ -104,7 +115,9 @@ def world(task, workspace, documents, pages, api):
         if name == "search_files" and "path" in arguments:
             os.makedirs(os.path.join(workspace, arguments["path"]), exist_ok=True)
     for key, value in task.world.get("notes", {}).items():
-        api.call_tool("remember", {"key": key, "value": value})
+        stored = api.call_tool("remember", {"key": key, "value": value})
+        if stored.get("is_error"):
+            raise RuntimeError(f"the note {key} of a task cannot be stored: {stored['output']}")
     for passage in task.world.get("documents", []):
         put(documents, passage["id"].split("#")[0] + "-" + passage["id"].split("#")[1] + ".txt", passage["text"] + "\n")
     d = task.world.get("database")

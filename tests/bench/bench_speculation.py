@@ -9,7 +9,6 @@ import argparse
 import importlib.machinery
 import importlib.util
 import os
-import re
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,8 +35,7 @@ def run(evaluate, args, members):
                 if isinstance(value, int):
                     total[key] = total.get(key, 0) + value
             decode += turn["timings"]["decode_ms"] or 0
-        port = re.compile(r"(127\.0\.0\.1:)\d+")  # of the pages that tasks fetch: another in each run
-        texts.append([[(p["type"], port.sub(r"\1", p["text"] or ""), p["call"] and p["call"]["name"]) for p in turn["parts"]] for turn in trace["turns"]])
+        texts.append([[(p["type"], p["text"] or "", p["call"] and p["call"]["name"]) for p in turn["parts"]] for turn in trace["turns"]])
         return job, calls, trace
 
     evaluate.Api.run = counted
@@ -53,6 +51,7 @@ def run(evaluate, args, members):
         finally:
             daemon.terminate()
             daemon.wait()
+            pages.close()
             evaluate.Api.run = plain
     return total, decode, texts, sum(solved for solved, _ in table.values())
 
