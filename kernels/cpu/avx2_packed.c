@@ -67,7 +67,8 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8;
         size_t bytes = x86_super_bytes(type) * (size_t)groups / 8 * PACK_ROWS;
-        const uint8_t *ahead = strip + (size_t)PACK_ROWS * job->row_bytes;
+        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. */
+        const uint8_t *ahead = strip + BYTES_AHEAD;
         make(strip, groups, p, ahead);
         avx2_tiles(type, p, job, first, groups, x, n, o, ahead + bytes / 2);
         strip += bytes;
