@@ -37,7 +37,7 @@ class Pages:
         try:
             self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         except OSError as e:
-            sys.exit(f"error: no web pages can be served at {self.address} ({e.strerror}): end what listens there, or choose another port")
+            sys.exit(f"error: no web pages can be served at {self.address} ({e.strerror}): end what listens there; models/evaluate takes another one with --port")
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
@@ -117,7 +117,7 @@ def world(task, workspace, documents, pages, api):
     for key, value in task.world.get("notes", {}).items():
         stored = api.call_tool("remember", {"key": key, "value": value})
         if stored.get("is_error"):
-            raise RuntimeError(f"the note {key} of a task cannot be stored: {stored['output']}")
+            sys.exit(f"error: the note {key} of a task cannot be stored: {stored['output']}")
     for passage in task.world.get("documents", []):
         put(documents, passage["id"].split("#")[0] + "-" + passage["id"].split("#")[1] + ".txt", passage["text"] + "\n")
     d = task.world.get("database")
