@@ -24,9 +24,11 @@ F32_INLINE f32_vector f32_add(f32_vector a, f32_vector b) {
     return _mm256_add_ps(a, b);
 }
 
-/* a b + c */
+/* a b + c, into the register of c. Left to itself the compiler puts sums into those of products, moves them
+ * back and forth, and has one of twelve in memory, for which the others wait. */
 F32_INLINE f32_vector f32_fma(f32_vector a, f32_vector b, f32_vector c) {
-    return _mm256_fmadd_ps(a, b, c);
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+    return c;
 }
 
 F32_INLINE void f32_store(float *at, f32_vector v) {
