@@ -123,20 +123,26 @@ AVX2_INLINE __m256 kv_load(const void *page, bool half, int i) {
     return _mm256_loadu_ps((const float *)page + i);
 }
 
-/* Tokens first … first+8*groups-1 of `heads` heads at once: heads * groups chains of additions keep both
- * units busy. */
+/* Groups of eight lanes that so many heads meet together. Keys and values are made F32 first, so heads that
+ * share them meet them together, four where there are. Four times two or two times four chains of additions
+ * keep both units busy, and fit into registers. */
+AVX2_INLINE int tile_groups(int heads) {
+    return heads == 4 ? 2 : 4;
+}
+
+/* Tokens first … first+8*groups-1 of `heads` heads at once. Each element asks for `share` bytes of what is
+ * read next, from `next` on. */
 AVX2_INLINE void scores_tile(float *scores, size_t stride, const struct kv_page *keys, bool half,
-                             const float *q, int heads, int first, int groups, bool ask, float scale) {
+                             const float *q, int heads, int first, int groups, size_t next, size_t share,
+                             float scale) {
     int head_dim = keys->head_dim;
-    size_t row = half ? 128 : 256;
-    __m256 acc[2][8];
+    __m256 acc[4][4];
     for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
             acc[h][g] = _mm256_setzero_ps();
     for (int e = 0; e < head_dim; e++) {
-        if (ask)
-            kv_page_ask(keys, (size_t)e * row, row);
-        __m256 qe[2];
+        kv_page_ask(keys, next + (size_t)e * share, share);
+        __m256 qe[4];
         for (int h = 0; h < heads; h++)
             qe[h] = _mm256_broadcast_ss(q + h * head_dim + e);
         for (int g = 0; g < groups; g++) {
@@ -153,16 +159,23 @@ AVX2_INLINE void scores_tile(float *scores, size_t stride, const struct kv_page 
 
 AVX2_INLINE void scores_heads(float *scores, size_t stride, const struct kv_page *keys, bool half,
                               const float *q, int heads, bool ask, float scale) {
+    const int groups = tile_groups(heads), tiles = (keys->n + 8 * groups - 1) / (8 * groups);
+    const size_t share = ask ? kv_page_share(keys, tiles * keys->head_dim) : 0;
+    const size_t each = share * (size_t)keys->head_dim;
+    size_t next = 0;
     int first = 0;
-    for (; keys->n - first > 24; first += 32)
-        scores_tile(scores, stride, keys, half, q, heads, first, 4, ask && first == 0, scale);
-    for (; keys->n - first > 0; first += 8)
-        scores_tile(scores, stride, keys, half, q, heads, first, 1, ask && first == 0, scale);
+    for (; keys->n - first > 8 * (groups - 1); first += 8 * groups, next += each)
+        scores_tile(scores, stride, keys, half, q, heads, first, groups, next, share, scale);
+    for (; keys->n - first > 0; first += 8, next += each)
+        scores_tile(scores, stride, keys, half, q, heads, first, 1, next, share, scale);
 }
 
 AVX2_INLINE void scores_page(float *scores, size_t stride, const struct kv_page *keys, bool half,
                              const float *q, int n_heads, float scale) {
     int h = 0;
+    for (; h + 4 <= n_heads; h += 4)
+        scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * keys->head_dim, 4, h == 0,
+                     scale);
     for (; h + 2 <= n_heads; h += 2)
         scores_heads(scores + (size_t)h * stride, stride, keys, half, q + h * keys->head_dim, 2, h == 0,
                      scale);
@@ -211,19 +224,18 @@ AVX2_TARGET void ops_avx2_softmax(float *scores, int n) {
         scores[t] *= 1.0f / sum;
 }
 
-/* Elements first … first+8*groups-1 of the output of `heads` heads, over all tokens. */
+/* Elements first … first+8*groups-1 of the output of `heads` heads, over all tokens, each of which asks for
+ * `share` bytes of what is read next, from `next` on. */
 AVX2_INLINE void mix_tile(float *out, const struct kv_page *values, bool half, const float *scores,
-                          size_t stride, int heads, int first, int groups, bool ask) {
+                          size_t stride, int heads, int first, int groups, size_t next, size_t share) {
     int head_dim = values->head_dim;
-    size_t row = (size_t)head_dim * (half ? 2 : 4);
-    __m256 acc[2][8];
+    __m256 acc[4][4];
     for (int h = 0; h < heads; h++)
         for (int g = 0; g < groups; g++)
             acc[h][g] = _mm256_loadu_ps(out + h * head_dim + first + g * 8);
     for (int t = 0; t < values->n; t++) {
-        if (ask)
-            kv_page_ask(values, (size_t)t * row, row);
-        __m256 p[2];
+        kv_page_ask(values, next + (size_t)t * share, share);
+        __m256 p[4];
         for (int h = 0; h < heads; h++)
             p[h] = _mm256_broadcast_ss(scores + (size_t)h * stride + t);
         for (int g = 0; g < groups; g++) {
@@ -239,11 +251,16 @@ AVX2_INLINE void mix_tile(float *out, const struct kv_page *values, bool half, c
 
 AVX2_INLINE void mix_heads(float *out, const struct kv_page *values, bool half, const float *scores,
                            size_t stride, int heads, bool ask) {
-    int first = 0, head_dim = values->head_dim;
-    for (; head_dim - first >= 32; first += 32)
-        mix_tile(out, values, half, scores, stride, heads, first, 4, ask && first == 0);
-    for (; head_dim - first >= 8; first += 8)
-        mix_tile(out, values, half, scores, stride, heads, first, 1, ask && first == 0);
+    const int groups = tile_groups(heads), head_dim = values->head_dim;
+    const int tiles = (head_dim + 8 * groups - 1) / (8 * groups);
+    const size_t share = ask ? kv_page_share(values, tiles * values->n) : 0;
+    const size_t each = share * (size_t)values->n;
+    size_t next = 0;
+    int first = 0;
+    for (; head_dim - first >= 8 * groups; first += 8 * groups, next += each)
+        mix_tile(out, values, half, scores, stride, heads, first, groups, next, share);
+    for (; head_dim - first >= 8; first += 8, next += each)
+        mix_tile(out, values, half, scores, stride, heads, first, 1, next, share);
     for (; first < head_dim; first++)
         for (int h = 0; h < heads; h++)
             for (int t = 0; t < values->n; t++) {
@@ -258,6 +275,8 @@ AVX2_INLINE void mix_heads(float *out, const struct kv_page *values, bool half, 
 AVX2_INLINE void mix_page(float *out, const struct kv_page *values, bool half, const float *scores,
                           size_t stride, int n_heads) {
     int h = 0;
+    for (; h + 4 <= n_heads; h += 4)
+        mix_heads(out + h * values->head_dim, values, half, scores + (size_t)h * stride, stride, 4, h == 0);
     for (; h + 2 <= n_heads; h += 2)
         mix_heads(out + h * values->head_dim, values, half, scores + (size_t)h * stride, stride, 2, h == 0);
     if (h < n_heads)

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define HEADS     9
+#define HEADS     11
 #define DIM       136
 #define STRIDE    112
 #define UNTOUCHED 12345.0f
