@@ -24,12 +24,12 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
     const size_t bytes = x86_super_bytes(type) * PACK_ROWS;
     struct avx2_factors f[2][2];
     struct avx2_inputs in;
-    __m256 acc[2][2][4];
+    struct avx2_acc acc[2];
     AVX2_UNROLL
     for (int s = 0; s < S; s++)
         AVX2_UNROLL
     for (int c = 0; c < C; c++)
-        acc[s][0][c] = acc[s][1][c] = _mm256_setzero_ps();
+        acc[s].all[0][c] = acc[s].all[1][c] = _mm256_setzero_ps();
     for (int first = 0; first < job->k; first += AVX2_PANEL, strip += bytes) {
         const int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8, span = avx2_span(type);
         struct avx2_sixteen w[2];
@@ -41,6 +41,7 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
                 .factors = {&f[s][0], &f[s][1]}};
             avx2_factors(type, w[s].from[0], groups, &f[s][0]);
             avx2_factors(type, w[s].from[1], groups, &f[s][1]);
+            avx2_begin_block(type, C, &acc[s]);
         }
         avx2_inputs_at(type, C, job->x, job->x_stride, job->k, first, groups, false, &in);
         for (int i = 0; i < groups / span; i++) {
@@ -49,13 +50,16 @@ AVX2_INLINE void direct(enum dtype type, int S, int C, const struct x86_job *job
                 ask(strip + (size_t)s * apart + bytes / 8 * (size_t)(i * span), bytes / 8 * (size_t)span);
                 AVX2_UNROLL
                 for (int sub = 0; sub < span; sub++)
-                    avx2_group_of(type, C, &w[s], (struct avx2_group){i * span + sub, i, sub}, &in, acc[s]);
+                    avx2_group_of(type, C, &w[s], (struct avx2_group){i * span + sub, i, sub}, &in, &acc[s]);
             }
         }
+        AVX2_UNROLL
+        for (int s = 0; s < S; s++)
+            avx2_end_block(type, C, &w[s], &in, &acc[s]);
     }
     AVX2_UNROLL
     for (int s = 0; s < S; s++)
-        avx2_store_sums(C, sums + s * C, acc[s]);
+        avx2_store_sums(C, sums + s * C, acc[s].all);
 }
 
 /* A strip times n inputs, by way of panels. */
@@ -67,8 +71,10 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8;
         size_t bytes = x86_super_bytes(type) * (size_t)groups / 8 * PACK_ROWS;
-        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. */
-        const uint8_t *ahead = strip + BYTES_AHEAD;
+        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. But making
+         * the first of two panels passes over the bytes of both, so all of them should be there when it
+         * begins. */
+        const uint8_t *ahead = strip + (bytes > BYTES_AHEAD ? 2 * BYTES_AHEAD : BYTES_AHEAD);
         make(strip, groups, p, ahead);
         avx2_tiles(type, p, job, first, groups, x, n, o, ahead + bytes / 2);
         strip += bytes;

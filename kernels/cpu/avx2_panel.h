@@ -13,14 +13,14 @@
 #define AVX2_PANEL (32 * PACK_GROUP) /* elements: whole groups of rows side by side */
 #define AVX2_ROWS  8                 /* of a panel: the lanes of a register */
 
-/* An element is scale * q - minimum, both those of its group of 32. Of types with groups of 16 it is
- * scale * s * (q - offset) - minimum * m: scale and minimum are those of the block, s and m whole numbers of
- * the group. */
+/* An element of the small types is scale * q - minimum, both those of its group of 32. Of K types it is
+ * scale * s * (q - offset) - minimum * m: scale and minimum are those of the block of 256, s and m whole
+ * numbers of its group. The groups have 32 elements, or 16 (x86_by_16()). */
 struct avx2_factors {
-    _Alignas(32) float scale[8][8]; /* group of 32, row; by 16: [0] alone */
+    _Alignas(32) float scale[8][8]; /* group of 32, row; of K types: [0] alone */
     float minimum[8][8];
-    int16_t by_16[16][16]; /* group of 16, row: s, twice */
-    int16_t pairs[8][16];  /* group of 32, row: m, or offset * s, of its two groups of 16 */
+    int16_t s[16][16];    /* group, row: s, twice */
+    int16_t pairs[8][16]; /* two groups, row: m, or offset * s, of each */
 };
 
 struct avx2_panel {
@@ -323,32 +323,6 @@ AVX2_INLINE void avx2_factors_small(enum dtype type, struct avx2_from from, int 
         _mm256_store_ps(p->minimum[b], m);
 }
 
-/* Byte j of each lane, times a factor. */
-AVX2_INLINE void avx2_put_scaled(float out[8], __m256i v, int j, __m256 factor) {
-    const int none = (int)0x80808000;
-    const __m256i pick = _mm256_setr_epi32(none + j, none + j + 4, none + j + 8, none + j + 12, none + j,
-                                           none + j + 4, none + j + 8, none + j + 12);
-    v = _mm256_shuffle_epi8(v, pick);
-    _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(v), factor));
-}
-
-AVX2_INLINE void avx2_factors_k4(enum dtype type, struct avx2_from from, struct avx2_factors *p) {
-    __m256i t[4];
-    __m256 d, m;
-    avx2_columns(type, from, 0, 0, t);
-    avx2_halves(type, from, 0, &d, &m);
-    __m256i scales = avx2_bits(t[1], 0, 63, 0), minima = avx2_bits(t[2], 0, 63, 0);
-    __m256i more_scales = _mm256_or_si256(avx2_bits(t[3], 0, 15, 0), avx2_bits(t[1], 6, 3, 4));
-    __m256i more_minima = _mm256_or_si256(avx2_bits(t[3], 4, 15, 0), avx2_bits(t[2], 6, 3, 4));
-    AVX2_UNROLL
-    for (int j = 0; j < 4; j++) {
-        avx2_put_scaled(p->scale[j], scales, j, d);
-        avx2_put_scaled(p->scale[j + 4], more_scales, j, d);
-        avx2_put_scaled(p->minimum[j], minima, j, m);
-        avx2_put_scaled(p->minimum[j + 4], more_minima, j, m);
-    }
-}
-
 /* Signed bytes a and b of each lane, times 2^(8 - down). */
 AVX2_INLINE void avx2_put_pair(int16_t out[16], __m256i v, int a, int b, int down) {
     const int two = 0x00800080 + (a << 8) + (b << 24), next = 0x04000400;
@@ -358,11 +332,30 @@ AVX2_INLINE void avx2_put_pair(int16_t out[16], __m256i v, int a, int b, int dow
     _mm256_store_si256((__m256i *)(void *)out, v);
 }
 
+AVX2_INLINE void avx2_factors_k4(enum dtype type, struct avx2_from from, struct avx2_factors *p) {
+    __m256i t[4];
+    __m256 d, m;
+    avx2_columns(type, from, 0, 0, t);
+    avx2_halves(type, from, 0, &d, &m);
+    const __m256i scales[2] = {avx2_bits(t[1], 0, 63, 0),
+                               _mm256_or_si256(avx2_bits(t[3], 0, 15, 0), avx2_bits(t[1], 6, 3, 4))};
+    const __m256i minima[2] = {avx2_bits(t[2], 0, 63, 0),
+                               _mm256_or_si256(avx2_bits(t[3], 4, 15, 0), avx2_bits(t[2], 6, 3, 4))};
+    AVX2_UNROLL
+    for (int g = 0; g < 8; g++)
+        avx2_put_pair(p->s[g], scales[g / 4], g % 4, g % 4, 8);
+    AVX2_UNROLL
+    for (int i = 0; i < 4; i++)
+        avx2_put_pair(p->pairs[i], minima[i / 2], i % 2 * 2, i % 2 * 2 + 1, 8);
+    _mm256_store_ps(p->scale[0], d);
+    _mm256_store_ps(p->minimum[0], m);
+}
+
 /* Sixteen groups; s[i] has the bytes of groups 4 i … of each row, m[i] those that become pairs. */
 AVX2_INLINE void avx2_put_groups(struct avx2_factors *p, const __m256i s[4], const __m256i m[4], int down) {
     AVX2_UNROLL
     for (int g = 0; g < 16; g++)
-        avx2_put_pair(p->by_16[g], s[g / 4], g % 4, g % 4, 8);
+        avx2_put_pair(p->s[g], s[g / 4], g % 4, g % 4, 8);
     AVX2_UNROLL
     for (int g = 0; g < 8; g++)
         avx2_put_pair(p->pairs[g], m[g / 2], g % 2 * 2, g % 2 * 2 + 1, down);

@@ -1,9 +1,10 @@
 /* Sixteen rows times a few inputs, the rows being panels, or side by side in memory (pack.h). Included by
  * avx2_bytes.c and avx2_packed.c alone.
  *
- * Every lane is one output with one chain of additions in F32, a group of 32 elements each, in ascending
- * order; sums within a group are exact integers. So an output is the same bits whatever rows and inputs stand
- * beside it, and wherever the rows lie. */
+ * Every lane is one output with one chain of additions in F32, in ascending order: of K types a block of 256
+ * elements each, whose inputs share one scale, of the others a group of 32; sums within them are exact
+ * integers. So an output is the same bits whatever rows and inputs stand beside it, and wherever the rows
+ * lie. */
 #ifndef KERNELS_CPU_AVX2_TILE_H
 #define KERNELS_CPU_AVX2_TILE_H
 
@@ -79,15 +80,30 @@ AVX2_INLINE __m256i avx2_elements(enum dtype type, const struct avx2_sixteen *w,
     return avx2_direct(type, w->from[h], at.span, at.sub, j);
 }
 
-/* A few inputs from the next elements on: their bytes; the scales of groups of 32, and their sums times
- * those; and the sums of 16, of types that want them. Of Q8_0 in panels: minus 128 times the sums. */
+/* A few inputs from the next elements on: their bytes, and the scales of groups of 32. Of small types the
+ * sums of groups times those; of Q8_0 in panels: minus 128 times the sums. Of K types the sums of their
+ * groups. */
 struct avx2_inputs {
     const int8_t *x[4];
     _Alignas(32) float scales[4][8];
     float totals[4][8];
     int32_t starts[4][8];
-    int16_t two[4][16];
+    int16_t sums[4][16];
 };
+
+AVX2_INLINE bool avx2_has_minima(enum dtype type) {
+    return type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K;
+}
+
+/* sums: of 16 elements each, of a block. */
+AVX2_INLINE void avx2_sums_of_block(enum dtype type, const int16_t *sums, int16_t out[16]) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)sums);
+    if (!x86_by_16(type)) {
+        v = _mm256_madd_epi16(v, _mm256_set1_epi16(1));
+        v = _mm256_permute4x64_epi64(_mm256_packs_epi32(v, v), 0xD8);
+    }
+    _mm256_store_si256((__m256i *)(void *)out, v);
+}
 
 /* C inputs from element `first` of k on, for `groups` groups, which meet panels or rows side by side. What is
  * not there of eight groups is not used. */
@@ -103,6 +119,10 @@ AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t 
         _mm256_store_ps(in->scales[c], scales);
         if (type == DTYPE_Q8_0 && !panels)
             continue;
+        if (!x86_is_small(type)) {
+            avx2_sums_of_block(type, two, in->sums[c]);
+            continue;
+        }
         if (groups < 8) {
             for (int g = 0; g < groups; g++) {
                 in->totals[c][g] = (float)(two[2 * g] + two[2 * g + 1]) * in->scales[c][g];
@@ -116,8 +136,6 @@ AVX2_INLINE void avx2_inputs_at(enum dtype type, int C, const char *row, size_t 
                                _mm256_madd_epi16(sums, _mm256_set1_epi16(-128)));
             continue;
         }
-        if (x86_by_16(type))
-            _mm256_store_si256((__m256i *)(void *)in->two[c], sums);
         sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
         _mm256_store_ps(in->totals[c], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
     }
@@ -177,8 +195,10 @@ AVX2_INLINE void avx2_group_q8_0(int C, const struct avx2_sixteen *w, struct avx
     }
 }
 
+/* The same of other small types; of K types those of a group, times its s, are added to sums. */
 AVX2_INLINE void avx2_group_unsigned(enum dtype type, int C, const struct avx2_sixteen *w,
                                      struct avx2_group at, const int8_t *const x[4], __m256i sums[2][4]) {
+    const bool small = x86_is_small(type);
     __m256i parts[2][4];
     AVX2_UNROLL
     for (int j = 0; j < 8; j++) {
@@ -197,43 +217,80 @@ AVX2_INLINE void avx2_group_unsigned(enum dtype type, int C, const struct avx2_s
             continue;
         AVX2_UNROLL
         for (int h = 0; h < 2; h++) {
+            const int group = x86_by_16(type) ? at.g * 2 + j / 4 : at.g;
             __m256i factor = _mm256_set1_epi16(1);
-            if (x86_by_16(type))
-                factor =
-                    _mm256_load_si256((const __m256i *)(const void *)w->factors[h]->by_16[at.g * 2 + j / 4]);
+            if (!small)
+                factor = _mm256_load_si256((const __m256i *)(const void *)w->factors[h]->s[group]);
             AVX2_UNROLL
             for (int c = 0; c < C; c++) {
                 __m256i v = _mm256_madd_epi16(parts[h][c], factor);
-                sums[h][c] = j < avx2_fit(type) ? v : _mm256_add_epi32(sums[h][c], v);
+                sums[h][c] = small && j < avx2_fit(type) ? v : _mm256_add_epi32(sums[h][c], v);
             }
         }
     }
 }
 
-/* acc plus group g of eight rows times input c, whose sum is given. */
+/* acc plus group g of eight rows of a small type times input c, whose sum is given. */
 AVX2_INLINE __m256 avx2_add_group(enum dtype type, const struct avx2_factors *f, int g,
                                   const struct avx2_inputs *in, int c, __m256i sum, __m256 acc) {
-    __m256 scale = _mm256_broadcast_ss(&in->scales[c][g]);
-    if (x86_by_16(type)) {
-        __m256i m = _mm256_load_si256((const __m256i *)(const void *)f->pairs[g]);
-        m = _mm256_madd_epi16(m, avx2_dword(&in->two[c][2 * g]));
-        if (type == DTYPE_Q2_K)
-            acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m), _mm256_mul_ps(_mm256_load_ps(f->minimum[0]), scale),
-                                   acc);
-        else
-            sum = _mm256_sub_epi32(sum, m);
-    }
-    __m256 factor = _mm256_mul_ps(_mm256_load_ps(f->scale[x86_by_16(type) ? 0 : g]), scale);
+    __m256 factor = _mm256_mul_ps(_mm256_load_ps(f->scale[g]), _mm256_broadcast_ss(&in->scales[c][g]));
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, acc);
-    if (!x86_by_16(type) && type != DTYPE_Q8_0)
+    if (type != DTYPE_Q8_0)
         acc = _mm256_fnmadd_ps(_mm256_load_ps(f->minimum[g]), _mm256_broadcast_ss(&in->totals[c][g]), acc);
     return acc;
 }
 
+/* acc plus a block of eight rows of a K type times input c, whose sum is given. */
+AVX2_INLINE __m256 avx2_add_block(enum dtype type, const struct avx2_factors *f, const struct avx2_inputs *in,
+                                  int c, __m256i sum, __m256 acc) {
+    __m256 scale = _mm256_broadcast_ss(&in->scales[c][0]);
+    __m256i minima = _mm256_setzero_si256();
+    const int n = x86_by_16(type) ? 8 : 4;
+    AVX2_UNROLL
+    for (int i = 0; i < n; i++) {
+        __m256i m = _mm256_load_si256((const __m256i *)(const void *)f->pairs[i]);
+        minima = _mm256_add_epi32(minima, _mm256_madd_epi16(m, avx2_dword(&in->sums[c][2 * i])));
+    }
+    if (avx2_has_minima(type))
+        acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(minima),
+                               _mm256_mul_ps(_mm256_load_ps(f->minimum[0]), scale), acc);
+    else
+        sum = _mm256_sub_epi32(sum, minima);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(_mm256_load_ps(f->scale[0]), scale), acc);
+}
+
+/* Sums of sixteen rows times C inputs; of K types also those of the block so far. */
+struct avx2_acc {
+    __m256 all[2][4];
+    __m256i block[2][4];
+};
+
+AVX2_INLINE void avx2_begin_block(enum dtype type, int C, struct avx2_acc *acc) {
+    const int n = x86_is_small(type) ? 0 : C;
+    AVX2_UNROLL
+    for (int c = 0; c < n; c++)
+        acc->block[0][c] = acc->block[1][c] = _mm256_setzero_si256();
+}
+
+AVX2_INLINE void avx2_end_block(enum dtype type, int C, const struct avx2_sixteen *w,
+                                const struct avx2_inputs *in, struct avx2_acc *acc) {
+    const int n = x86_is_small(type) ? 0 : C;
+    AVX2_UNROLL
+    for (int h = 0; h < 2; h++) {
+        AVX2_UNROLL
+        for (int c = 0; c < n; c++)
+            acc->all[h][c] = avx2_add_block(type, w->factors[h], in, c, acc->block[h][c], acc->all[h][c]);
+    }
+}
+
 /* A group of sixteen rows times C inputs, added to acc. */
 AVX2_INLINE void avx2_group_of(enum dtype type, int C, const struct avx2_sixteen *w, struct avx2_group at,
-                               const struct avx2_inputs *in, __m256 acc[2][4]) {
+                               const struct avx2_inputs *in, struct avx2_acc *acc) {
     __m256i sums[2][4];
+    if (!x86_is_small(type)) {
+        avx2_group_unsigned(type, C, w, at, in->x, acc->block);
+        return;
+    }
     if (type == DTYPE_Q8_0 && w->panels != NULL)
         avx2_group_fours(C, w, at.g, in, sums);
     else if (type == DTYPE_Q8_0)
@@ -244,7 +301,7 @@ AVX2_INLINE void avx2_group_of(enum dtype type, int C, const struct avx2_sixteen
     for (int h = 0; h < 2; h++) {
         AVX2_UNROLL
         for (int c = 0; c < C; c++)
-            acc[h][c] = avx2_add_group(type, w->factors[h], at.g, in, c, sums[h][c], acc[h][c]);
+            acc->all[h][c] = avx2_add_group(type, w->factors[h], at.g, in, c, sums[h][c], acc->all[h][c]);
     }
 }
 
@@ -273,14 +330,16 @@ AVX2_INLINE void avx2_tile(enum dtype type, int C, const struct avx2_panel p[2],
                            const char *x, size_t stride, float (*sums)[16], const uint8_t *ahead) {
     const struct avx2_sixteen w = {.panels = p, .factors = {&p[0].f, &p[1].f}};
     struct avx2_inputs in;
-    __m256 acc[2][4];
-    avx2_load_sums(C, sums, acc);
+    struct avx2_acc acc;
+    avx2_load_sums(C, sums, acc.all);
+    avx2_begin_block(type, C, &acc);
     avx2_inputs_at(type, C, x, stride, k, first, groups, true, &in);
     for (int g = 0; g < groups; g++) {
         avx2_ask(type, ahead, g);
-        avx2_group_of(type, C, &w, (struct avx2_group){.g = g}, &in, acc);
+        avx2_group_of(type, C, &w, (struct avx2_group){.g = g}, &in, &acc);
     }
-    avx2_store_sums(C, sums, acc);
+    avx2_end_block(type, C, &w, &in, &acc);
+    avx2_store_sums(C, sums, acc.all);
 }
 
 /* The same with n inputs. */

@@ -15,7 +15,8 @@
 #include <stdint.h>
 
 /* Inputs rounded to 8 bits: per input row k signed bytes, then k/32 F32 scales, then k/16 I16 sums of 16 of
- * the bytes each, padded to 32 bytes; k is a multiple of 32. */
+ * the bytes each, padded to 32 bytes; k is a multiple of 32. Elements that share a scale were rounded
+ * together: 32 of them, or 256, whose eight scales are the same number. */
 #define CPU_Q8_ROW_BYTES(k) (((size_t)(k) + (size_t)(k) / 32 * 8 + 31) / 32 * 32)
 
 /* out[c * out_stride + r] = dot(w row r, x row c) for r < n_rows, c < n_cols.
@@ -31,12 +32,16 @@ typedef void (*cpu_packed_product_fn)(enum dtype type, const void *w, int first,
 
 struct cpu_ops {
     const char *name;
-    cpu_product_fn product;               /* all types; inputs in F32 */
-    cpu_product_fn product_q8;            /* quantised types; inputs as CPU_Q8_ROW */
+    cpu_product_fn product;    /* all types; inputs in F32 */
+    cpu_product_fn product_q8; /* quantised types; inputs as CPU_Q8_ROW, rounded by k_group at least
+                                  where the type has blocks of 256 */
     cpu_packed_product_fn product_packed; /* all types; NULL: rows side by side are no faster */
 
-    /* Rounds n (a multiple of 32) values to a CPU_Q8_ROW. */
-    void (*quantise)(void *out, const float *x, int n);
+    /* Elements of an input that share a scale where a type has blocks of 256: 32, or 256, as ggml has it
+     * (ggml-quants.c, Q8_K): then the groups of a block can be added as whole numbers. */
+    int k_group;
+    /* Rounds n (a multiple of `group`, which is 32 or 256) values to a CPU_Q8_ROW. */
+    void (*quantise)(void *out, const float *x, int n, int group);
     /* out = x / sqrt(mean(x^2) + eps) * w */
     void (*rms_norm)(float *out, const float *x, const float *w, int n, float eps);
     /* gate = silu(gate) * up */

@@ -22,36 +22,47 @@ AVX2_INLINE float max_lane(__m256 v) {
     return _mm_cvtss_f32(m);
 }
 
-AVX2_TARGET void ops_avx2_quantise(void *out, const float *x, int n) {
-    int8_t *q = out;
-    float *scales = (float *)(void *)(q + n);
-    int16_t *sums = (int16_t *)(void *)(scales + n / 32);
+/* The largest magnitude among n values, a multiple of 32. */
+AVX2_TARGET static float largest_of(const float *x, int n) {
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+    __m256 m[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < n; i += 32)
+        for (int j = 0; j < 4; j++)
+            m[j] = _mm256_max_ps(m[j], _mm256_and_ps(_mm256_loadu_ps(x + i + j * 8), no_sign));
+    return max_lane(_mm256_max_ps(_mm256_max_ps(m[0], m[1]), _mm256_max_ps(m[2], m[3])));
+}
+
+/* 32 values times `inverse`, as bytes; sums: of 16 of these each. */
+AVX2_TARGET static void round_32(int8_t *q, int16_t sums[2], const float *x, float inverse) {
     /* packs_epi32 and packs_epi16 work within 128-bit halves; this puts the groups of four back into order.
      */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (int b = 0; b < n / 32; b++) {
-        __m256 v[4];
-        for (int j = 0; j < 4; j++)
-            v[j] = _mm256_loadu_ps(x + b * 32 + j * 8);
-        __m256 m = _mm256_max_ps(_mm256_max_ps(_mm256_and_ps(v[0], no_sign), _mm256_and_ps(v[1], no_sign)),
-                                 _mm256_max_ps(_mm256_and_ps(v[2], no_sign), _mm256_and_ps(v[3], no_sign)));
-        float largest = max_lane(m);
+    __m256 factor = _mm256_set1_ps(inverse);
+    __m256i i[4];
+    for (int j = 0; j < 4; j++)
+        i[j] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + j * 8), factor));
+    __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
+    packed = _mm256_permutevar8x32_epi32(packed, order);
+    _mm256_storeu_si256((__m256i *)(void *)q, packed);
+    /* Sums of the bytes plus 128, eight at a time. */
+    __m256i eights =
+        _mm256_sad_epu8(_mm256_xor_si256(packed, _mm256_set1_epi8((char)0x80)), _mm256_setzero_si256());
+    __m256i sixteens = _mm256_add_epi64(eights, _mm256_srli_si256(eights, 8));
+    sums[0] = (int16_t)(_mm256_extract_epi16(sixteens, 0) - 16 * 128);
+    sums[1] = (int16_t)(_mm256_extract_epi16(sixteens, 8) - 16 * 128);
+}
+
+AVX2_TARGET void ops_avx2_quantise(void *out, const float *x, int n, int group) {
+    int8_t *q = out;
+    float *scales = (float *)(void *)(q + n);
+    int16_t *sums = (int16_t *)(void *)(scales + n / 32);
+    for (int first = 0; first < n; first += group) {
+        float largest = largest_of(x + first, group);
         float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-        scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
-        __m256 factor = _mm256_set1_ps(inverse);
-        __m256i i[4];
-        for (int j = 0; j < 4; j++)
-            i[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], factor));
-        __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
-        packed = _mm256_permutevar8x32_epi32(packed, order);
-        _mm256_storeu_si256((__m256i *)(void *)(q + b * 32), packed);
-        /* Sums of the bytes plus 128, eight at a time. */
-        __m256i eights =
-            _mm256_sad_epu8(_mm256_xor_si256(packed, _mm256_set1_epi8((char)0x80)), _mm256_setzero_si256());
-        __m256i sixteens = _mm256_add_epi64(eights, _mm256_srli_si256(eights, 8));
-        sums[b * 2] = (int16_t)(_mm256_extract_epi16(sixteens, 0) - 16 * 128);
-        sums[b * 2 + 1] = (int16_t)(_mm256_extract_epi16(sixteens, 8) - 16 * 128);
+        for (int b = first / 32; b < (first + group) / 32; b++) {
+            scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
+            round_32(q + b * 32, sums + b * 2, x + b * 32, inverse);
+        }
     }
 }
 
@@ -302,6 +313,7 @@ const struct cpu_ops cpu_ops_avx2 = {
     .product = ops_avx2_product,
     .product_q8 = avx2_product_q8,
     .product_packed = product_packed,
+    .k_group = 256,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

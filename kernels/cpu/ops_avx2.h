@@ -6,7 +6,7 @@
 
 void ops_avx2_product(enum dtype type, const void *w, int n_rows, const void *x, size_t x_stride, int n_cols,
                       int k, float *out, size_t out_stride);
-void ops_avx2_quantise(void *out, const float *x, int n);
+void ops_avx2_quantise(void *out, const float *x, int n, int group);
 void ops_avx2_rms_norm(float *out, const float *x, const float *w, int n, float eps);
 void ops_avx2_silu_mul(float *gate, const float *up, int n);
 void ops_avx2_add(float *x, const float *y, int n);

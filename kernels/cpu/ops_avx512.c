@@ -15,6 +15,7 @@ const struct cpu_ops cpu_ops_avx512 = {
     .product = avx512_product,
     .product_q8 = avx512_product_q8,
     .product_packed = product_packed,
+    .k_group = 32,
     .quantise = ops_avx2_quantise,
     .rms_norm = ops_avx2_rms_norm,
     .silu_mul = ops_avx2_silu_mul,

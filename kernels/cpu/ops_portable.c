@@ -60,23 +60,24 @@ static void product_q8(enum dtype type, const void *w, int n_rows, const void *x
                                                              (const char *)x + (size_t)c * x_stride, k);
 }
 
-static void quantise(void *out, const float *x, int n) {
+static void quantise(void *out, const float *x, int n, int group) {
     int8_t *q = out;
     float *scales = (float *)(void *)(q + n);
     int16_t *sums = (int16_t *)(void *)(scales + n / 32);
-    for (int b = 0; b < n / 32; b++) {
+    for (int first = 0; first < n; first += group) {
         float largest = 0;
-        for (int i = 0; i < 32; i++)
-            largest = fmaxf(largest, fabsf(x[b * 32 + i]));
+        for (int i = 0; i < group; i++)
+            largest = fmaxf(largest, fabsf(x[first + i]));
         float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-        scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
-        for (int i = 0; i < 32; i++)
-            q[b * 32 + i] = (int8_t)lrintf(x[b * 32 + i] * inverse);
-        for (int j = 0; j < 2; j++) {
+        for (int i = first; i < first + group; i++)
+            q[i] = (int8_t)lrintf(x[i] * inverse);
+        for (int b = first / 32; b < (first + group) / 32; b++)
+            scales[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
+        for (int j = first / 16; j < (first + group) / 16; j++) {
             int sum = 0;
             for (int i = 0; i < 16; i++)
-                sum += q[b * 32 + j * 16 + i];
-            sums[b * 2 + j] = (int16_t)sum;
+                sum += q[j * 16 + i];
+            sums[j] = (int16_t)sum;
         }
     }
 }
@@ -140,6 +141,7 @@ const struct cpu_ops cpu_ops_portable = {
     .name = "portable",
     .product = product,
     .product_q8 = product_q8,
+    .k_group = 32,
     .quantise = quantise,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,

@@ -98,7 +98,7 @@ struct rounding {
     struct cpu_device *d;
     const float *input;
     size_t input_stride;
-    int n_cols, k;
+    int n_cols, k, group;
 };
 
 static void round_chunk(void *arg, int chunk, int thread) {
@@ -107,20 +107,30 @@ static void round_chunk(void *arg, int chunk, int thread) {
     int last = chunk * 8 + 8 < r->n_cols ? chunk * 8 + 8 : r->n_cols;
     for (int c = chunk * 8; c < last; c++)
         r->d->ops->quantise(r->d->rounded + (size_t)c * CPU_Q8_ROW_BYTES(r->k),
-                            r->input + (size_t)c * r->input_stride, r->k);
+                            r->input + (size_t)c * r->input_stride, r->k, r->group);
+}
+
+/* Elements of an input that are rounded together; 0: none are. Where one matrix wants 256, the others, which
+ * would do with 32, have the same. */
+static int rounded_by(const struct products *p) {
+    int group = 0;
+    for (int i = 0; i < p->n; i++) {
+        int own = !cpu_wants_rounded(p->d, p->w[i])                 ? 0
+                  : dtype_info(p->w[i]->type)->block_elements < 256 ? 32
+                                                                    : p->d->ops->k_group;
+        group = own > group ? own : group;
+    }
+    return group;
 }
 
 void cpu_run_products(struct products *p) {
     struct cpu_device *d = p->d;
-    bool rounded = false;
     int64_t total = 0;
-    int n = p->gated ? 1 : p->n;
-    for (int i = 0; i < p->n; i++)
-        rounded = rounded || cpu_wants_rounded(d, p->w[i]);
+    int n = p->gated ? 1 : p->n, group = rounded_by(p);
     for (int i = 0; i < n; i++)
         total += p->w[i]->rows;
-    if (rounded) {
-        struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k};
+    if (group > 0) {
+        struct rounding r = {d, p->input, p->input_stride, p->n_cols, p->k, group};
         cpu_run_job(d, round_chunk, &r, (p->n_cols + 7) / 8, (int64_t)p->n_cols * p->k * 2);
     }
     cut_rows(p, (int)total);

@@ -72,23 +72,27 @@ static void run_sessions(struct pair *p) {
         parity_run(&p->p, &batch);
 }
 
-static void check(const struct random_shape *shape, enum dtype kv, bool exact, double bound) {
-    struct kernels_model m;
-    random_model_init(&m, shape);
+static void check_model(const struct kernels_model *m, enum dtype kv, bool exact, double bound, bool brief) {
     char err[200];
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         if (cpu_ops_find(isas[i]) == NULL) {
             print_message("skipped: this CPU cannot run the %s kernels\n", isas[i]);
             continue;
         }
-        struct pair p = {.p = {.m = &m, .bound = bound}, .brief = shape->type > DTYPE_Q8_0};
-        struct kernels_config config = config_of(&m, kv, exact, (int)i + 1);
+        struct pair p = {.p = {.m = m, .bound = bound}, .brief = brief};
+        struct kernels_config config = config_of(m, kv, exact, (int)i + 1);
         assert_int_equal(cpu_reference_open(&config, &p.p.want, err, sizeof err), 0);
         assert_int_equal(cpu_open_isa(&config, isas[i], &p.p.got, err, sizeof err), 0);
         run_sessions(&p);
         p.p.want->ops->close(p.p.want);
         p.p.got->ops->close(p.p.got);
     }
+}
+
+static void check(const struct random_shape *shape, enum dtype kv, bool exact, double bound) {
+    struct kernels_model m;
+    random_model_init(&m, shape);
+    check_model(&m, kv, exact, bound, shape->type > DTYPE_Q8_0);
     random_model_finish(&m);
 }
 
@@ -144,6 +148,29 @@ static void test_quantised_rounded(void **state) {
         struct random_shape shape = shapes[3];
         shape.type = (enum dtype)t;
         check(&shape, DTYPE_F32, false, t == DTYPE_F8_E4M3 ? 2e-5 : t == DTYPE_Q8_0 ? 4e-2 : 6e-2);
+    }
+}
+
+/* Matrices that share an input want it as it is, rounded by 32, or by 256, whichever of them is the first. */
+static void test_matrices_of_several_types(void **state) {
+    (void)state;
+    static const enum dtype types[][3] = {{DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_F16},
+                                          {DTYPE_F16, DTYPE_Q8_0, DTYPE_Q6_K},
+                                          {DTYPE_Q2_K, DTYPE_F16, DTYPE_Q5_1}};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        struct random_shape shape = shapes[3];
+        struct kernels_model m;
+        random_model_init(&m, &shape);
+        struct kernels_layer *y = (struct kernels_layer *)(uintptr_t)&m.layers[0];
+        struct tensor *const of[] = {&y->wq, &y->wk, &y->wv, &y->w_gate, &y->w_up};
+        for (size_t i = 0; i < 5; i++) {
+            uint64_t seed = i + 1;
+            int64_t rows = of[i]->rows, cols = of[i]->cols;
+            free((void *)(uintptr_t)of[i]->data);
+            *of[i] = random_tensor(types[t][i % 3], rows, cols, i < 3 ? 0.12f : 0.06f, &seed);
+        }
+        check_model(&m, DTYPE_F32, false, 6e-2, true);
+        random_model_finish(&m);
     }
 }
 
@@ -372,6 +399,7 @@ int main(void) {
         cmocka_unit_test(test_exact_products),
         cmocka_unit_test(test_quantised_exact),
         cmocka_unit_test(test_quantised_rounded),
+        cmocka_unit_test(test_matrices_of_several_types),
         cmocka_unit_test(test_row_scales),
         cmocka_unit_test(test_half_kv),
         cmocka_unit_test(test_kv_in_8_bits),
