@@ -75,7 +75,7 @@ int forward_open(const struct model *m, const struct forward_config *config, str
     f->max_rows = kernels.max_rows;
     int rc = config->gpu_module != NULL ? cuda_open(config->gpu_module, &kernels, &f->device, err, errlen)
              : config->reference        ? cpu_reference_open(&kernels, &f->device, err, errlen)
-                                        : cpu_open(&kernels, &f->device, err, errlen);
+                                        : cpu_open(&kernels, config->isa, &f->device, err, errlen);
     if (rc < 0) {
         forward_close(f);
         return rc;

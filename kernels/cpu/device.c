@@ -403,8 +403,8 @@ static const struct kernels_ops device_ops = {
     .close = device_close,
 };
 
-int cpu_open_isa(const struct kernels_config *config, const char *isa, struct kernels_device **out, char *err,
-                 size_t errlen) {
+int cpu_open(const struct kernels_config *config, const char *isa, struct kernels_device **out, char *err,
+             size_t errlen) {
     int rc = kernels_check_config(config, err, errlen);
     if (rc < 0)
         return rc;
@@ -439,8 +439,4 @@ int cpu_open_isa(const struct kernels_config *config, const char *isa, struct ke
     cpu_weights_init(d);
     *out = &d->base;
     return 0;
-}
-
-int cpu_open(const struct kernels_config *config, struct kernels_device **out, char *err, size_t errlen) {
-    return cpu_open_isa(config, NULL, out, err, errlen);
 }

@@ -70,7 +70,7 @@ static void open_subject(struct subject *s, const struct options *o, enum dtype 
                                     .n_pages = s->n_pages,
                                     .kv_type = kv,
                                     .n_threads = o->threads};
-    if (cpu_open_isa(&config, o->isa, &s->device, err, sizeof err) < 0)
+    if (cpu_open(&config, o->isa, &s->device, err, sizeof err) < 0)
         fail(err);
     s->pages = malloc((size_t)MAX_SESSIONS * (size_t)s->pages_each * sizeof *s->pages);
     if (s->pages == NULL)

@@ -145,7 +145,7 @@ static void open_subject(struct subject *s, const struct options *o, enum dtype 
                                     .n_pages = MAX_ROWS / KERNELS_PAGE_TOKENS,
                                     .kv_type = DTYPE_F16,
                                     .n_threads = o->threads};
-    if (cpu_open_isa(&config, o->isa, &s->device, err, sizeof err) < 0 ||
+    if (cpu_open(&config, o->isa, &s->device, err, sizeof err) < 0 ||
         pool_create(o->threads, 0, &s->pool, err, sizeof err) < 0)
         fail(err);
     const struct tensor *w = &s->model.layers[0].w_gate;

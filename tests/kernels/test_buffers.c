@@ -82,7 +82,7 @@ static void test_memory_is_what_batches_used(void **state) {
                                     .n_threads = 1};
     double most = (double)cpu_scratch_bytes(&config), logits = (double)OUTPUTS * shape.n_vocab * 4;
     double before = own_bytes();
-    if (cpu_open(&config, &d, err, sizeof err) < 0)
+    if (cpu_open(&config, NULL, &d, err, sizeof err) < 0)
         fail_msg("%s", err);
     double opened = own_bytes() - before;
     run(d, 4, 1);

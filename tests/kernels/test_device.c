@@ -82,7 +82,7 @@ static void check_model(const struct kernels_model *m, enum dtype kv, bool exact
         struct pair p = {.p = {.m = m, .bound = bound}, .brief = brief};
         struct kernels_config config = config_of(m, kv, exact, (int)i + 1);
         assert_int_equal(cpu_reference_open(&config, &p.p.want, err, sizeof err), 0);
-        assert_int_equal(cpu_open_isa(&config, isas[i], &p.p.got, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&config, isas[i], &p.p.got, err, sizeof err), 0);
         run_sessions(&p);
         p.p.want->ops->close(p.p.want);
         p.p.got->ops->close(p.p.got);
@@ -198,7 +198,7 @@ static void test_row_scales(void **state) {
         struct pair p = {.p = {.m = &m, .bound = 2e-5}};
         struct kernels_config config = config_of(&m, DTYPE_F32, false, (int)i + 1);
         assert_int_equal(cpu_reference_open(&config, &p.p.want, err, sizeof err), 0);
-        assert_int_equal(cpu_open_isa(&config, isas[i], &p.p.got, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&config, isas[i], &p.p.got, err, sizeof err), 0);
         run_sessions(&p);
         p.p.want->ops->close(p.p.want);
         p.p.got->ops->close(p.p.got);
@@ -240,8 +240,8 @@ static void test_rows_do_not_depend_on_company(void **state) {
         struct kernels_config one = config_of(&m, kv, false, 1), two = config_of(&m, kv, false, 2);
         struct kernels_device *alone, *company;
         char err[200];
-        assert_int_equal(cpu_open(&one, &alone, err, sizeof err), 0);
-        assert_int_equal(cpu_open(&two, &company, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&one, NULL, &alone, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&two, NULL, &company, err, sizeof err), 0);
         struct kernels_row rows[99];
         int32_t output = 98;
         for (int i = 0; i < 99; i++) {
@@ -297,7 +297,7 @@ static void test_pages_are_copied(void **state) {
         assert_int_equal(cpu_reference_open(&config, &d, err, sizeof err), 0);
         parity_pages(d, &m);
         d->ops->close(d);
-        assert_int_equal(cpu_open(&config, &d, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&config, NULL, &d, err, sizeof err), 0);
         parity_pages(d, &m);
         d->ops->close(d);
         random_model_finish(&m);
@@ -337,7 +337,7 @@ static void test_a_step_flushes_denormals(void **state) {
         struct kernels_device *d;
         if (cpu_ops_find(isas[i]) == NULL)
             continue;
-        assert_int_equal(cpu_open_isa(&config, isas[i], &d, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&config, isas[i], &d, err, sizeof err), 0);
         _mm_setcsr(before & ~0x8040u);
         parity_steps(d, &batch, m.n_layers);
         for (int v = 0; v < m.n_vocab; v++)
@@ -357,7 +357,7 @@ static void test_rows_out_of_range_fail_at_sync(void **state) {
     struct kernels_config config = config_of(&m, DTYPE_F32, true, 1);
     struct kernels_device *d;
     char err[200];
-    assert_int_equal(cpu_open(&config, &d, err, sizeof err), 0);
+    assert_int_equal(cpu_open(&config, NULL, &d, err, sizeof err), 0);
     static const struct kernels_row bad[] = {
         {.token = 99}, {.token = -1}, {.position = MAX_CONTEXT}, {.position = 64}};
     static const int32_t pages[STRIDE] = {0, N_PAGES, 2, 3, 4};
@@ -382,14 +382,14 @@ static void test_config_is_checked(void **state) {
     char err[200];
     struct kernels_config config = config_of(&m, DTYPE_F32, true, 1);
     config.model.output.rows++;
-    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -EINVAL);
+    assert_int_equal(cpu_open(&config, NULL, &d, err, sizeof err), -EINVAL);
     assert_non_null(strstr(err, "'output' is 100 x 52"));
     config = config_of(&m, DTYPE_F32, true, 1);
     config.model.n_kv_heads = 3;
-    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -EINVAL);
+    assert_int_equal(cpu_open(&config, NULL, &d, err, sizeof err), -EINVAL);
     config = config_of(&m, DTYPE_BF16, true, 1);
-    assert_int_equal(cpu_open(&config, &d, err, sizeof err), -ENOTSUP);
-    assert_int_equal(cpu_open_isa(&config, "z80", &d, err, sizeof err), -ENOTSUP);
+    assert_int_equal(cpu_open(&config, NULL, &d, err, sizeof err), -ENOTSUP);
+    assert_int_equal(cpu_open(&config, "z80", &d, err, sizeof err), -ENOTSUP);
     assert_null(d);
     random_model_finish(&m);
 }

@@ -145,7 +145,7 @@ static float *logits_of(const struct kernels_model *m, enum dtype kv, bool refer
     float *logits = malloc((size_t)(200 * m->n_vocab) * sizeof *logits);
     assert_non_null(logits);
     assert_int_equal(reference ? cpu_reference_open(&config, &d, err, sizeof err)
-                               : cpu_open(&config, &d, err, sizeof err),
+                               : cpu_open(&config, NULL, &d, err, sizeof err),
                      0);
     for (int first = 0; first < 200; first += 4) {
         static const int32_t outputs[] = {0, 1, 2, 3};

@@ -100,7 +100,7 @@ static void test_what_is_asked_for(void **state) {
                                         .n_pages = PAGES,
                                         .kv_type = types[i],
                                         .n_threads = 1};
-        assert_int_equal(cpu_open_isa(&config, "portable", &device, err, sizeof err), 0);
+        assert_int_equal(cpu_open(&config, "portable", &device, err, sizeof err), 0);
         struct cpu_device *d = (struct cpu_device *)(void *)device;
         struct cpu_ops ops = *d->ops;
         ops.scores = see_scores;

@@ -72,7 +72,7 @@ static struct kernels_device *open_device(const struct kernels_model *m, enum ke
                                     .copy_weights = copy};
     struct kernels_device *d = NULL;
     char err[200] = "";
-    if (cpu_open(&config, &d, err, sizeof err) < 0)
+    if (cpu_open(&config, NULL, &d, err, sizeof err) < 0)
         fail_msg("%s", err);
     return d;
 }
