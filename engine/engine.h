@@ -46,6 +46,7 @@ struct engine_config {
     struct gpus gpus;       /* which GPUs share the model, where they run it */
     int gpu_wait_ms;        /* a GPU that is waited for longer has failed, see engine_failure(); 0 = 60 s */
     int n_threads;          /* compute threads; 0 = number of CPUs */
+    const char *isa;        /* instruction set of the CPU, see cpu_open(), for benchmarks; NULL: the best */
     int max_context;        /* tokens per session; 0 = what the model was made for (at most 131072) */
     bool weights_first;     /* weights that are copied into large pages (local.h) are there when the engine is
                                open, as a measurement wants it; else they come while it works */

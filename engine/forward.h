@@ -17,7 +17,7 @@ struct forward_config {
     bool exact;                     /* products in F32 throughout */
     enum kernels_copy copy_weights; /* see kernels_config; only for a model from files */
     bool reference;                 /* the oracle device instead of the fast one; for tests */
-    const char *isa;                /* of the fast one, as cpu_open() has it; NULL: the best; for tests */
+    const char *isa;                /* of the fast one, as cpu_open() has it; NULL: the best */
     const char
         *gpu_module;  /* the module of the GPU that runs the model (kernels/cuda/cuda.h); NULL: the CPU */
     struct gpus gpus; /* of the module: which ones share the model */

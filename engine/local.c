@@ -118,6 +118,7 @@ static int open_forward(struct local_engine *e, const struct engine_config *conf
                                      .n_threads = config->n_threads,
                                      .nice = COMPUTE_NICE,
                                      .exact = exact,
+                                     .isa = config->isa,
                                      .gpu_module = gpu_module,
                                      .gpus = config->gpus,
                                      .gpu_wait_ms = config->gpu_wait_ms};

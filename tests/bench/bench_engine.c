@@ -4,6 +4,7 @@
  *                [-k q8_0|q4_k|f16|…]         element type of random weights (q8_0)
  *                [-t THREADS] [-p PROMPT] [-n NEW] [-s SESSIONS] [-x RUNS]
  *                [-b MIB]                     memory to measure the read bandwidth with (512; 0: do not)
+ *                [-i ISA]                     avx512, avx2 or portable; else the best this machine has
  *                [-c]                         sessions in turns with one alone
  *
  * Prints one line of JSON: medians over the runs, memory, how much of the machine's read bandwidth decoding
@@ -33,7 +34,7 @@
 #define MAX_PIECES (MAX_TOKENS / PIECE)
 
 struct options {
-    const char *file, *random, *type;
+    const char *file, *random, *type, *isa;
     int threads, prompt, new_tokens, sessions, runs, bandwidth_mib;
     bool company;
 };
@@ -52,7 +53,7 @@ struct result {
 static int usage(void) {
     (void)fprintf(stderr,
                   "usage: bench_engine -m FILE | -r tiny|small|100m|1b [-k TYPE] [-t THREADS] [-p PROMPT] "
-                  "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB] [-c]\n");
+                  "[-n NEW] [-s SESSIONS] [-x RUNS] [-b MIB] [-i ISA] [-c]\n");
     return 2;
 }
 
@@ -67,7 +68,7 @@ static int parse(int argc, char **argv, struct options *o) {
     *o = (struct options){
         .type = "q8_0", .prompt = 512, .new_tokens = 128, .sessions = 1, .runs = 5, .bandwidth_mib = 512};
     int c;
-    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:b:c")) != -1) {
+    while ((c = getopt(argc, argv, "m:r:k:t:p:n:s:x:b:i:c")) != -1) {
         switch (c) {
         case 'm':
             o->file = optarg;
@@ -95,6 +96,9 @@ static int parse(int argc, char **argv, struct options *o) {
             break;
         case 'b':
             o->bandwidth_mib = number(optarg);
+            break;
+        case 'i':
+            o->isa = optarg;
             break;
         case 'c':
             o->company = true;
@@ -304,6 +308,7 @@ int main(int argc, char **argv) {
     struct harness h;
     harness_init(&h);
     struct engine_config config = {.n_threads = o.threads,
+                                   .isa = o.isa,
                                    .weights_first = true,
                                    .max_context = o.prompt + o.new_tokens + 8,
                                    .wake = harness_wake,
