@@ -71,10 +71,9 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8;
         size_t bytes = x86_super_bytes(type) * (size_t)groups / 8 * PACK_ROWS;
-        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. But making
-         * the first of two panels passes over the bytes of both, so all of them should be there when it
-         * begins. */
-        const uint8_t *ahead = strip + (bytes > BYTES_AHEAD ? 2 * BYTES_AHEAD : BYTES_AHEAD);
+        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. The first
+         * panel passes over all bytes of a block at once: those of the next but one. */
+        const uint8_t *ahead = strip + 2 * bytes;
         make(strip, groups, p, ahead);
         avx2_tiles(type, p, job, first, groups, x, n, o, ahead + bytes / 2);
         strip += bytes;
