@@ -71,8 +71,8 @@ AVX2_INLINE void by_panels(enum dtype type, const struct x86_job *job, const uin
     for (int first = 0; first < job->k; first += AVX2_PANEL) {
         int groups = job->k - first < AVX2_PANEL ? (job->k - first) / 32 : 8;
         size_t bytes = x86_super_bytes(type) * (size_t)groups / 8 * PACK_ROWS;
-        /* Strips lie one behind the other, and a part may have but two: not a whole strip ahead. The first
-         * panel passes over all bytes of a block at once: those of the next but one. */
+        /* Two blocks ahead, as making the first panel passes over all bytes of a block at once. Not a whole
+         * strip: strips lie one behind the other, and a part may have but two. */
         const uint8_t *ahead = strip + 2 * bytes;
         make(strip, groups, p, ahead);
         avx2_tiles(type, p, job, first, groups, x, n, o, ahead + bytes / 2);

@@ -65,6 +65,10 @@ extern const struct cpu_ops cpu_ops_avx2;
 extern const struct cpu_ops cpu_ops_avx512;
 #endif
 
+/* Elements of an input that are rounded together where it meets the type, which is quantised: 32, or k_group.
+ * [any-thread] */
+int cpu_ops_group(const struct cpu_ops *ops, enum dtype type);
+
 /* The best table this CPU can run, or the one called `name`; NULL when there is none. [any-thread] */
 const struct cpu_ops *cpu_ops_find(const char *name);
 

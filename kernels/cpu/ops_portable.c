@@ -1,6 +1,7 @@
 /* The inner loops in plain C, and the choice between tables. */
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/dtype.h"
 
 #include <math.h>
 
@@ -163,6 +164,10 @@ static bool supported(const struct cpu_ops *ops) {
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 #endif
     return ops == &cpu_ops_portable;
+}
+
+int cpu_ops_group(const struct cpu_ops *ops, enum dtype type) {
+    return dtype_info(type)->block_elements == 256 ? ops->k_group : 32;
 }
 
 const struct cpu_ops *cpu_ops_find(const char *name) {

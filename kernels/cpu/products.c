@@ -115,9 +115,7 @@ static void round_chunk(void *arg, int chunk, int thread) {
 static int rounded_by(const struct products *p) {
     int group = 0;
     for (int i = 0; i < p->n; i++) {
-        int own = !cpu_wants_rounded(p->d, p->w[i])                 ? 0
-                  : dtype_info(p->w[i]->type)->block_elements < 256 ? 32
-                                                                    : p->d->ops->k_group;
+        int own = cpu_wants_rounded(p->d, p->w[i]) ? cpu_ops_group(p->d->ops, p->w[i]->type) : 0;
         group = own > group ? own : group;
     }
     return group;

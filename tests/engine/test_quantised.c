@@ -110,7 +110,7 @@ static double relative(const float *a, const float *b, int n) {
 
 /* Whether inputs that meet the type are rounded as llama.cpp does for the K types. */
 static bool by_256(const char *isa, enum dtype type) {
-    return dtype_info(type)->block_elements == 256 && cpu_ops_find(isa)->k_group == 256;
+    return dtype_info(type)->block_elements > 1 && cpu_ops_group(cpu_ops_find(isa), type) == 256;
 }
 
 /* The file as it is in F32 products, and with rounded inputs; want: in F32 from the beginning. */

@@ -65,11 +65,6 @@ static void fill(enum dtype type, uint8_t *row, int k) {
     }
 }
 
-/* Elements of an input that the table wants rounded together where it meets the type. */
-static int group_of(const struct cpu_ops *ops, enum dtype type) {
-    return dtype_info(type)->block_elements == 256 ? ops->k_group : 32;
-}
-
 struct arena {
     uint8_t *w; /* rows at an odd address */
     float *x;
@@ -133,7 +128,7 @@ static void check_type(const struct cpu_ops *ops, enum dtype type, const struct 
                     continue;
                 for (int i = 0; i < cols[c]; i++)
                     ops->quantise(a->rounded + (size_t)i * CPU_Q8_ROW_BYTES(k), a->x + i * MAX_K, k,
-                                  group_of(ops, type));
+                                  cpu_ops_group(ops, type));
                 check(ops, type, a, true, rows[r], cols[c], k);
             }
 }
@@ -169,58 +164,6 @@ static void every_type(const struct arena *a) {
 static void test_every_type(void **state) {
     (void)state;
     with_arena(every_type);
-}
-
-/* Rounded inputs are the same bytes, scales and sums everywhere. */
-static void check_rounding(const struct arena *a, int k, int group) {
-    uint8_t want[CPU_Q8_ROW_BYTES(MAX_K)];
-    memset(want, 0, sizeof want);
-    cpu_ops_portable.quantise(want, a->x, k, group);
-    for (size_t i = 1; i < sizeof isas / sizeof isas[0]; i++) {
-        const struct cpu_ops *ops = cpu_ops_find(isas[i]);
-        if (ops == NULL)
-            continue;
-        memset(a->rounded, 0, CPU_Q8_ROW_BYTES(k));
-        ops->quantise(a->rounded, a->x, k, group);
-        assert_memory_equal(a->rounded, want, (size_t)k + (size_t)k / 4);
-    }
-}
-
-static void same_rounding(const struct arena *a) {
-    memset(a->x + 64, 0, 32 * sizeof(float));
-    for (int i = 96; i < 128; i++)
-        a->x[i] = 1e-35f;
-    for (int k = 32; k <= MAX_K; k += 32)
-        check_rounding(a, k, 32);
-    memset(a->x + 256, 0, 256 * sizeof(float));
-    for (int k = 256; k <= MAX_K; k += 256)
-        check_rounding(a, k, 256);
-}
-
-/* By 256: one scale for all of them, which takes the largest to 127 and no element further than half a step.
- */
-static void rounding_of_blocks(const struct arena *a) {
-    cpu_ops_portable.quantise(a->rounded, a->x, MAX_K, 256);
-    for (int b = 0; b < MAX_K; b += 256) {
-        float largest = 0, scale[8];
-        memcpy(scale, a->rounded + MAX_K + b / 32 * 4, sizeof scale);
-        for (int i = b; i < b + 256; i++)
-            largest = fmaxf(largest, fabsf(a->x[i]));
-        for (int i = 0; i < 8; i++)
-            assert_true(scale[i] == largest / 127);
-        for (int i = b; i < b + 256; i++)
-            assert_true(fabsf((float)(int8_t)a->rounded[i] * scale[0] - a->x[i]) <= 0.501f * scale[0]);
-    }
-}
-
-static void test_a_block_has_one_scale(void **state) {
-    (void)state;
-    with_arena(rounding_of_blocks);
-}
-
-static void test_rounding_is_the_same_everywhere(void **state) {
-    (void)state;
-    with_arena(same_rounding);
 }
 
 /* Sizes that reach every tile: panels of 16 and 32 rows and of 256 and 512 elements with their rests, 1 to 17
@@ -265,7 +208,7 @@ static void check_company(const struct cpu_ops *ops, enum dtype type, bool round
         for (int i = 0; i < k; i++)
             in[i] = random_float(&noise);
         if (rounded)
-            ops->quantise(x + (size_t)c * stride, in, k, group_of(ops, type));
+            ops->quantise(x + (size_t)c * stride, in, k, cpu_ops_group(ops, type));
         else
             memcpy(x + (size_t)c * stride, in, (size_t)k * 4);
     }
@@ -339,7 +282,7 @@ static void check_many(const struct cpu_ops *ops, enum dtype type, int k) {
         for (int i = 0; i < k; i++)
             in[i] = random_float(&noise);
         if (rounded)
-            ops->quantise(x + (size_t)c * stride, in, k, group_of(ops, type));
+            ops->quantise(x + (size_t)c * stride, in, k, cpu_ops_group(ops, type));
         else
             memcpy(x + (size_t)c * stride, in, (size_t)k * sizeof *in);
     }
@@ -452,7 +395,7 @@ static void check_packed(const struct cpu_ops *ops, enum dtype type, bool rounde
         for (int i = 0; i < k; i++)
             in[i] = random_float(&noise);
         if (rounded)
-            ops->quantise(inputs.at + (size_t)c * stride, in, k, group_of(ops, type));
+            ops->quantise(inputs.at + (size_t)c * stride, in, k, cpu_ops_group(ops, type));
         else
             memcpy(inputs.at + (size_t)c * stride, in, (size_t)k * 4);
     }
@@ -584,8 +527,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_every_f8),
-        cmocka_unit_test(test_rounding_is_the_same_everywhere),
-        cmocka_unit_test(test_a_block_has_one_scale),
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_long_rows),
         cmocka_unit_test(test_many_rows_and_inputs),

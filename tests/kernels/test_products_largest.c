@@ -21,15 +21,10 @@ static const char *const isas[] = {"portable", "avx2", "avx512"};
 
 /* Every byte the same, but for the F16 numbers, which are 1. */
 static void fill(enum dtype type, uint8_t byte, uint8_t *w, size_t n) {
-    static const int halves[DTYPE_COUNT][2] = {
-        [DTYPE_Q8_0] = {0, 1}, [DTYPE_Q4_0] = {0, 1},  [DTYPE_Q4_1] = {0, 2},   [DTYPE_Q5_0] = {0, 1},
-        [DTYPE_Q5_1] = {0, 2}, [DTYPE_Q2_K] = {80, 2}, [DTYPE_Q3_K] = {108, 1}, [DTYPE_Q4_K] = {0, 2},
-        [DTYPE_Q5_K] = {0, 2}, [DTYPE_Q6_K] = {208, 1}};
-    static const uint16_t one = 0x3C00;
+    static const uint16_t ones[2] = {0x3C00, 0x3C00};
     memset(w, byte, n);
     for (size_t b = 0; b < n; b += (size_t)dtype_info(type)->block_bytes)
-        for (int i = 0; i < halves[type][1]; i++)
-            memcpy(w + b + (size_t)halves[type][0] + (size_t)i * 2, &one, 2);
+        memcpy(w + b + pack_halves_at(type), ones, (size_t)pack_halves(type));
 }
 
 static void check(const struct cpu_ops *ops, enum dtype type, uint8_t byte, float input) {
@@ -46,8 +41,7 @@ static void check(const struct cpu_ops *ops, enum dtype type, uint8_t byte, floa
         size += fabs((double)row[i] * (double)input);
     }
     for (int c = 0; c < COLS; c++)
-        ops->quantise(x + (size_t)c * stride, in, K,
-                      dtype_info(type)->block_elements == 256 ? ops->k_group : 32);
+        ops->quantise(x + (size_t)c * stride, in, K, cpu_ops_group(ops, type));
     for (int cols = 1; cols <= COLS; cols++) {
         memset(out, 0xFF, sizeof out);
         ops->product_q8(type, w, ROWS, x, stride, cols, K, out[0], ROWS);
